@@ -1,0 +1,79 @@
+"""Any pixel layout that Pillow decodes to 8-bit RGB, without turning 16-bit images white or transparent ones black."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_PHOTOMETRIC, _BITS_PER_SAMPLE = 262, 258  # TIFF tags
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_PLAIN_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")
+
+
+class UnsupportedPixels(ValueError):
+    """A pixel layout with no defined way to RGB."""
+
+
+def to_rgb(image: Image.Image, raw_modes: list[str]) -> tuple[Image.Image, list[str]]:
+    """An RGB image of the same size, and notes on what was done.
+
+    `raw_modes` are the decoder's layout names, the only trace that Pillow leaves of a 16-bit colour image, whose low bytes it
+    drops itself. Raises UnsupportedPixels for a layout with no defined conversion (CIELAB).
+    """
+    notes = []
+    if any(";16" in raw for raw in raw_modes) and not image.mode.startswith("I"):
+        notes.append("16-bit: rescaled to 8")
+    if image.mode.startswith("I") or image.mode == "F":
+        levels, note = _rescale(image)
+        return Image.fromarray(levels).convert("RGB"), [note]
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        return _on_white(image, notes)
+    if image.mode == "RGB":
+        return image, notes
+    if image.mode not in _PLAIN_MODES:
+        raise UnsupportedPixels(f"pixel layout {image.mode}")
+    if image.mode == "CMYK":
+        notes.append("cmyk: converted without a colour profile")
+    return image.convert("RGB"), notes
+
+
+def _on_white(image: Image.Image, notes: list[str]) -> tuple[Image.Image, list[str]]:
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    rgb = rgba.convert("RGB")
+    if alpha.getextrema()[0] == 255:
+        return rgb, notes
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(rgb, mask=alpha)
+    return white, [*notes, "alpha: composited on white"]
+
+
+def _rescale(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
+    """8-bit grey levels (H, W) from a mode with more than 8 bits a pixel.
+
+    Whole numbers with a declared depth keep their meaning: 0 to black, the depth's largest to white. 32-bit and floating-point
+    pixels declare no white, so they are read as 0 to 1 or 0 to 65535 when they fit, else stretched from least to largest.
+    """
+    tags = getattr(image, "tag_v2", {})
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        bits = min(int(tags.get(_BITS_PER_SAMPLE, (16,))[0]), 16)
+        white = 2**bits - 1
+        if tags.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow turns 8-bit images round, these it leaves
+            values = white - np.minimum(values, white)
+        return _to_levels(values, 0, white), f"{bits}-bit: rescaled to 8"
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low >= 0 and image.mode == "F" and high <= 1:
+        low, high, how = 0.0, 1.0, "0 to 1"
+    elif low >= 0 and image.mode == "I" and high <= 65535:
+        low, high, how = 0.0, 65535.0, "16 bits"
+    else:
+        how = "least to largest"
+    values = np.where(np.isfinite(values), values, low)
+    return _to_levels(values, low, high), f"32-bit: rescaled to 8 ({how})"
+
+
+def _to_levels(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    spread = (high - low) or 1.0
+    levels = (values.astype(np.float32) - np.float32(low)) * np.float32(255.0 / spread)
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
