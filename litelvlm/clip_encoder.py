@@ -1,0 +1,96 @@
+"""Both CLIP towers (open_clip), read where GLaMM and the pruning rules need them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from litelvlm.config import ClipSizes
+from litelvlm.pruning import context_scores
+
+
+class ClipFeatures(NamedTuple):
+    """What the vision tower hands on, for B images, V patches, width D and embedding width E.
+
+    Attributes:
+        patches: BxVxD, hidden state of layer -2 (the input of the last block), patch tokens only.
+        embedded: BxVxE float32, `visual_projection(post_layernorm(patches))`, not normalised.
+        context: BxV float32, the context scores.
+    """
+
+    patches: Tensor
+    embedded: Tensor
+    context: Tensor
+
+
+class ClipEncoder(nn.Module):
+    """The CLIP towers of a GLaMM checkpoint; open_clip's modules and parameter names stand under `clip`."""
+
+    def __init__(self, sizes: ClipSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.clip = CLIP(
+            embed_dim=sizes.embed_dim,
+            vision_cfg=CLIPVisionCfg(
+                layers=sizes.vision_layers,
+                width=sizes.vision_width,
+                head_width=sizes.vision_width // sizes.vision_heads,
+                mlp_ratio=sizes.vision_mlp_dim / sizes.vision_width,
+                patch_size=sizes.patch_size,
+                image_size=sizes.image_size,
+            ),
+            text_cfg=CLIPTextCfg(
+                context_length=sizes.context_length,
+                vocab_size=sizes.vocab_size,
+                width=sizes.text_width,
+                heads=sizes.text_heads,
+                layers=sizes.text_layers,
+                mlp_ratio=sizes.text_mlp_dim / sizes.text_width,
+            ),
+            quick_gelu=sizes.quick_gelu,
+        )
+
+    def restore_buffers(self, device: torch.device) -> None:
+        """Rebuilds what a checkpoint does not hold, after the module was built without memory."""
+        length = self.sizes.context_length
+        mask = torch.full((length, length), float("-inf"), device=device).triu_(1)
+        self.clip.register_buffer("attn_mask", mask, persistent=False)
+
+    def encode_images(self, pixels: Tensor) -> ClipFeatures:
+        """Runs all blocks but the last, of which only the `[CLS]` query and the patches' keys and values are computed.
+
+        Args:
+            pixels: Bx3xSxS, normalised.
+        """
+        visual = self.clip.visual
+        hidden = visual._embeds(pixels)
+        for block in visual.transformer.resblocks[:-1]:
+            hidden = block(hidden)
+        patches = hidden[:, 1:]
+        embedded = (visual.ln_post(patches) @ visual.proj).float()
+        return ClipFeatures(patches, embedded, self._context(hidden))
+
+    def _context(self, hidden: Tensor) -> Tensor:
+        block = self.clip.visual.transformer.resblocks[-1]
+        normed = block.ln_1(hidden)
+        weight_q, weight_k, weight_v = block.attn.in_proj_weight.chunk(3)
+        bias_q, bias_k, bias_v = block.attn.in_proj_bias.chunk(3)
+        query = F.linear(normed[:, 0], weight_q, bias_q)
+        key = F.linear(normed[:, 1:], weight_k, bias_k)
+        value = F.linear(normed[:, 1:], weight_v, bias_v)
+        return context_scores(query, key, value)
+
+    def encode_texts(self, tokens: Tensor) -> Tensor:
+        """Projected `[EOS]` embeddings of N texts, not normalised; NxE float32.
+
+        Args:
+            tokens: NxC int64 of CLIP's own tokeniser, C the context length.
+        """
+        mask = self.clip.attn_mask
+        if mask is not None and mask.dtype != self.clip.positional_embedding.dtype:
+            self.clip.attn_mask = mask.to(self.clip.positional_embedding.dtype)
+        return self.clip.encode_text(tokens).float()

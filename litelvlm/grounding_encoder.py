@@ -1,0 +1,97 @@
+"""GLaMM's grounding encoder: SAM's image encoder and mask decoder, prompted by the language model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.sam.configuration_sam import SamMaskDecoderConfig, SamVisionConfig
+from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPositionalEmbedding, SamVisionEncoder
+
+from litelvlm.config import SamSizes
+
+TORCH_LAYER_NORM_EPS = 1e-5  # SAM's decoder leaves PyTorch's default; transformers' configuration says 1e-6
+
+
+class GroundingEncoder(nn.Module):
+    """SAM with one sparse prompt embedding per phrase.
+
+    Shapes: B images, P phrases, C output channels, G patches along a side of the square input.
+    """
+
+    def __init__(self, sizes: SamSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        vision = SamVisionConfig(
+            hidden_size=sizes.hidden_size,
+            output_channels=sizes.output_channels,
+            num_hidden_layers=sizes.num_hidden_layers,
+            num_attention_heads=sizes.num_attention_heads,
+            image_size=sizes.image_size,
+            patch_size=sizes.patch_size,
+            window_size=sizes.window_size,
+            global_attn_indexes=list(sizes.global_attn_indexes),
+            num_pos_feats=sizes.output_channels // 2,
+        )
+        decoder = SamMaskDecoderConfig(
+            hidden_size=sizes.mask_decoder_hidden_size,
+            mlp_dim=sizes.mask_decoder_mlp_dim,
+            num_attention_heads=sizes.mask_decoder_num_attention_heads,
+            iou_head_hidden_dim=sizes.iou_head_hidden_dim,
+            layer_norm_eps=TORCH_LAYER_NORM_EPS,
+        )
+        decoder._attn_implementation = "sdpa"
+        self.image_encoder = SamVisionEncoder(vision)
+        self.positional_embedding = SamPositionalEmbedding(vision)
+        self.no_mask_embed = nn.Embedding(1, sizes.output_channels)
+        self.mask_decoder = SamMaskDecoder(decoder)
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
+        return self.image_encoder(pixels).last_hidden_state
+
+    def decode_masks(self, image_embeddings: Tensor, mask_prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Low-resolution mask logits Px4Gx4G and predicted IoU P, both float32.
+
+        Args:
+            image_embeddings: PxCxGxG, the embedding of each phrase's image.
+            mask_prompts: PxC, one prompt embedding per phrase.
+        """
+        grid = self.sizes.grid_size
+        dtype = self.no_mask_embed.weight.dtype
+        dense = self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(mask_prompts), -1, grid, grid)
+        logits, iou = self.mask_decoder(
+            image_embeddings=image_embeddings.to(dtype),
+            image_positional_embeddings=self._image_positions().expand(len(mask_prompts), -1, -1, -1),
+            sparse_prompt_embeddings=mask_prompts.to(dtype)[:, None, None],
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return logits[:, 0, 0].float(), iou[:, 0, 0].float()
+
+    def _image_positions(self) -> Tensor:
+        """1xCxGxG positional encoding of the patch centres."""
+        grid = self.sizes.grid_size
+        weight = self.positional_embedding.positional_embedding
+        centres = (torch.arange(grid, device=weight.device, dtype=weight.dtype) + 0.5) / grid
+        coordinates = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)
+        return self.positional_embedding(coordinates).permute(2, 0, 1)[None]
+
+
+def upsample_logits(
+    low_res: Tensor, *, input_size_hw: tuple[int, int], size_hw: tuple[int, int], target: int
+) -> Tensor:
+    """Mask logits at the original size: upsample to the encoder's input, crop the padding, resize (SAM's order).
+
+    Args:
+        low_res: PxLxL float32.
+        input_size_hw: height and width of the resized, not yet padded image.
+        size_hw: the original height and width.
+        target: side of the encoder's square input.
+
+    Returns:
+        PxHxW float32; the mask is where it is above 0.
+    """
+    logits = F.interpolate(low_res[:, None], (target, target), mode="bilinear", align_corners=False)
+    logits = logits[..., : input_size_hw[0], : input_size_hw[1]]
+    return F.interpolate(logits, size_hw, mode="bilinear", align_corners=False)[:, 0]

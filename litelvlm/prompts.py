@@ -1,0 +1,146 @@
+"""From phrases to token ids: normalising a phrase, and the two prompt layouts.
+
+`rounds` is the release's layout: all phrases of an image are rounds of one conversation, and later rounds see earlier
+ones. `separate` is one conversation of a single round per phrase.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+
+from litelvlm.config import PHRASE_FIELD, PromptTemplate
+from litelvlm.tokenizer import BOS, EOS, IM_END, IM_START, IMAGE, IMAGE_ID, SEG, GlammTokenizer, Token
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+OVERVIEW = " provides an overview of the picture.\n"
+MAX_PHRASE_CHARS = 2000
+MAX_PHRASE_TOKENS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One conversation, tokenised.
+
+    Attributes:
+        input_ids: token ids; `IMAGE_ID` (-200) stands once for all visual tokens.
+        image_index: where in `input_ids` the image stands.
+        seg_indices: for each phrase, where in `input_ids` its `[SEG]` stands.
+        phrase_indices: which of the image's phrases the rounds of this conversation ask, in order.
+    """
+
+    input_ids: tuple[int, ...]
+    image_index: int
+    seg_indices: tuple[int, ...]
+    phrase_indices: tuple[int, ...]
+
+    @property
+    def num_text_tokens(self) -> int:
+        return len(self.input_ids) - 1
+
+
+def normalize_phrase(phrase: str) -> str:
+    """Lower-cases and strips a phrase, as the release does; control characters and line breaks become spaces.
+
+    Raises:
+        ValueError: with a reason a person can read, if the phrase is not text, empty, or too long.
+    """
+    if not isinstance(phrase, str):
+        raise ValueError(f"phrase is not text but {type(phrase).__name__}")
+    if len(phrase) > MAX_PHRASE_CHARS:
+        raise ValueError(f"phrase has {len(phrase)} characters; at most {MAX_PHRASE_CHARS} are allowed")
+    cleaned = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") else char for char in phrase)
+    cleaned = cleaned.strip().lower()
+    if not any(unicodedata.category(char) not in ("Cf", "Zs", "Mn") for char in cleaned):
+        raise ValueError("phrase is empty")
+    return cleaned
+
+
+def check_phrase(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> str:
+    """The normalised phrase, known to fit a prompt.
+
+    Raises:
+        ValueError: with a reason a person can read.
+    """
+    normalized = normalize_phrase(phrase)
+    num_tokens = len(tokenizer.encode(_question_parts(normalized, template, tokenizer)))
+    overhead = len(tokenizer.encode(_question_parts("", template, tokenizer)))
+    if num_tokens - overhead > MAX_PHRASE_TOKENS:
+        raise ValueError(f"phrase has {num_tokens - overhead} tokens; at most {MAX_PHRASE_TOKENS} are allowed")
+    return normalized
+
+
+def build_prompts(
+    phrases: list[str], template: PromptTemplate, tokenizer: GlammTokenizer, *, layout: str, max_text_tokens: int
+) -> list[Prompt]:
+    """The conversations that ask an image's phrases.
+
+    Args:
+        phrases: normalised phrases; their text never becomes a special token, whatever it looks like.
+        layout: "rounds" or "separate".
+        max_text_tokens: in `rounds`, a conversation is continued in a new one before its text grows longer than this.
+
+    Raises:
+        ValueError: if a single round is longer than `max_text_tokens`.
+    """
+    rounds = [_round_parts(phrase, template, tokenizer) for phrase in phrases]
+    num_opening = len(tokenizer.encode(_opening())) - 1  # the image counts as visual tokens, not as text
+    conversations: list[list[int]] = []
+    used = 0
+    for index, parts in enumerate(rounds):
+        num_tokens = len(tokenizer.encode(_merge_text([OVERVIEW, *parts])))
+        if num_opening + num_tokens > max_text_tokens:
+            raise ValueError(
+                f"phrase {index}: its prompt has {num_opening + num_tokens} text tokens, the model's context leaves "
+                f"room for {max_text_tokens}; shorten the phrase or the template"
+            )
+        if layout == "separate" or not conversations or used + num_tokens > max_text_tokens:
+            conversations.append([])
+            used = num_opening
+        conversations[-1].append(index)
+        used += num_tokens
+    return [_build(members, rounds, tokenizer) for members in conversations]
+
+
+def _build(members: list[int], rounds: list[list[str]], tokenizer: GlammTokenizer) -> Prompt:
+    parts = _opening()
+    for number, index in enumerate(members):
+        parts += [OVERVIEW if number == 0 else "USER: ", *rounds[index]]
+    ids = np.array(tokenizer.encode(_merge_text(parts)))
+    return Prompt(
+        input_ids=tuple(int(i) for i in ids),
+        image_index=int(np.flatnonzero(ids == IMAGE_ID)[0]),
+        seg_indices=tuple(int(i) for i in np.flatnonzero(ids == tokenizer.token_id(SEG))),
+        phrase_indices=tuple(members),
+    )
+
+
+def _opening() -> list[str]:
+    return [BOS, f"{SYSTEM} USER: The ", IM_START, IMAGE, IM_END]
+
+
+def _round_parts(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> list[str]:
+    question = _question_parts(phrase, template, tokenizer)
+    return _merge_text([*question, " ASSISTANT: ", *tokenizer.split(template.answer), EOS])
+
+
+def _question_parts(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> list[str]:
+    """The question in parts: added tokens of the template are tokens, the phrase is only ever text."""
+    before, after = template.question.split(PHRASE_FIELD)
+    return _merge_text([*tokenizer.split(before), phrase, *tokenizer.split(after)])
+
+
+def _merge_text(parts: list[str]) -> list[str]:
+    """Joins neighbouring runs of text, so that each run is tokenised as a whole."""
+    merged: list[str] = []
+    for part in parts:
+        if merged and not isinstance(part, Token) and not isinstance(merged[-1], Token):
+            merged[-1] += part
+        elif part:
+            merged.append(part)
+    return merged

@@ -1,0 +1,115 @@
+"""LLaMA's sentencepiece tokeniser with the added-token behaviour that GLaMM was trained with.
+
+Today's `transformers.LlamaTokenizer` keeps a lone `▁` before added tokens, whatever its `legacy` setting, and so yields
+ids that the checkpoint never saw. The release's tokeniser stripped the spaces around added tokens and gave each run of
+text after one a fresh dummy prefix; that is what this module does, on top of the sentencepiece library itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import sentencepiece
+
+GLAMM_TOKENS = ("<im_start>", "<im_end>", "<bbox>", "<point>", "[SEG]", "<p>", "</p>")
+REQUIRED_TOKENS = ("<im_start>", "<im_end>", "[SEG]")
+
+
+class Token(str):
+    """A piece of a prompt that is one token of the vocabulary, as opposed to text that merely looks like one."""
+
+
+BOS, EOS, IMAGE = Token("<s>"), Token("</s>"), Token("<image>")
+IM_START, IM_END, SEG = Token("<im_start>"), Token("<im_end>"), Token("[SEG]")
+IMAGE_ID = -200  # stands for the image's visual tokens in a list of ids, as in LLaVA
+
+
+class GlammTokenizer:
+    """Turns prompts, given as runs of text and `Token`s, into ids.
+
+    Args:
+        directory: holds `tokenizer.model` and, where the added tokens do not simply follow the sentencepiece
+            vocabulary in GLaMM's order, `added_tokens.json`.
+
+    Raises:
+        FileNotFoundError: if there is no `tokenizer.model`.
+        ValueError: if a file is malformed or a token that GLaMM needs is absent.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        path = Path(directory) / "tokenizer.model"
+        if not path.is_file():
+            raise FileNotFoundError(f"no tokenizer.model in {directory}; a GLaMM checkpoint ships one")
+        try:
+            self._sentencepiece = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"{path} is not a sentencepiece model") from error
+        self._ids = {str(BOS): self._sentencepiece.bos_id(), str(EOS): self._sentencepiece.eos_id()}
+        self._ids |= _added_tokens(Path(directory), self._sentencepiece.vocab_size())
+        missing = [token for token in REQUIRED_TOKENS if token not in self._ids]
+        if missing:
+            raise ValueError(f"{directory}/added_tokens.json: lacks {', '.join(missing)}")
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return max(self._sentencepiece.vocab_size() - 1, *self._ids.values()) + 1
+
+    def token_id(self, token: str) -> int:
+        """The id of an added token."""
+        return IMAGE_ID if token == IMAGE else self._ids[token]
+
+    def split(self, text: str) -> list[str]:
+        """Parts a trusted text (a template, never a phrase) into runs of text and `Token`s."""
+        parts: list[str] = [text]
+        for token in sorted(self._ids, key=len, reverse=True):
+            parts = [piece for part in parts for piece in _split_at(part, token)]
+        return parts
+
+    def encode(self, parts: list[str]) -> list[int]:
+        """Ids of a prompt: each `Token` is its id, each run of text between is encoded by itself.
+
+        Spaces next to an added token other than `<s>` and `</s>` are stripped first, as the release's tokeniser did.
+        """
+        ids: list[int] = []
+        for index, part in enumerate(parts):
+            if isinstance(part, Token):
+                ids.append(self.token_id(part))
+                continue
+            if index > 0 and _strips(parts[index - 1]):
+                part = part.lstrip()
+            if index + 1 < len(parts) and _strips(parts[index + 1]):
+                part = part.rstrip()
+            if part:
+                ids.extend(self._sentencepiece.encode(part))
+        return ids
+
+
+def _strips(part: str) -> bool:
+    return isinstance(part, Token) and part not in (BOS, EOS, IMAGE)
+
+
+def _split_at(part: str, token: str) -> list[str]:
+    if isinstance(part, Token) or token not in part:
+        return [part]
+    pieces: list[str] = []
+    for index, piece in enumerate(part.split(token)):
+        if index:
+            pieces.append(Token(token))
+        if piece:
+            pieces.append(piece)
+    return pieces
+
+
+def _added_tokens(directory: Path, base_size: int) -> dict[str, int]:
+    path = directory / "added_tokens.json"
+    if not path.is_file():
+        return {token: base_size + offset for offset, token in enumerate(GLAMM_TOKENS)}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict) or not all(isinstance(v, int) and v >= 0 for v in values.values()):
+        raise ValueError(f"{path}: must map tokens to their ids")
+    return values
