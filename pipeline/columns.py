@@ -1,7 +1,7 @@
 """Which columns of an input table hold the image, the phrases and the id, and what one row says.
 
-Two steps: `detect_columns` looks at a schema once and fails loudly when it is unclear; `read_row` looks at one row and never
-raises for what a cell contains, because one bad row must not end a run.
+Two steps: `detect_columns` looks at a schema once and fails loudly when it is unclear; `read_row` looks at one row
+and never raises for what a cell contains, because one bad row must not end a run.
 """
 
 import math
@@ -59,9 +59,9 @@ class ColumnMapping:
 class InputRow:
     """What one row asks for.
 
-    `error` is set when nothing in the row can be annotated. Otherwise exactly one of `image_bytes` and `image_uri` is set and
-    `phrases` is not empty. `phrase_errors` runs parallel to `phrases`: None, or why that one phrase cannot be used (null, not
-    UTF-8, too long); its text is then what could be read, shortened.
+    `error` is set when nothing in the row can be annotated. Otherwise exactly one of `image_bytes` and `image_uri` is
+    set and `phrases` is not empty. `phrase_errors` runs parallel to `phrases`: None, or why that one phrase cannot be
+    used (null, not UTF-8, too long); its text is then what could be read, shortened.
     """
 
     image_id: str
@@ -81,9 +81,9 @@ def detect_columns(
 ) -> ColumnMapping:
     """Choose the columns by flag, else by name, else by type.
 
-    `phrase_column` may name a struct field (``sentences.sent`` or ``sentences[].sent``). `id_column=""` means that ids are made
-    from the row's position. Raises ValueError that names the candidates and the flag when a column is missing, of an unusable
-    type, or ambiguous.
+    `phrase_column` may name a struct field (``sentences.sent`` or ``sentences[].sent``). `id_column=""` means that
+    ids are made from the row's position. Raises ValueError that names the candidates and the flag when a column is
+    missing, of an unusable type, or ambiguous.
     """
     image = _image_column(schema, image_column)
     phrase, phrase_field = _phrase_column(schema, phrase_column, image)
@@ -98,7 +98,8 @@ def detect_columns(
 
 
 def iter_rows(table: pa.Table | pa.RecordBatch, mapping: ColumnMapping) -> Iterator[dict[str, Any]]:
-    """Rows as dicts of the mapped columns only. A string column with invalid UTF-8 comes as bytes instead of raising."""
+    """Rows as dicts of the mapped columns only. A string column with invalid UTF-8 comes as bytes instead of
+    raising."""
     names = mapping.columns()
     columns = [_to_python(table.column(name)) for name in names]
     for cells in zip(*columns, strict=True):
@@ -130,7 +131,8 @@ def _image_column(schema: pa.Schema, wanted: str | None) -> str:
         _check_wanted(schema, wanted, flag)
         if wanted not in usable:
             raise ValueError(
-                f"{flag} {wanted}: type {schema.field(wanted).type} holds no image; expected binary, string or struct<bytes, path>"
+                f"{flag} {wanted}: type {schema.field(wanted).type} holds no image; "
+                "expected binary, string or struct<bytes, path>"
             )
         return wanted
     found = _by_name(usable, IMAGE_NAMES, flag, "image")
@@ -162,7 +164,8 @@ def _wanted_phrase(schema: pa.Schema, wanted: str, flag: str) -> tuple[str, str 
     shape = _phrase_shape(schema.field(column).type, field)
     if shape is None:
         raise ValueError(
-            f"{flag} {wanted}: type {schema.field(column).type} holds no text; expected string, list<string> or list<struct<sent>>"
+            f"{flag} {wanted}: type {schema.field(column).type} holds no text; "
+            "expected string, list<string> or list<struct<sent>>"
         )
     return column, shape or None
 
@@ -306,7 +309,8 @@ def _read_id(cell: Any, default_id: str) -> tuple[str, str | None]:
 
 
 def _read_text(cell: Any, max_chars: int) -> tuple[str, str | None]:
-    """The text of a cell, and what is wrong with it. The text is always usable for display and at most `max_chars` long."""
+    """The text of a cell, and what is wrong with it. The text is always usable for display and at most `max_chars`
+    long."""
     if cell is None:
         return "", "null"
     if isinstance(cell, bytes | bytearray | memoryview):
@@ -337,7 +341,11 @@ def _phrase_cells(cell: Any, field: str | None) -> list[Any]:
     if isinstance(cell, Mapping):
         return _phrase_cells(cell.get(field), None) if field else [cell]
     if isinstance(cell, list | tuple):
-        return [value for entry in cell for value in (_phrase_cells(entry, field) if isinstance(entry, Mapping) else [entry])]
+        return [
+            value
+            for entry in cell
+            for value in (_phrase_cells(entry, field) if isinstance(entry, Mapping) else [entry])
+        ]
     return [cell]
 
 

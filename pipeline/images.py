@@ -1,7 +1,7 @@
 """Image bytes from anywhere to an upright RGB array, or a short reason why not.
 
-The bytes are untrusted. Only the formats listed in `_READERS` are ever handed to a decoder, the declared size is checked
-before any pixel is decoded, and whatever goes wrong inside a decoder ends as an `ImageError`.
+The bytes are untrusted. Only the formats listed in `_READERS` are ever handed to a decoder, the declared size is
+checked before any pixel is decoded, and whatever goes wrong inside a decoder ends as an `ImageError`.
 """
 
 import logging
@@ -31,7 +31,8 @@ from pipeline.sniff import sniff_format
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 
-# Plugin classes instead of Image.open: no other decoder can be reached, and Pillow's own limit (which warns) stays out of it.
+# Plugin classes instead of Image.open: no other decoder can be reached, and Pillow's own limit (which warns) stays
+# out of it.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngImagePlugin.PngImageFile,
@@ -58,8 +59,8 @@ _UPRIGHT = {
 }
 _TILE_TAGS = (322, 323)  # TIFF TileWidth, TileLength
 
-# Pillow warns about odd metadata; a run over a million images has no use for it on stderr. Filters are set once, at import,
-# because swapping them around each call is not thread-safe.
+# Pillow warns about odd metadata; a run over a million images has no use for it on stderr. Filters are set once, at
+# import, because swapping them around each call is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -88,9 +89,9 @@ class DecodedImage:
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> DecodedImage:
     """Decode JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF bytes.
 
-    Orientation tags are applied. Alpha is composited on white, 16 bits and more a channel are rescaled to 8, CMYK is converted
-    without its colour profile, of an animation the first frame is taken. Raises ImageError with a reason that depends on the
-    bytes alone.
+    Orientation tags are applied. Alpha is composited on white, 16 bits and more a channel are rescaled to 8, CMYK is
+    converted without its colour profile, of an animation the first frame is taken. Raises ImageError with a reason
+    that depends on the bytes alone.
     """
     if not data:
         raise ImageError("empty", "no bytes")
@@ -150,12 +151,16 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         # One tile is decoded as a whole, however small the image that it is cut to.
         tile_width, tile_height = (int(tags[tag]) for tag in _TILE_TAGS)
         if tile_width * tile_height > max(max_pixels, 1):
-            raise ImageError("too_many_pixels", f"declared tile {tile_width}x{tile_height}, the limit is {max_pixels} pixels")
+            raise ImageError(
+                "too_many_pixels", f"declared tile {tile_width}x{tile_height}, the limit is {max_pixels} pixels"
+            )
 
 
 def _decoder_error(kind: str, error: Exception) -> ImageError:
     detail = str(error)
-    if isinstance(error, EOFError) or re.search(r"truncat|unexpected end|not enough|broken data stream", detail, re.IGNORECASE):
+    if isinstance(error, EOFError) or re.search(
+        r"truncat|unexpected end|not enough|broken data stream", detail, re.IGNORECASE
+    ):
         return ImageError("truncated", f"{kind}: {detail or 'the data ends early'}")
     if isinstance(error, MemoryError):
         return ImageError("undecodable", f"{kind}: asks for more memory than there is")
@@ -163,6 +168,7 @@ def _decoder_error(kind: str, error: Exception) -> ImageError:
 
 
 def _one_line(text: str) -> str:
-    """Printable, at most 200 characters, without memory addresses, so that the same bytes always give the same reason."""
+    """Printable, at most 200 characters, without memory addresses, so that the same bytes always give the same
+    reason."""
     text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>", "data", text)
     return "".join(char if char.isprintable() else " " for char in text)[:200].strip()

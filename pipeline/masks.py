@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 class EncodedMask:
     """A mask as compressed run lengths.
 
-    `size_hw` in pixels, `counts` the ASCII string of COCO, `area` in pixels, `bbox_xywh` the tight box in pixels, all zero
-    when the mask is empty.
+    `size_hw` in pixels, `counts` the ASCII string of COCO, `area` in pixels, `bbox_xywh` the tight box in pixels, all
+    zero when the mask is empty.
     """
 
     size_hw: tuple[int, int]
@@ -31,8 +31,8 @@ class EncodedMask:
 def encode_mask(mask: NDArray[np.bool_]) -> EncodedMask:
     """Encode an (H, W) mask, bool or integer (non-zero is inside).
 
-    Only the columns that the mask touches are scanned, which makes a small object in a large image cheap. Raises ValueError
-    unless the array is two-dimensional with at least one pixel.
+    Only the columns that the mask touches are scanned, which makes a small object in a large image cheap. Raises
+    ValueError unless the array is two-dimensional with at least one pixel.
     """
     if mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"mask: expected shape (H, W) with at least one pixel, got {mask.shape}")
@@ -108,6 +108,8 @@ def _parse_counts(counts: str) -> NDArray[np.int64]:
     values = np.add.reduceat((codes & 0x1F) << shifts, starts)
     is_negative = (codes[is_last] & 0x10) != 0
     values[is_negative] -= np.int64(1) << (5 * lengths[is_negative])
-    values[1::2] = np.cumsum(values[1::2])  # each run from the fourth on is stored as its difference to the run two before
+    values[1::2] = np.cumsum(
+        values[1::2]
+    )  # each run from the fourth on is stored as its difference to the run two before
     values[2::2] = np.cumsum(values[2::2])
     return values

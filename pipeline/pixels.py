@@ -16,8 +16,8 @@ class UnsupportedPixels(ValueError):
 def to_rgb(image: Image.Image, raw_modes: list[str]) -> tuple[Image.Image, list[str]]:
     """An RGB image of the same size, and notes on what was done.
 
-    `raw_modes` are the decoder's layout names, the only trace that Pillow leaves of a 16-bit colour image, whose low bytes it
-    drops itself. Raises UnsupportedPixels for a layout with no defined conversion (CIELAB).
+    `raw_modes` are the decoder's layout names, the only trace that Pillow leaves of a 16-bit colour image, whose low
+    bytes it drops itself. Raises UnsupportedPixels for a layout with no defined conversion (CIELAB).
     """
     notes = []
     if any(";16" in raw for raw in raw_modes) and not image.mode.startswith("I"):
@@ -50,8 +50,9 @@ def _on_white(image: Image.Image, notes: list[str]) -> tuple[Image.Image, list[s
 def _rescale(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
     """8-bit grey levels (H, W) from a mode with more than 8 bits a pixel.
 
-    Whole numbers with a declared depth keep their meaning: 0 to black, the depth's largest to white. 32-bit and floating-point
-    pixels declare no white, so they are read as 0 to 1 or 0 to 65535 when they fit, else stretched from least to largest.
+    Whole numbers with a declared depth keep their meaning: 0 to black, the depth's largest to white. 32-bit and
+    floating-point pixels declare no white, so they are read as 0 to 1 or 0 to 65535 when they fit, else stretched
+    from least to largest.
     """
     tags = getattr(image, "tag_v2", {})
     values = np.asarray(image)

@@ -1,0 +1,153 @@
+"""Reads the bytes of images that a table names by URI, within a `UriPolicy`.
+
+Local files, object stores through fsspec, and HTTP. Transient failures are tried again with growing, random pauses;
+everything else ends at once as a `FetchError` that holds no credentials.
+"""
+
+import errno
+import os
+import random
+import stat
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import fsspec
+
+from pipeline.http import TransientError, http_get
+from pipeline.uri_policy import FetchError, Target, UriPolicy, redact_uri
+
+__all__ = ["FetchError", "ImageFetcher", "UriPolicy"]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_CREDENTIAL_ERRORS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "DefaultCredentialsError",
+)
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class ImageFetcher:
+    """Fetches images by URI. Cheap to make and to pickle; connections are opened at the first use.
+
+    `storage_options` go to fsspec as they are; where several stores are in use, nest them by protocol
+    (``{"s3": {...}, "gs": {...}}``).
+    """
+
+    def __init__(
+        self,
+        policy: UriPolicy,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.policy = policy
+        self.storage_options = dict(storage_options or {})
+        self._sleep = sleep
+        self._filesystems: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_filesystems": {}}
+
+    def fetch(self, uri: str) -> bytes:
+        """The bytes at `uri`. Raises FetchError: refused, bad_uri, not_found, forbidden, too_many_bytes, unavailable,
+        …"""
+        target = self.policy.resolve(uri)
+        for attempt in range(1, self.policy.max_attempts + 1):
+            try:
+                return self._read(target)
+            except TransientError as error:
+                if attempt == self.policy.max_attempts:
+                    detail = f"{redact_uri(uri)}: gave up after {attempt} attempts ({error})"
+                    raise FetchError("unavailable", detail) from None
+                self._sleep(_pause_s(attempt, error.retry_after_s))
+        raise AssertionError("unreachable: max_attempts is at least 1")
+
+    def _read(self, target: Target) -> bytes:
+        if target.kind == "file":
+            return _read_file(target, self.policy.max_bytes)
+        if target.kind == "http":
+            return http_get(target, self.policy)
+        return self._read_object(target)
+
+    def _read_object(self, target: Target) -> bytes:
+        limit = self.policy.max_bytes
+        uri = redact_uri(f"{target.protocol}://{target.location}")
+        try:
+            filesystem = self._filesystem(target.protocol)
+            try:
+                # One request, one byte more than the limit: no need to ask for the size first.
+                data = filesystem.cat_file(target.location, start=0, end=limit + 1)
+            except OSError:
+                if filesystem.info(target.location).get("size") != 0:
+                    raise
+                data = b""  # some stores refuse a range of an empty object
+        except Exception as error:  # noqa: BLE001 - record boundary: stores raise types of their own
+            raise _object_error(error, uri) from None
+        if len(data) > limit:
+            raise FetchError("too_many_bytes", f"{uri} is larger than {limit} bytes")
+        return bytes(data)
+
+    def _filesystem(self, protocol: str) -> Any:
+        if protocol not in self._filesystems:
+            nested = self.storage_options.get(protocol)
+            options = dict(nested if isinstance(nested, Mapping) else self.storage_options)
+            if protocol == "s3":
+                timeouts = {"connect_timeout": self.policy.timeout_s, "read_timeout": self.policy.timeout_s}
+                options["config_kwargs"] = {**timeouts, **options.get("config_kwargs", {})}
+            self._filesystems[protocol] = fsspec.filesystem(protocol, **options)
+        return self._filesystems[protocol]
+
+
+def _read_file(target: Target, max_bytes: int) -> bytes:
+    shown = redact_uri(target.location)
+    path = os.path.realpath(target.location)
+    roots = [os.path.realpath(root) for root in target.roots]
+    if roots and not any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
+        raise FetchError("refused", f"{shown} lies outside the image root")
+    try:
+        # Non-blocking, so that a named pipe cannot hold the worker before it is seen not to be a file.
+        descriptor = os.open(path, _OPEN_FLAGS)
+        with os.fdopen(descriptor, "rb") as file:
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
+                raise FetchError("not_a_file", f"{shown} is no regular file")
+            data = file.read(max_bytes + 1) if info.st_size <= max_bytes else b""
+    except OSError as error:
+        raise _file_error(error, shown) from None
+    if info.st_size > max_bytes or len(data) > max_bytes:
+        raise FetchError("too_many_bytes", f"{shown} is larger than {max_bytes} bytes")
+    return data
+
+
+def _file_error(error: OSError, shown: str) -> FetchError | TransientError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return FetchError("not_found", f"{shown} does not exist")
+    if isinstance(error, PermissionError):
+        return FetchError("forbidden", f"{shown} may not be read")
+    if error.errno in (errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT):
+        return TransientError(errno.errorcode.get(error.errno, "OSError"))
+    return FetchError("unreadable", f"{shown}: {errno.errorcode.get(error.errno or 0, type(error).__name__)}")
+
+
+def _object_error(error: Exception, uri: str) -> Exception:
+    """The store's error without its text, which may quote a request with its signature."""
+    name = type(error).__name__
+    if isinstance(error, FileNotFoundError | IsADirectoryError):
+        return FetchError("not_found", f"{uri} does not exist")
+    if isinstance(error, PermissionError) or name in _CREDENTIAL_ERRORS:
+        return FetchError("forbidden", f"{uri} may not be read with these credentials")
+    if isinstance(error, ImportError):
+        return FetchError("unsupported", f"{uri}: the package for this store is not installed")
+    if isinstance(error, TypeError | ValueError) and not isinstance(error, OSError):
+        return FetchError("bad_uri", f"{uri}: {name}")
+    return TransientError(name)
+
+
+def _pause_s(attempt: int, retry_after_s: float | None) -> float:
+    """Full jitter on a doubling pause, so that a thousand workers do not come back at the same moment."""
+    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
+    pause = random.uniform(0, longest)
+    return min(max(pause, retry_after_s or 0.0), _LONGEST_PAUSE_S)
