@@ -118,15 +118,16 @@ def _decode(image: ImageFile.ImageFile, max_pixels: int) -> DecodedImage:
     notes = []
     if getattr(image, "is_animated", False):
         notes.append("multi-page: first page" if image.format == "TIFF" else "animated: first frame")
-    orientation = _orientation(image)  # a TIFF is turned, and its tag removed, while it is loaded
     raw_modes = [str(tile.args) for tile in image.tile]
+    # A TIFF is turned, and its tag removed, while it is loaded; a PNG may carry its tag behind the pixels.
+    turned = image.format == "TIFF" and _orientation(image) in _UPRIGHT
     image.load()
     _check_size(image, max_pixels)
-    pending = _orientation(image)  # a PNG may carry its tag behind the pixels
+    orientation = _orientation(image)
     rgb_image, pixel_notes = to_rgb(image, raw_modes)
-    if pending in _UPRIGHT:
-        rgb_image = rgb_image.transpose(_UPRIGHT[pending])
-    if orientation in _UPRIGHT or pending in _UPRIGHT:
+    if orientation in _UPRIGHT:
+        rgb_image = rgb_image.transpose(_UPRIGHT[orientation])
+    if turned or orientation in _UPRIGHT:
         notes.append("exif: turned upright")
     return DecodedImage(rgb=np.array(rgb_image), notes=(*notes, *pixel_notes))
 
