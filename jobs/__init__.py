@@ -1,0 +1,1 @@
+"""Command-line jobs: flags to a config, one call, an exit code."""

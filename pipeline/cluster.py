@@ -1,0 +1,78 @@
+"""Ray: connecting to a cluster or starting one on this machine, quietly."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+
+from pipeline.config import ClusterConfig, RunConfig, UsageError
+
+NO_PROGRESS_TIMEOUT_S = 600
+_MIN_LOCAL_CPUS = 4
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def ray_session(cluster: ClusterConfig) -> Iterator[None]:
+    """A connection to Ray, closed afterwards unless it was there before.
+
+    A given address, or `RAY_ADDRESS` (which `ray job submit` sets), means that cluster; else one is started here.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = cluster.ray_address or os.environ.get("RAY_ADDRESS")
+    # Workers must find the project whether it is installed or run from a checkout.
+    common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address:
+        ray.init(address=address, runtime_env=_remote_env(), **common)
+    else:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
+        env_vars = {"PYTHONPATH": os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))}
+        ray.init(
+            address="local", num_cpus=num_cpus, include_dashboard=False, runtime_env={"env_vars": env_vars}, **common
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quiet_data_context() -> None:
+    """Ray Data settings of a run: no bars, and patience while machines come and go."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    context.max_errored_blocks = 0  # a lost block would be a lost shard
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def choose_device(config: RunConfig) -> str:
+    """`cuda` or `cpu`: as asked, else by what the cluster has.
+
+    Raises:
+        UsageError: a GPU is asked of a machine that has none.
+    """
+    gpus = float(ray.cluster_resources().get("GPU", 0.0))
+    asked = config.model.device
+    if asked == "auto":
+        return "cuda" if gpus >= config.cluster.gpus_per_actor else "cpu"
+    local = not (config.cluster.ray_address or os.environ.get("RAY_ADDRESS"))
+    if asked == "cuda" and local and gpus == 0:
+        raise UsageError("--device cuda: this machine has no GPU that Ray can see; use --device cpu or a cluster")
+    return asked
+
+
+def _remote_env() -> dict[str, object]:
+    """Under `ray job submit` the job's environment holds already; otherwise the project's packages are sent along."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        return {}
+    packages = [_PROJECT / "litelvlm", _PROJECT / "pipeline"]
+    return {"py_modules": [str(path) for path in packages]}

@@ -1,0 +1,116 @@
+"""Making a shard count: its data file first, under a name of its own, then, exclusively, the marker that names it.
+
+Readers trust markers only. A data file without a marker is an orphan of an attempt that died or lost the race; it is
+swept when the run finishes. Losing the race is success: the shard is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.records import SHARD_SCHEMA, STATUS_FAILED, STATUSES, data_name, marker_name
+from pipeline.storage import Storage
+from pipeline.work import ShardResult, unpack
+
+_TOP_REASONS = 5
+
+
+@dataclass(kw_only=True)
+class CommitStage:
+    """A callable for `map_batches(batch_size=1)`: a shard's records in, one small row for the driver out."""
+
+    storage: Storage
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        result: ShardResult = unpack(batch)
+        marker = commit_shard(self.storage, result)
+        return pa.table({"marker": pa.array([json.dumps(marker)])})
+
+
+def commit_shard(storage: Storage, result: ShardResult) -> dict[str, Any]:
+    """Write a shard's data file and marker. Returns the marker that counts: this one, or that of whoever was first."""
+    started = time.perf_counter()
+    shard_id = result.shard.shard_id
+    attempt_id = uuid.uuid4().hex[:16]
+    data = _data_bytes(result.records)
+    name = data_name(shard_id, attempt_id)
+    storage.write_bytes(name, data)
+    result.seconds["commit"] = time.perf_counter() - started
+    marker = _marker(result, name, data)
+    if not storage.create_exclusive(marker_name(shard_id), json.dumps(marker, sort_keys=True).encode()):
+        return read_marker(storage, shard_id)
+    return marker
+
+
+def read_marker(storage: Storage, shard_id: str) -> dict[str, Any]:
+    """The marker of a shard that is done."""
+    return json.loads(storage.read_bytes(marker_name(shard_id)))
+
+
+def read_data(storage: Storage, marker: dict[str, Any]) -> pa.Table:
+    """The records that a marker stands for.
+
+    Raises:
+        DataError: the data file is gone or is not the one that was committed.
+    """
+    try:
+        data = storage.read_bytes(marker["data"])
+    except FileNotFoundError as error:
+        raise DataError(f"{marker['data']} is gone, though its marker says it was written") from error
+    if hashlib.sha256(data).hexdigest() != marker["sha256"]:
+        raise DataError(f"{marker['data']} is not what was committed: its checksum differs")
+    table = pq.read_table(io.BytesIO(data), schema=SHARD_SCHEMA)
+    if table.num_rows != marker["records"]:
+        raise DataError(f"{marker['data']} holds {table.num_rows} records, its marker says {marker['records']}")
+    return table
+
+
+class DataError(RuntimeError):
+    """The output directory does not hold what its markers promise."""
+
+
+def _data_bytes(records: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records, schema=SHARD_SCHEMA), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _marker(result: ShardResult, name: str, data: bytes) -> dict[str, Any]:
+    statuses = Counter(record["status"] for record in result.records)
+    reasons = Counter(record["error"] for record in result.records if record["status"] == STATUS_FAILED)
+    shard = result.shard
+    return {
+        "shard_id": shard.shard_id,
+        "index": shard.index,
+        "rows": len({record["source_row"] for record in result.records}),
+        "records": len(result.records),
+        **{status: statuses.get(status, 0) for status in STATUSES},
+        "reasons": dict(reasons.most_common(_TOP_REASONS)),
+        "data": name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes_written": len(data),
+        "image_keys": _image_keys(result.records),
+        "seconds": {stage: round(value, 6) for stage, value in result.seconds.items()},
+        "facts": result.facts,
+        "baseline": result.baseline,
+        "finished_at": time.time(),
+    }
+
+
+def _image_keys(records: list[dict[str, Any]]) -> list[list[str]]:
+    """Key and file name of every run of adjacent records of one image; the merge finds scattered images by them."""
+    keys: list[list[str]] = []
+    for record in records:
+        if record["height"] is not None and (not keys or keys[-1][0] != record["image_key"]):
+            keys.append([record["image_key"], record["file_name"]])
+    return keys

@@ -1,0 +1,213 @@
+"""From the rows of a shard to images and phrases the model takes: read, fetch, decode, check. Runs in CPU tasks.
+
+This is a record boundary: whatever one row holds, the outcome is a record with a reason, never an exception.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.attempts import Guard
+from pipeline.columns import ColumnMapping, InputRow, read_row
+from pipeline.engine import Engine
+from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
+from pipeline.images import ImageError, decode_image
+from pipeline.names import safe_file_name
+from pipeline.plan import Shard, selected_rows
+from pipeline.read import SourceRow, read_shard
+from pipeline.redact import Redactor
+from pipeline.storage import Storage
+from pipeline.work import Draft, ImageWork, ShardWork, pack, unpack
+
+_FETCH_THREADS = 8
+_MAX_FAILED_PHRASE = 200  # characters of an unusable phrase that a record keeps
+_DECODE_UNITS = 16
+
+
+@dataclass(kw_only=True)
+class DecodeStage:
+    """A callable for `map_batches(batch_size=1)`: a shard in, its images and phrases out."""
+
+    mapping: ColumnMapping
+    engine: Engine
+    policy: UriPolicy
+    storage: Storage
+    session: str
+    storage_options: dict[str, Any] = field(default_factory=dict)
+    sample: float | None = None
+    max_pixels: int = 100_000_000
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        work: ShardWork = unpack(batch)
+        guard = Guard(
+            storage=self.storage,
+            session=self.session,
+            stage="decode",
+            shard_id=work.shard.shard_id,
+            prior_kills=work.prior_kills.get("decode", 0),
+        )
+        work = self.decode_shard(work, guard)
+        work.sent_at = time.time()
+        return pack(work.shard.shard_id, work)
+
+    def decode_shard(self, work: ShardWork, guard: Guard) -> ShardWork:
+        """Fill in the shard's images. Rows that kill their worker are given up, see `pipeline.attempts`."""
+        decoder = _ShardDecoder(self, work)
+        for rows, images in guard.run(work.shard.num_rows, decoder.decode, batch=_DECODE_UNITS):
+            work.images.extend(decoder.give_up(rows) if images is None else images)
+        return work
+
+
+class _ShardDecoder:
+    """Decodes ranges of one shard's rows; `stage` says how."""
+
+    def __init__(self, stage: DecodeStage, work: ShardWork) -> None:
+        self._stage = stage
+        self._work = work
+        self._fetcher = ImageFetcher(stage.policy, stage.storage_options)
+        self._redact = Redactor(stage.storage_options)
+        self._preprocessor: Any = stage.engine.preprocessor()
+
+    def decode(self, rows: range) -> list[ImageWork]:
+        """Images of the shard's rows number `rows` (counted within the shard)."""
+        stage, shard = self._stage, self._work.shard
+        images: list[ImageWork] = []
+        source = read_shard(shard, stage.mapping, stage.storage_options, sample=stage.sample)
+        with ThreadPoolExecutor(_FETCH_THREADS) as pool:
+            for row, given, data in self._loaded(_timed(source, self._add_seconds), rows, pool):
+                self._append(images, row, given, data)
+        return images
+
+    def give_up(self, rows: range) -> list[ImageWork]:
+        """Failed records for rows that killed their worker. Their cells are not read again."""
+        shard, stage = self._work.shard, self._stage
+        numbers = selected_rows(shard.file, shard.row_start, shard.row_stop, stage.sample)
+        reason = "this record killed the worker that decoded it, every time"
+        return [self._failed(numbers[position], default_id(shard, numbers[position]), [], reason) for position in rows]
+
+    def _loaded(
+        self, source: Iterator[SourceRow], wanted: range, pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[SourceRow, InputRow | None, Callable[[], bytes] | None]]:
+        """Rows with their image bytes on the way; a bounded number of fetches run ahead."""
+        ahead: list[tuple[SourceRow, InputRow | None, Callable[[], bytes] | None]] = []
+        for position, row in enumerate(source):
+            if position >= wanted.stop:
+                break
+            if position < wanted.start:
+                continue
+            ahead.append(self._begin_load(row, pool))
+            if len(ahead) > _FETCH_THREADS:
+                yield ahead.pop(0)
+        yield from ahead
+
+    def _begin_load(
+        self, row: SourceRow, pool: ThreadPoolExecutor
+    ) -> tuple[SourceRow, InputRow | None, Callable[[], bytes] | None]:
+        if row.error is not None:
+            return row, None, None
+        given = read_row(row.cells, self._stage.mapping, default_id=default_id(self._work.shard, row.number))
+        if given.error is not None:
+            return row, given, None
+        if given.image_bytes is not None:
+            return row, given, lambda data=given.image_bytes: data
+        return row, given, pool.submit(self._fetcher.fetch, given.image_uri).result
+
+    def _append(
+        self, images: list[ImageWork], row: SourceRow, given: InputRow | None, load: Callable[[], bytes] | None
+    ) -> None:
+        if given is None:
+            images.append(
+                self._failed(row.number, default_id(self._work.shard, row.number), [], row.error or "unreadable")
+            )
+            return
+        if given.error is not None or load is None:
+            images.append(self._failed(row.number, given.image_id, given.phrases, given.error or "unreadable"))
+            return
+        try:
+            started = time.perf_counter()
+            data = load()
+            self._add_seconds("fetch", time.perf_counter() - started)
+            self._work.bytes_read += len(data)
+            self._add_image(images, row, given, data)
+        except (ImageError, FetchError) as error:
+            images.append(self._failed(row.number, given.image_id, given.phrases, str(error)))
+        except Exception as error:  # noqa: BLE001 - the record boundary
+            reason = f"{type(error).__name__}: {error}"
+            images.append(self._failed(row.number, given.image_id, given.phrases, reason))
+
+    def _add_image(self, images: list[ImageWork], row: SourceRow, given: InputRow, data: bytes) -> None:
+        started = time.perf_counter()
+        key = image_key(given.image_id, data)
+        drafts = [self._draft(row.number, index, given) for index in range(len(given.phrases))]
+        if images and images[-1].image_key == key and images[-1].height is not None:
+            images[-1].drafts.extend(drafts)
+            return
+        decoded = decode_image(data, max_pixels=self._stage.max_pixels)
+        height, width = decoded.rgb.shape[:2]
+        images.append(
+            ImageWork(
+                image_id=given.image_id,
+                image_key=key,
+                file_name=safe_file_name(given.image_id, given.image_uri, data, root=self._stage.policy.image_root),
+                drafts=drafts,
+                height=height,
+                width=width,
+                notes="; ".join(decoded.notes) or None,
+                prepared=self._preprocessor.prepare(decoded.rgb),
+            )
+        )
+        self._add_seconds("decode", time.perf_counter() - started)
+
+    def _draft(self, row: int, index: int, given: InputRow) -> Draft:
+        draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])
+        draft.error = given.phrase_errors[index] if given.phrase_errors else None
+        if draft.error is None:
+            try:
+                draft.prompt = self._stage.engine.check_phrase(self._preprocessor, draft.phrase)
+            except ValueError as error:
+                draft.error = str(error)
+        if draft.error is not None:
+            draft.error = self._redact(draft.error)
+            draft.phrase = draft.phrase[:_MAX_FAILED_PHRASE]
+        return draft
+
+    def _failed(self, row: int, image_id: str, phrases: list[str], reason: str) -> ImageWork:
+        """An image without pixels: a failed record per phrase, or one where there is no phrase."""
+        reason = self._redact(reason)
+        drafts = [
+            Draft(source_row=row, phrase_index=index, phrase=phrase[:_MAX_FAILED_PHRASE], error=reason)
+            for index, phrase in enumerate(phrases or [""])
+        ]
+        name = safe_file_name(image_id, None, b"", root=None)
+        return ImageWork(image_id=image_id, image_key=image_key(image_id, b""), file_name=name, drafts=drafts)
+
+    def _add_seconds(self, stage: str, seconds: float) -> None:
+        self._work.seconds[stage] = self._work.seconds.get(stage, 0.0) + seconds
+
+
+def default_id(shard: Shard, row: int) -> str:
+    """Id of a row that has none: where it comes from."""
+    return f"{shard.id_prefix}/{row:09d}"
+
+
+def image_key(image_id: str, data: bytes) -> str:
+    """Identity of an image within a run: its id and its content, 16 hex digits."""
+    content = hashlib.blake2b(data, digest_size=16).digest()
+    return hashlib.blake2b(image_id.encode() + b"\0" + content, digest_size=8).hexdigest()
+
+
+def _timed(rows: Iterator[SourceRow], add_seconds: Callable[[str, float], None]) -> Iterator[SourceRow]:
+    while True:
+        started = time.perf_counter()
+        row = next(rows, None)
+        add_seconds("read", time.perf_counter() - started)
+        if row is None:
+            return
+        yield row

@@ -1,0 +1,67 @@
+"""`--dry-run`: what a run would do, found from footers and markers alone. Writes nothing, starts nothing."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline.config import RunConfig, describe_differences
+from pipeline.engine import Engine, LiteLVLMEngine
+from pipeline.finish import done_shards
+from pipeline.output import read_config
+from pipeline.plan import Plan, make_plan
+from pipeline.records import RUN_NAME
+from pipeline.storage import Storage
+
+
+def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
+    """Mapping, counts, shards and estimated cost, a line each.
+
+    Raises:
+        ValueError, FileNotFoundError: as a run would.
+    """
+    engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
+    plan = make_plan(config, revision=engine.check())
+    storage = Storage(config.output, config.storage_options)
+    state, num_done = _state(storage, plan, config)
+    lines = {
+        "columns": plan.mapping.describe(),
+        "files": plan.num_files,
+        "input rows": plan.num_input_rows,
+        "rows to annotate": plan.num_rows,
+        "shards": f"{len(plan.shards)} of at most {config.source.shard_images} rows, {num_done} done",
+        "model": f"{config.model.model} (revision {plan.facts['model_revision']})",
+        "pruning": f"rule {config.model.rule}, {config.model.num_retain_tokens} visual tokens kept per prompt",
+        "output": f"{storage.root} ({state})",
+        "fingerprint": plan.fingerprint,
+        **_estimate(storage, plan, config),
+    }
+    width = max(len(name) for name in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
+
+
+def _state(storage: Storage, plan: Plan, config: RunConfig) -> tuple[str, int]:
+    existing = read_config(storage)
+    if existing is None:
+        return "new", 0
+    if config.overwrite:
+        return "holds a run, which --overwrite would remove", 0
+    if existing.get("fingerprint") == plan.fingerprint:
+        return "holds this run, which would resume", len(done_shards(storage))
+    differences = "; ".join(describe_differences(existing.get("facts", {}), plan.facts))
+    return f"holds a run with other settings, so this one would be refused: {differences}", 0
+
+
+def _estimate(storage: Storage, plan: Plan, config: RunConfig) -> dict[str, str]:
+    """Time and cost from the rates measured by an earlier session in this output; unknown without one."""
+    try:
+        totals = json.loads(storage.read_bytes(RUN_NAME)).get("totals") or {}
+    except FileNotFoundError:
+        totals = {}
+    images, gpu_s = totals.get("images"), totals.get("gpu_s")
+    if not images or not gpu_s:
+        unknown = "unknown; run with --limit first: run.json then holds measured rates"
+        return {"estimated device hours": unknown, "estimated cost": unknown}
+    hours = gpu_s / images * plan.num_rows / 3600
+    price = config.gpu_price
+    cost = f"{hours * price:.2f}" if price is not None else "unknown without --gpu-price"
+    return {"estimated device hours": f"{hours:.3f} (at the rate measured here)", "estimated cost": cost}

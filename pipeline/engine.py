@@ -1,0 +1,126 @@
+"""The only door from the pipeline to the model. Tests hand in another engine with the same methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.config import ModelConfig
+
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+class Engine(Protocol):
+    """Describes a model; picklable, and cheap until a worker calls `annotator`.
+
+    `check` validates all that can be seen without weights and returns the model's revision.
+
+    `annotator` and `preprocessor` return objects with the interface of `litelvlm.Annotator` and
+    `litelvlm.Preprocessor`.
+    """
+
+    def check(self) -> str: ...
+
+    def on_device(self, device: str) -> Engine: ...
+
+    def annotator(self, num_threads: int | None) -> Any: ...
+
+    def preprocessor(self) -> Any: ...
+
+    def check_phrase(self, preprocessor: Any, phrase: str) -> str: ...
+
+    def annotate(
+        self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
+    ) -> list[Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiteLVLMEngine:
+    """The real model: what `litelvlm` needs to know to load and to annotate."""
+
+    model: ModelConfig
+    device: str = "cpu"
+    batch_images: int | None = None
+
+    def check(self) -> str:
+        """Validate every setting against `litelvlm`, and the checkpoint as far as it lies on this machine.
+
+        Returns the checkpoint's revision: a hash of its content.
+
+        Raises:
+            ValueError, FileNotFoundError: naming the setting or file that does not fit.
+        """
+        from litelvlm.checkpoint import open_checkpoint
+
+        self._pruning(unpruned=False)
+        self._template()
+        return open_checkpoint(self.model.model, self.model.clip).revision
+
+    def on_device(self, device: str) -> LiteLVLMEngine:
+        """The same model on `cpu` or `cuda`."""
+        return dataclasses.replace(self, device=device)
+
+    def annotator(self, num_threads: int | None) -> Any:
+        """Load the model on its device. Raises ValueError or FileNotFoundError where the checkpoint does not fit."""
+        import torch
+
+        from litelvlm import Annotator
+
+        if self.device == "cpu":
+            torch.set_num_threads(num_threads or os.cpu_count() or 1)
+        return Annotator.from_pretrained(self.model.model, clip=self.model.clip, device=self.device, dtype=self.dtype)
+
+    @property
+    def dtype(self) -> str:
+        """`float32` or `bfloat16`: as asked, or what suits the device."""
+        if self.model.precision == "auto":
+            return "float32" if self.device == "cpu" else "bfloat16"
+        return _DTYPES[self.model.precision]
+
+    def preprocessor(self) -> Any:
+        """Config and tokenizer, loaded once per process. Raises as `annotator` does."""
+        return _preprocessor(self.model.model, self.model.clip)
+
+    def check_phrase(self, preprocessor: Any, phrase: str) -> str:
+        """The phrase as it enters the prompt. Raises ValueError with the reason why it cannot."""
+        return preprocessor.check_phrase(phrase, self._template())
+
+    def annotate(
+        self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
+    ) -> list[Any]:
+        """Annotate prepared images, one result each, in order."""
+        from litelvlm import AnnotationRequest
+
+        requests = [AnnotationRequest(image=image, phrases=asked) for image, asked in zip(images, phrases, strict=True)]
+        return annotator.annotate(
+            requests,
+            pruning=self._pruning(unpruned=unpruned),
+            layout=self.model.layout,
+            template=self._template(),
+            batch_images=self.batch_images,
+        )
+
+    def _pruning(self, *, unpruned: bool) -> Any:
+        from litelvlm import PruningConfig
+
+        if unpruned:
+            return PruningConfig(num_retain_tokens=None, rule="none")
+        model = self.model
+        return PruningConfig(
+            num_retain_tokens=model.num_retain_tokens, rule=model.rule, order=model.order, positions=model.positions
+        )
+
+    def _template(self) -> Any:
+        from litelvlm import PromptTemplate
+
+        return PromptTemplate(question=self.model.question, answer=self.model.answer)
+
+
+@functools.lru_cache(maxsize=2)
+def _preprocessor(model: str, clip: str | None) -> Any:
+    from litelvlm import Preprocessor
+
+    return Preprocessor.from_pretrained(model, clip=clip)

@@ -1,0 +1,131 @@
+"""From `--input` to Parquet files and their footers. Nothing but footers is read here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage import filesystem_for, is_local, protocol_of, with_retries
+
+_GLOB_CHARACTERS = "*?["
+_MAGIC = b"PAR1"
+_FOOTER_THREADS = 16
+_MAX_ROWS_PER_BYTE = 64  # more cannot hold images: the footer lies
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    """One Parquet file, as its footer describes it.
+
+    `footer_sha256` stands for the content: the footer holds the sizes, offsets and statistics of every column chunk.
+    """
+
+    path: str
+    size: int
+    footer_sha256: str
+    row_group_rows: tuple[int, ...]
+    schema: pa.Schema
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all row groups."""
+        return sum(self.row_group_rows)
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies the file in a run's fingerprint."""
+        return {"path": self.path, "size": self.size, "footer_sha256": self.footer_sha256, "rows": self.num_rows}
+
+
+def list_files(inputs: tuple[str, ...], options: dict[str, Any], *, output: str) -> list[str]:
+    """Paths of all Parquet files that the inputs name, sorted, each once.
+
+    A directory stands for every `*.parquet` below it, except hidden ones and those of the run's own output.
+
+    Raises:
+        ValueError: a path does not exist, or nothing matches.
+    """
+    found: set[str] = set()
+    for given in inputs:
+        found.update(_expand(given, options, output=output))
+    if not found:
+        raise ValueError(f"--input {' '.join(inputs)}: no Parquet file there")
+    return sorted(found)
+
+
+def read_footers(paths: list[str], options: dict[str, Any]) -> list[InputFile]:
+    """Footers of all files, in the order given. Raises ValueError naming a file that is not readable Parquet."""
+    with ThreadPoolExecutor(min(_FOOTER_THREADS, len(paths))) as pool:
+        return list(pool.map(lambda path: _read_footer(path, options), paths))
+
+
+def _expand(given: str, options: dict[str, Any], *, output: str) -> list[str]:
+    fs, bare = filesystem_for(given, options)
+    local = is_local(given)
+    bare = os.path.abspath(bare) if local else bare.rstrip("/")
+    try:
+        if any(character in bare for character in _GLOB_CHARACTERS):
+            return [_full(given, path) for path in fs.glob(bare) if fs.isfile(path)]
+        if with_retries(lambda: fs.isfile(bare), f"looking for {given}"):
+            return [_full(given, bare)]
+        names = with_retries(lambda: fs.find(bare), f"listing {given}")
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    except OSError as error:
+        raise ValueError(f"--input {given}: {type(error).__name__}: {error}") from error
+    kept = [path for path in names if _is_data(path, bare)]
+    if not kept:
+        there = "no such path" if not names else "no *.parquet file in it"
+        raise ValueError(f"--input {given}: {there}")
+    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
+    full = [_full(given, path) for path in kept]
+    return [path for path in full if not path.startswith(f"{own}/")]
+
+
+def _is_data(path: str, directory: str) -> bool:
+    parts = path.removeprefix(directory).strip("/").split("/")
+    return path.endswith(".parquet") and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _full(given: str, bare: str) -> str:
+    return bare if is_local(given) else f"{protocol_of(given)}://{bare.lstrip('/')}" if "://" not in bare else bare
+
+
+def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
+    fs, bare = filesystem_for(path, options)
+    try:
+        size, footer = with_retries(lambda: _footer_bytes(fs, bare), f"reading {path}")
+        with fs.open(bare, "rb") as file:
+            parquet = pq.ParquetFile(file)
+            groups = tuple(parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups))
+            schema = parquet.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"--input {path} is not readable Parquet: {_first_line(error)}") from error
+    if any(rows < 0 for rows in groups) or sum(groups) > _MAX_ROWS_PER_BYTE * size:
+        raise ValueError(
+            f"--input {path} is not readable Parquet: its footer claims {sum(groups)} rows in {size} bytes"
+        )
+    digest = hashlib.sha256(footer).hexdigest()
+    return InputFile(path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema)
+
+
+def _footer_bytes(fs: fsspec.AbstractFileSystem, bare: str) -> tuple[int, bytes]:
+    size = int(fs.size(bare))
+    tail = fs.cat_file(bare, start=max(size - 8, 0), end=size)
+    if size < 12 or tail[4:] != _MAGIC:
+        raise ValueError("it does not end as a Parquet file does")
+    length = struct.unpack("<I", tail[:4])[0]
+    if length + 12 > size:
+        raise ValueError("its footer claims to be longer than the file")
+    return size, fs.cat_file(bare, start=size - 8 - length, end=size)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,76 @@
+"""The output directory before any work: claimed by a configuration, refused to any other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.config import RunConfig, describe_differences, redacted
+from pipeline.plan import Plan
+from pipeline.records import CONFIG_NAME, DONE_DIR, MANIFEST_NAME, OWNED_DIRS, OWNED_NAMES, SUCCESS_NAME
+from pipeline.storage import Storage
+
+
+def claim_output(storage: Storage, plan: Plan, config: RunConfig) -> bool:
+    """Make the output belong to this plan. Returns whether it did before, that is, whether the run resumes.
+
+    Raises:
+        ValueError: the output holds a run of another configuration (naming what differs) or files of unknown origin, or
+            cannot be written.
+    """
+    if config.overwrite:
+        storage.check_writable()
+        clear_output(storage)
+    existing = read_config(storage)
+    if existing is None:
+        _refuse_strangers(storage)
+        storage.check_writable()
+        storage.write_bytes(MANIFEST_NAME, plan.manifest_bytes())
+        content = {"fingerprint": plan.fingerprint, "facts": plan.facts, "config": redacted(config)}
+        created = storage.create_exclusive(CONFIG_NAME, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        if created:
+            return False
+        existing = read_config(storage)  # another driver was faster: go by what it wrote
+        assert existing is not None
+    _refuse_others(storage, existing, plan)
+    return True
+
+
+def read_config(storage: Storage) -> dict[str, Any] | None:
+    """What `config.json` says, None where there is no run."""
+    try:
+        content = json.loads(storage.read_bytes(CONFIG_NAME))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(
+            f"output {storage.root!r}: its {CONFIG_NAME} is damaged; start over with --overwrite"
+        ) from error
+    return content
+
+
+def clear_output(storage: Storage) -> None:
+    """Remove everything a run writes, and nothing else; what makes it count as a run goes first."""
+    storage.delete([SUCCESS_NAME, CONFIG_NAME])
+    for directory in (DONE_DIR, *OWNED_DIRS):
+        storage.delete(storage.list(directory))
+    storage.delete(OWNED_NAMES)
+
+
+def _refuse_strangers(storage: Storage) -> None:
+    strangers = [name for directory in OWNED_DIRS for name in storage.list(directory)]
+    if strangers:
+        raise ValueError(
+            f"output {storage.root!r} holds {strangers[0]} but no {CONFIG_NAME}: it is not a run of this job; "
+            "choose another directory, or remove it with --overwrite"
+        )
+
+
+def _refuse_others(storage: Storage, existing: dict[str, Any], plan: Plan) -> None:
+    if existing.get("fingerprint") == plan.fingerprint:
+        return
+    differences = describe_differences(existing.get("facts", {}), plan.facts)
+    raise ValueError(
+        f"output {storage.root!r} holds a run with other settings: {'; '.join(differences) or 'unknown ones'}. "
+        "Choose another --output, or start over with --overwrite"
+    )

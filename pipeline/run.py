@@ -1,0 +1,210 @@
+"""A run from configuration to exit code: plan, claim the output, execute what is left, finish."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from pipeline.commit import read_marker
+from pipeline.config import RunConfig, UsageError
+from pipeline.engine import Engine, LiteLVLMEngine
+from pipeline.fetch import UriPolicy
+from pipeline.finish import done_shards, is_finished, merge_run, seal_run
+from pipeline.merge import MergeTotals
+from pipeline.output import claim_output
+from pipeline.plan import Plan, Shard, make_plan
+from pipeline.progress import Progress
+from pipeline.records import STATUS_FAILED
+from pipeline.storage import Storage, is_local
+from pipeline.summary import RunSummary, write_summary
+
+EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
+_MAX_STALLED = 3  # executions in a row that committed nothing
+
+
+class RunError(RuntimeError):
+    """The run cannot go on; what was committed stays, and running it again resumes."""
+
+
+class FailureRateExceeded(Exception):
+    """So many records failed that the run cannot end within its failure rate."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Records so far, those of earlier sessions included."""
+
+    rows: int = 0
+    records: int = 0
+    failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, marker: dict[str, Any]) -> None:
+        """Count a shard's marker."""
+        self.rows += marker["rows"]
+        self.records += marker["records"]
+        self.failed += marker[STATUS_FAILED]
+        self.reasons.update(marker["reasons"])
+
+    def exceeds(self, rate: float, *, num_rows: int) -> bool:
+        """Whether the failed records are too many even if none of the rows that are left fails."""
+        expected = self.records / self.rows * num_rows if self.rows else 0.0
+        return self.failed > rate * max(expected, self.records)
+
+
+def annotate_dataset(config: RunConfig, *, engine: Engine | None = None, stream: TextIO | None = None) -> int:
+    """Annotate a data set. Running it again resumes. Returns the exit code: done or failure rate exceeded.
+
+    Raises:
+        UsageError: a mistake in the configuration or the input, to be shown as one line.
+        RunError, StorageError: the cluster or the storage failed; what was committed stays.
+    """
+    stream = stream or sys.stderr
+    engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
+    try:
+        policy = uri_policy(config)
+        plan = make_plan(config, revision=engine.check())
+        storage = Storage(config.output, config.storage_options)
+        resumed = claim_output(storage, plan, config)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        raise UsageError(str(error)) from error
+    if is_finished(storage, plan.fingerprint):
+        print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
+        return EXIT_DONE
+    print(f"columns: {plan.mapping.describe()}", file=stream)
+    return _Run(config, engine, plan, storage, policy, stream).run(resumed=resumed)
+
+
+class _Run:
+    def __init__(
+        self, config: RunConfig, engine: Engine, plan: Plan, storage: Storage, policy: UriPolicy, stream: TextIO
+    ) -> None:
+        self._config, self._engine, self._plan, self._storage = config, engine, plan, storage
+        self._policy, self._stream = policy, stream
+        self._tally = Tally()
+        self._summary = RunSummary(config=config, plan=plan)
+
+    def run(self, *, resumed: bool) -> int:
+        todo = self._left()
+        done = [shard for shard in self._plan.shards if shard not in set(todo)] if resumed else []
+        for shard in done:
+            self._tally.add(read_marker(self._storage, shard.shard_id))
+        self._summary.resumed_rows = self._tally.rows
+        print(self._opening_line(todo), file=self._stream)
+        try:
+            if todo:
+                self._execute(todo)
+        except FailureRateExceeded:
+            write_summary(self._storage, self._summary.stopped(self._tally))
+            print(self._failure_line(self._tally, stopped=True), file=self._stream)
+            return EXIT_FAILURE_RATE
+        return self._finish()
+
+    def _finish(self) -> int:
+        totals = merge_run(self._storage, self._plan, self._config)
+        failed = totals.statuses[STATUS_FAILED]
+        exceeded = failed > self._config.max_failure_rate * totals.records
+        write_summary(self._storage, self._summary.finished(totals, exceeded=exceeded, storage=self._storage))
+        if exceeded:
+            tally = Tally(rows=totals.rows, records=totals.records, failed=failed, reasons=totals.reasons)
+            print(self._failure_line(tally, stopped=False), file=self._stream)
+            return EXIT_FAILURE_RATE
+        seal_run(self._storage, self._plan, totals)
+        print(self._closing_line(totals), file=self._stream)
+        return EXIT_DONE
+
+    def _execute(self, todo: list[Shard]) -> None:
+        """Run the pipeline until every shard has its marker, again for those that a failing cluster left out."""
+        from pipeline.cluster import ray_session
+
+        progress = Progress(
+            rows_total=self._plan.num_rows,
+            rows_done=self._tally.rows,
+            gpu_price=self._config.gpu_price,
+            stream=self._stream,
+        )
+        stalled = 0
+        with ray_session(self._config.cluster):
+            execution = self._execution()
+            while todo:
+                error = self._execute_once(execution, todo, progress)
+                left = self._left()
+                stalled = stalled + 1 if len(left) == len(todo) else 0
+                if stalled >= _MAX_STALLED:
+                    raise RunError(f"{_MAX_STALLED} executions in a row committed nothing; the last ended with {error}")
+                if left:
+                    self._summary.executions += 1
+                    print(f"{len(left)} shards are left ({error or 'no error'}); going on with them", file=self._stream)
+                todo = left
+        progress.close()
+        self._summary.session(progress)
+
+    def _execute_once(self, execution: Any, todo: list[Shard], progress: Progress) -> str | None:
+        """One execution. Returns what the cluster's failure was, if it failed; a stage's own error is raised."""
+        from pipeline.failures import cluster_failure
+
+        try:
+            for marker in execution.run(todo):
+                self._tally.add(marker)
+                progress.add(marker, gpus_per_actor=self._config.cluster.gpus_per_actor)
+                if self._tally.exceeds(self._config.max_failure_rate, num_rows=self._plan.num_rows):
+                    raise FailureRateExceeded
+        except FailureRateExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - sorted out there; what is not the cluster's fault is raised
+            return cluster_failure(error)
+        return None
+
+    def _execution(self) -> Any:
+        from pipeline.cluster import choose_device, quiet_data_context
+        from pipeline.execute import Execution
+
+        quiet_data_context()
+        device = choose_device(self._config)
+        self._summary.device = device
+        return Execution(
+            config=self._config,
+            plan=self._plan,
+            storage=self._storage,
+            engine=self._engine.on_device(device),
+            policy=self._policy,
+            on_gpu=device == "cuda",
+        )
+
+    def _left(self) -> list[Shard]:
+        done = done_shards(self._storage)
+        return [shard for shard in self._plan.shards if shard.shard_id not in done]
+
+    def _opening_line(self, todo: list[Shard]) -> str:
+        plan = self._plan
+        return (
+            f"{plan.num_rows} rows of {plan.num_files} files in {len(plan.shards)} shards; "
+            f"{len(plan.shards) - len(todo)} shards are done, {len(todo)} to do"
+        )
+
+    def _closing_line(self, totals: MergeTotals) -> str:
+        counts = ", ".join(f"{totals.statuses[status]} {status}" for status in ("ok", "empty", STATUS_FAILED))
+        return f"done: {totals.records} records of {totals.images} images ({counts}) in {self._storage.root}"
+
+    def _failure_line(self, tally: Tally, *, stopped: bool) -> str:
+        top = "; ".join(f"{count} x {reason}" for reason, count in tally.reasons.most_common(3))
+        what = "stopped early" if stopped else "ended"
+        return (
+            f"error: {what}: {tally.failed} of {tally.records} records failed, more than --max-failure-rate "
+            f"{self._config.max_failure_rate} allows. Most frequent: {top}. The work is kept; "
+            "see errors.parquet and run.json"
+        )
+
+
+def uri_policy(config: RunConfig) -> UriPolicy:
+    """What image URIs may be read: what a local table may name only if every input is local."""
+    source = config.source
+    prefixes = list(source.allow_prefixes)
+    remote = [path for path in source.input if not is_local(path)]
+    for path in remote:
+        prefixes.extend(UriPolicy.for_input(path, allowed_prefixes=()).allowed_prefixes)
+    return UriPolicy(
+        image_root=source.image_root, allowed_prefixes=tuple(dict.fromkeys(prefixes)), manifest_is_local=not remote
+    )

@@ -1,0 +1,146 @@
+"""`run.json`: what a run was, how it ended, and what it took. The detail behind the exit code."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from pipeline import baseline
+from pipeline.commit import read_marker
+from pipeline.config import RunConfig, redacted
+from pipeline.plan import Plan
+from pipeline.records import RUN_NAME, STAGES, STATUSES, THROUGHPUT_NAME
+from pipeline.redact import Redactor
+from pipeline.storage import Storage
+
+if TYPE_CHECKING:
+    from pipeline.merge import MergeTotals
+    from pipeline.progress import Progress
+    from pipeline.run import Tally
+
+_PACKAGES = ("torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
+_TOP_REASONS = 20
+
+
+@dataclass(kw_only=True)
+class RunSummary:
+    """Collects what `run.json` says."""
+
+    config: RunConfig
+    plan: Plan
+    device: str | None = None
+    resumed_rows: int = 0
+    executions: int = 1
+    started_at: float = field(default_factory=time.time)
+    _session: dict[str, Any] = field(default_factory=dict)
+
+    def session(self, progress: Progress) -> None:
+        """Note what this session did, as opposed to the run as a whole."""
+        seconds = progress.elapsed_s
+        self._session = {
+            "wall_s": seconds,
+            "rows": progress.rows,
+            "images": progress.images,
+            "phrases": progress.records,
+            "images_per_s": progress.images / seconds,
+            "phrases_per_s": progress.records / seconds,
+        }
+
+    def finished(self, totals: MergeTotals, *, exceeded: bool, storage: Storage) -> dict[str, Any]:
+        """The summary of a run all of whose shards are done."""
+        return self._common("failure_rate_exceeded" if exceeded else "done") | {
+            "counts": {
+                "rows": totals.rows,
+                "records": totals.records,
+                **{status: totals.statuses[status] for status in STATUSES},
+                "images": totals.images,
+                "annotations": totals.annotations,
+                "record_parts": totals.record_parts,
+                "coco_parts": totals.coco_parts,
+            },
+            "reasons": self._reasons(totals.reasons),
+            "totals": _throughput_totals(storage),
+            "baseline": self._baseline(storage),
+        }
+
+    def stopped(self, tally: Tally) -> dict[str, Any]:
+        """The summary of a run that was stopped because too many records failed."""
+        return self._common("failure_rate_exceeded") | {
+            "counts": {"rows": tally.rows, "records": tally.records, "failed": tally.failed},
+            "reasons": self._reasons(tally.reasons),
+        }
+
+    def _common(self, state: str) -> dict[str, Any]:
+        return {
+            "state": state,
+            "exit_code": 0 if state == "done" else 3,
+            "fingerprint": self.plan.fingerprint,
+            "model_revision": self.plan.facts["model_revision"],
+            "columns": self.plan.mapping.describe(),
+            "config": redacted(self.config),
+            "device": self.device,
+            "resumed_rows": self.resumed_rows,
+            "executions": self.executions,
+            "session": self._session,
+            "started_at": _utc(self.started_at),
+            "ended_at": _utc(time.time()),
+            "versions": _versions(),
+        }
+
+    def _reasons(self, reasons: Counter[str]) -> dict[str, int]:
+        redact = Redactor(self.config.storage_options)
+        return {redact(reason): count for reason, count in reasons.most_common(_TOP_REASONS)}
+
+    def _baseline(self, storage: Storage) -> dict[str, Any] | None:
+        if not self.config.baseline_images:
+            return None
+        rows = baseline.choose_rows(self.plan.shards, self.config.baseline_images, self.config.source.sample)
+        markers = (read_marker(storage, shard_id) for shard_id in sorted(rows))
+        return baseline.summarise(marker["baseline"] for marker in markers if marker["baseline"])
+
+
+def write_summary(storage: Storage, summary: dict[str, Any]) -> None:
+    """Write `run.json`."""
+    storage.write_bytes(RUN_NAME, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _throughput_totals(storage: Storage) -> dict[str, Any]:
+    """Sums over the throughput table; cost only where there is a price."""
+    sums = [
+        *(f"{stage}_s" for stage in STAGES),
+        "annotate_s",
+        "visual_tokens",
+        "retained_tokens",
+        "text_tokens",
+        "tflop",
+    ]
+    sums += ["images", "phrases", "bytes_read", "bytes_written", "gpu_s", "cost"]
+    totals: dict[str, float | None] = dict.fromkeys(sums)
+    with storage.open_read(THROUGHPUT_NAME) as file:
+        for batch in pq.ParquetFile(file).iter_batches(columns=sums):
+            for name in sums:
+                value = batch.column(name).drop_null().to_pylist()
+                if value:
+                    totals[name] = (totals[name] or 0) + sum(value)
+    return totals
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("litelvlm", *_PACKAGES):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
