@@ -110,11 +110,14 @@ def _read_file(target: Target, max_bytes: int) -> bytes:
     try:
         # Non-blocking, so that a named pipe cannot hold the worker before it is seen not to be a file.
         descriptor = os.open(path, _OPEN_FLAGS)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             info = os.fstat(descriptor)
             if not stat.S_ISREG(info.st_mode):
                 raise FetchError("not_a_file", f"{shown} is no regular file")
-            data = file.read(max_bytes + 1) if info.st_size <= max_bytes else b""
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(max_bytes + 1) if info.st_size <= max_bytes else b""
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _file_error(error, shown) from None
     if info.st_size > max_bytes or len(data) > max_bytes:

@@ -42,6 +42,8 @@ def http_get(target: Target, policy: UriPolicy, *, resolver: Resolver = socket.g
     for _ in range(_MAX_REDIRECTS + 1):
         try:
             body, location = _get_once(target, policy, deadline, resolver)
+        except ssl.SSLCertVerificationError:
+            raise FetchError("tls", f"{redact_uri(target.location)}: the certificate cannot be verified") from None
         except (OSError, http.client.HTTPException) as error:
             raise TransientError(type(error).__name__) from None
         if location is None:
@@ -76,17 +78,21 @@ def _get_once(target: Target, policy: UriPolicy, deadline: float, resolver: Reso
 def _connect(addresses: list[str], port: int, tls_host: str | None, deadline: float) -> Iterator[socket.socket]:
     """A socket that is cut at the deadline, so that a server that sends a byte a minute cannot hold it."""
     connected = _first_reachable(addresses, port, deadline)
-    timer = threading.Timer(_remaining(deadline), _cut, (connected,))
     try:
-        connected.settimeout(_remaining(deadline))
         if tls_host is not None:
-            connected = ssl.create_default_context().wrap_socket(connected, server_hostname=tls_host)
-            timer = threading.Timer(_remaining(deadline), _cut, (connected,))
+            context = ssl.create_default_context()
+            connected = context.wrap_socket(connected, server_hostname=tls_host, do_handshake_on_connect=False)
+        timer = threading.Timer(_remaining(deadline), _cut, (connected,))
         timer.daemon = True
         timer.start()
-        yield connected
+        try:
+            connected.settimeout(_remaining(deadline))
+            if isinstance(connected, ssl.SSLSocket):
+                connected.do_handshake()
+            yield connected
+        finally:
+            timer.cancel()
     finally:
-        timer.cancel()
         connected.close()
 
 

@@ -15,7 +15,7 @@ HTTP_SCHEMES = ("http", "https")
 # Scheme in a URI -> fsspec protocol.
 OBJECT_SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "abfs", "abfs": "abfs", "abfss": "abfs"}
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_CHARS = 8192
 
