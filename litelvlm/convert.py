@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import save_torch_state_dict
 
 from litelvlm.checkpoint import CLIP_MERGES, CONVERTED_FORMAT, load_model, open_checkpoint
+from litelvlm.glamm import GlammModel
 
 _TOKENIZER_FILES = ("tokenizer.model", "added_tokens.json")
 
@@ -41,23 +42,43 @@ def convert_checkpoint(
         FileNotFoundError, ValueError: if the checkpoint is absent, damaged or another model's.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"output: {output} exists and is not an empty directory")
+    check_output(output)
     checkpoint = open_checkpoint(model, clip)
     network = load_model(checkpoint, torch.device("cpu"), dtype)
+    files = {name: checkpoint.directory / name for name in _TOKENIZER_FILES}
+    if checkpoint.clip_merges is not None:
+        files[CLIP_MERGES] = checkpoint.clip_merges
+    return write_converted(network, output, files=files, source=checkpoint.revision, max_shard_size=max_shard_size)
+
+
+def check_output(output: Path) -> None:
+    """Raises a FileExistsError unless `output` is absent or an empty directory."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"output: {output} exists and is not an empty directory")
+
+
+def write_converted(
+    network: GlammModel, output: Path, *, files: dict[str, Path], source: str, max_shard_size: str = "5GB"
+) -> Path:
+    """Writes a model and its tokenisers' files in the converted layout; the directory appears only once it is complete.
+
+    Args:
+        network: its weights are stored in the dtypes that they have.
+        output: absent or an empty directory.
+        files: further files by the name they get; those that do not exist are left out.
+        source: where the weights come from, noted in `config.json`.
+    """
     scratch = output.with_name(output.name + ".partial")
     if scratch.exists():
         shutil.rmtree(scratch)
     scratch.mkdir(parents=True)
     state = {name: param.detach() for name, param in network.named_parameters()}
     save_torch_state_dict(state, scratch, max_shard_size=max_shard_size)
-    values = {"format": CONVERTED_FORMAT, "source_revision": checkpoint.revision, "model": checkpoint.config.to_dict()}
+    values = {"format": CONVERTED_FORMAT, "source": source, "model": network.config.to_dict()}
     (scratch / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    for name in _TOKENIZER_FILES:
-        if (checkpoint.directory / name).is_file():
-            shutil.copyfile(checkpoint.directory / name, scratch / name)
-    if checkpoint.clip_merges is not None:
-        shutil.copyfile(checkpoint.clip_merges, scratch / CLIP_MERGES)
+    for name, path in files.items():
+        if path.is_file():
+            shutil.copyfile(path, scratch / name)
     if output.exists():
         output.rmdir()
     return scratch.rename(output)
