@@ -17,18 +17,15 @@ import pyarrow as pa
 from pipeline.attempts import Guard
 from pipeline.baseline import compare_unpruned
 from pipeline.engine import Engine
+from pipeline.failures import CheckpointError, run_stage
 from pipeline.masks import EncodedMask, encode_mask
 from pipeline.records import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from pipeline.storage import Storage
-from pipeline.work import Draft, ImageWork, ShardResult, ShardWork, pack, unpack
+from pipeline.work import Draft, ImageWork, ShardResult, ShardWork
 
 #: Images a call to the model takes. Fixed, so that a shard meets the same batches in every run.
 CALL_IMAGES = 16
 _KILLED = "this record killed the worker that annotated it, every time"
-
-
-class CheckpointError(ValueError):
-    """The model cannot be loaded: a mistake in the command, not in the pipeline."""
 
 
 class AnnotateStage:
@@ -49,13 +46,12 @@ class AnnotateStage:
             self._load_error = CheckpointError(f"{error}")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        if self._load_error is not None:
-            raise self._load_error
-        work: ShardWork = unpack(batch)
-        return pack(work.shard.shard_id, self.annotate_shard(work))
+        return run_stage(self.annotate_shard, batch)
 
     def annotate_shard(self, work: ShardWork) -> ShardResult:
-        """All records of the shard, in input order."""
+        """All records of the shard, in input order. Raises CheckpointError where there is no model."""
+        if self._load_error is not None:
+            raise self._load_error
         work.seconds["wait"] = max(0.0, time.time() - work.sent_at) if work.sent_at else 0.0
         guard = Guard(
             storage=self._storage,

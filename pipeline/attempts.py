@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 MAX_KILLS = 3
 _MAX_KILLS_OF_PART = 1
-_MAX_KILLS_OF_BATCH = 2  # a batch, or a single image: worth being sure
+_MAX_KILLS_TO_BE_SURE = 2  # before a batch is broken up, and before a single unit is given up
 _WHOLE = "all"
 _SURVIVED = "ok"
 
@@ -49,7 +49,7 @@ class Guard:
     prior_kills: int = 0
 
     def run(self, num_units: int, process: Callable[[range], T], *, batch: int = 1) -> Iterator[tuple[range, T | None]]:
-        """Process units 0 to `num_units`, in order. Yields ranges with results, None for a unit that kills its worker."""
+        """Process units 0 to `num_units` in order. Yields ranges with results, None for a unit that kills workers."""
         if self.prior_kills + self._begin(_WHOLE) < MAX_KILLS:
             yield range(num_units), process(range(num_units))
         else:
@@ -61,7 +61,7 @@ class Guard:
             return
         for part in _halves(units, batch):
             scope = f"{part.start}-{part.stop}"
-            allowed = _MAX_KILLS_OF_BATCH if len(part) <= batch else _MAX_KILLS_OF_PART
+            allowed = _MAX_KILLS_TO_BE_SURE if len(part) in (1, batch) else _MAX_KILLS_OF_PART
             if self._kills(scope) >= allowed:
                 yield from self._bisect(part, process, batch)
                 continue

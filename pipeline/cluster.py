@@ -51,7 +51,7 @@ def quiet_data_context() -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
     context.max_errored_blocks = 0  # a lost block would be a lost shard
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what a stage raises is shown by the job
 
 
 def choose_device(config: RunConfig) -> str:

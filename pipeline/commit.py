@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.failures import run_stage
 from pipeline.records import SHARD_SCHEMA, STATUS_FAILED, STATUSES, data_name, marker_name
 from pipeline.storage import Storage
-from pipeline.work import ShardResult, unpack
+from pipeline.work import ShardResult
 
 _TOP_REASONS = 5
 
@@ -32,9 +33,7 @@ class CommitStage:
     storage: Storage
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        result: ShardResult = unpack(batch)
-        marker = commit_shard(self.storage, result)
-        return pa.table({"marker": pa.array([json.dumps(marker)])})
+        return run_stage(lambda result: commit_shard(self.storage, result), batch)
 
 
 def commit_shard(storage: Storage, result: ShardResult) -> dict[str, Any]:

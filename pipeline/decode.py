@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.attempts import Guard
 from pipeline.columns import ColumnMapping, InputRow, read_row
 from pipeline.engine import Engine
+from pipeline.failures import run_stage
 from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
 from pipeline.images import ImageError, decode_image
 from pipeline.names import safe_file_name
@@ -24,7 +25,7 @@ from pipeline.plan import Shard, selected_rows
 from pipeline.read import SourceRow, read_shard
 from pipeline.redact import Redactor
 from pipeline.storage import Storage
-from pipeline.work import Draft, ImageWork, ShardWork, pack, unpack
+from pipeline.work import Draft, ImageWork, ShardWork
 
 _FETCH_THREADS = 8
 _MAX_FAILED_PHRASE = 200  # characters of an unusable phrase that a record keeps
@@ -45,7 +46,9 @@ class DecodeStage:
     max_pixels: int = 100_000_000
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        work: ShardWork = unpack(batch)
+        return run_stage(self._decode, batch)
+
+    def _decode(self, work: ShardWork) -> ShardWork:
         guard = Guard(
             storage=self.storage,
             session=self.session,
@@ -55,7 +58,7 @@ class DecodeStage:
         )
         work = self.decode_shard(work, guard)
         work.sent_at = time.time()
-        return pack(work.shard.shard_id, work)
+        return work
 
     def decode_shard(self, work: ShardWork, guard: Guard) -> ShardWork:
         """Fill in the shard's images. Rows that kill their worker are given up, see `pipeline.attempts`."""

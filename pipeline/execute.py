@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from pipeline.commit import CommitStage
 from pipeline.config import RunConfig
 from pipeline.decode import DecodeStage
 from pipeline.engine import Engine
+from pipeline.failures import Failure
 from pipeline.fetch import UriPolicy
 from pipeline.plan import Plan, Shard
 from pipeline.storage import Storage
-from pipeline.work import ShardWork, pack
+from pipeline.work import ShardWork, pack, unpack_payload
 
 # Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
 _DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25
@@ -43,8 +43,8 @@ class Execution:
         """Annotate shards, in whatever order they end. Yields their markers as they are committed.
 
         Raises:
-            ray.exceptions.RayError: the cluster failed; what was committed stays.
-            Exception: as raised in a stage.
+            UsageError, StorageError, StageError: a stage broke.
+            Exception: the cluster failed, see `is_cluster_failure`; what was committed stays.
         """
         session = new_session()
         dataset = ray.data.from_items(self._items(shards), override_num_blocks=len(shards))
@@ -64,7 +64,10 @@ class Execution:
             _call(CommitStage(storage=self.storage)), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
         )
         for row in dataset.iter_rows():
-            yield json.loads(row["marker"])
+            result = unpack_payload(row)
+            if isinstance(result, Failure):
+                result.throw()
+            yield result
 
     def _items(self, shards: list[Shard]) -> list[dict[str, Any]]:
         kills = prior_kills(self.storage)

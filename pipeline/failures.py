@@ -1,49 +1,74 @@
-"""Telling the cluster's failures, which another execution may overcome, from errors that would only come back."""
+"""Errors between the stages and the driver.
+
+A stage that breaks sends a `Failure` down the pipeline in place of its shard: Ray Data would hand over an exception
+without the one that caused it. The driver raises it. The cluster's own failures (a node, worker or object was lost)
+come as exceptions of Ray; another execution may overcome them.
+"""
 
 from __future__ import annotations
 
-from ray.data.exceptions import ExecutionTimeoutError, SystemException
-from ray.exceptions import RayError, RayTaskError
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from pipeline.annotate import CheckpointError
+import pyarrow as pa
+
 from pipeline.config import UsageError
 from pipeline.storage import StorageError
+from pipeline.work import pack, unpack_row
+
+
+class CheckpointError(ValueError):
+    """The model cannot be loaded: a mistake in the command, not in the pipeline."""
 
 
 class StageError(RuntimeError):
     """A stage of the pipeline is broken. Another execution would break in the same way."""
 
 
-def cluster_failure(error: BaseException) -> str:
-    """One line about a failure of the cluster (a node, worker or object was lost, or nothing moved for too long).
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An exception on its way to the driver."""
 
-    Raises:
-        UsageError: the model cannot be loaded.
-        StorageError: a stage could not read or write.
-        StageError: a stage raised something else.
-        BaseException: `error` itself when it did not come from Ray.
-    """
-    cause = root_cause(error)
-    if isinstance(cause, CheckpointError):
-        raise UsageError(str(cause)) from None
-    if isinstance(cause, RayError | ExecutionTimeoutError):
-        return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0]}"
-    if cause is error:
-        raise error
-    if isinstance(cause, StorageError):
-        raise cause
-    raise StageError(f"{type(cause).__name__}: {cause}") from error
+    kind: str  # "usage", "storage" or "stage"
+    message: str
+    details: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Describe an exception; call it where the exception is handled."""
+        details = traceback.format_exc()
+        if isinstance(error, CheckpointError):
+            return cls(kind="usage", message=str(error), details=details)
+        if isinstance(error, StorageError):
+            return cls(kind="storage", message=str(error), details=details)
+        return cls(kind="stage", message=f"{type(error).__name__}: {error}", details=details)
+
+    def throw(self) -> None:
+        """Raises UsageError, StorageError or StageError."""
+        if self.kind == "usage":
+            raise UsageError(self.message)
+        if self.kind == "storage":
+            raise StorageError(self.message)
+        raise StageError(f"{self.message}\n{self.details}")
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The innermost exception that a stage raised, or the innermost of Ray's own."""
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        inner = getattr(error, "cause", None) if isinstance(error, RayTaskError) else None
-        inner = inner if isinstance(inner, BaseException) else error.__cause__
-        wraps = isinstance(error, RayError | SystemException)
-        if inner is None or not wraps:
-            return error
-        error = inner
-    return error
+def run_stage(stage: Callable[[Any], Any], batch: pa.Table) -> pa.Table:
+    """Apply a stage to the one payload of a batch; failures pass through."""
+    shard_id, payload = unpack_row(batch)
+    if isinstance(payload, Failure):
+        return batch
+    try:
+        result = stage(payload)
+    except Exception as error:  # noqa: BLE001 - raised again by the driver
+        result = Failure.of(error)
+    return pack(shard_id, result)
+
+
+def is_cluster_failure(error: BaseException) -> bool:
+    """Whether Ray itself failed, which another execution may overcome."""
+    from ray.data.exceptions import ExecutionTimeoutError, SystemException
+    from ray.exceptions import RayError
+
+    return isinstance(error, RayError | ExecutionTimeoutError | SystemException)

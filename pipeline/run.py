@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from pipeline.commit import read_marker
 from pipeline.config import RunConfig, UsageError
 from pipeline.engine import Engine, LiteLVLMEngine
+from pipeline.failures import is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
 from pipeline.merge import MergeTotals
@@ -143,18 +144,16 @@ class _Run:
 
     def _execute_once(self, execution: Any, todo: list[Shard], progress: Progress) -> str | None:
         """One execution. Returns what the cluster's failure was, if it failed; a stage's own error is raised."""
-        from pipeline.failures import cluster_failure
-
         try:
             for marker in execution.run(todo):
                 self._tally.add(marker)
                 progress.add(marker, gpus_per_actor=self._config.cluster.gpus_per_actor)
                 if self._tally.exceeds(self._config.max_failure_rate, num_rows=self._plan.num_rows):
                     raise FailureRateExceeded
-        except FailureRateExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001 - sorted out there; what is not the cluster's fault is raised
-            return cluster_failure(error)
+        except Exception as error:
+            if not is_cluster_failure(error):
+                raise
+            return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         return None
 
     def _execution(self) -> Any:

@@ -84,7 +84,12 @@ def pack(shard_id: str, payload: Any) -> pa.Table:
     return pa.table({_SHARD_ID: pa.array([shard_id]), _PAYLOAD: pa.array([data], type=pa.large_binary())})
 
 
-def unpack(table: pa.Table) -> Any:
-    """The object of a table that `pack` made."""
-    assert table.num_rows == 1, "a block must hold exactly one shard"
-    return pickle.loads(table.column(_PAYLOAD)[0].as_buffer())
+def unpack_row(table: pa.Table) -> tuple[str, Any]:
+    """Shard id and object of a table that `pack` made."""
+    assert table.num_rows == 1, "a batch must hold exactly one shard"
+    return table.column(_SHARD_ID)[0].as_py(), pickle.loads(table.column(_PAYLOAD)[0].as_buffer())
+
+
+def unpack_payload(row: dict[str, Any]) -> Any:
+    """The object of such a row, as Ray Data hands it to the driver."""
+    return pickle.loads(row[_PAYLOAD])

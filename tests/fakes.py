@@ -1,0 +1,121 @@
+"""A model that needs no weights: masks are read off the image, so that every test knows what must come out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+KILL_PHRASE = "kill the worker"
+EMPTY_PHRASE = "nothing at all"
+BAD_PHRASE = "unanswerable"
+NAN_PHRASE = "no score"
+KILL_HEIGHT = 13  # an image of this height kills the worker that decodes it
+NUM_VISUAL_TOKENS = 64
+
+
+def true_mask(rgb: np.ndarray, phrase: str) -> np.ndarray:
+    """The (H, W) mask that the fake model returns for a phrase: one colour channel, thresholded."""
+    if phrase == EMPTY_PHRASE:
+        return np.zeros(rgb.shape[:2], dtype=bool)
+    return rgb[..., len(phrase) % 3] > 128
+
+
+def true_score(phrase: str) -> float:
+    """The score that the fake model returns, in [0, 1]."""
+    if phrase == NAN_PHRASE:
+        return float("nan")
+    return hashlib.sha256(phrase.encode()).digest()[0] / 255
+
+
+@dataclass
+class FakeResult:
+    """As `litelvlm.AnnotationResult`, as far as the pipeline reads it."""
+
+    rgb: np.ndarray
+    phrases: list[str]
+    num_retained_tokens: int
+    num_visual_tokens: int = NUM_VISUAL_TOKENS
+
+    @property
+    def num_prompts(self) -> int:
+        return len(self.phrases)
+
+    @property
+    def num_text_tokens(self) -> int:
+        return sum(len(phrase) for phrase in self.phrases)
+
+    @property
+    def scores(self) -> np.ndarray:
+        return np.array([true_score(phrase) for phrase in self.phrases], dtype=np.float32)
+
+    def iter_masks(self) -> Iterator[np.ndarray]:
+        for phrase in self.phrases:
+            yield true_mask(self.rgb, phrase)
+
+
+class FakePreprocessor:
+    """As `litelvlm.Preprocessor`."""
+
+    def prepare(self, rgb: np.ndarray) -> np.ndarray:
+        if rgb.shape[0] == KILL_HEIGHT:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rgb
+
+
+@dataclass
+class FakeAnnotator:
+    """As `litelvlm.Annotator`."""
+
+    device: str = "cpu"
+    stage_seconds: dict[str, float] = field(default_factory=lambda: {"clip": 0.0, "llm": 0.0, "sam": 0.0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeEngine:
+    """As `pipeline.engine.LiteLVLMEngine`."""
+
+    revision: str = "fake-1"
+    seconds_per_image: float = 0.0
+    load_error: str | None = None
+    break_on: str | None = None  # a phrase on which the engine raises, as a broken one would
+
+    def check(self) -> str:
+        return self.revision
+
+    def on_device(self, device: str) -> FakeEngine:
+        return self
+
+    def annotator(self, num_threads: int | None) -> FakeAnnotator:
+        if self.load_error:
+            raise ValueError(self.load_error)
+        return FakeAnnotator()
+
+    def preprocessor(self) -> FakePreprocessor:
+        return FakePreprocessor()
+
+    def check_phrase(self, preprocessor: FakePreprocessor, phrase: str) -> str:
+        checked = phrase.strip().lower()
+        if not checked:
+            raise ValueError("phrase: empty")
+        if checked == BAD_PHRASE:
+            raise ValueError("phrase: has no answer")
+        return checked
+
+    def annotate(
+        self, annotator: FakeAnnotator, images: list[np.ndarray], phrases: list[list[str]], *, unpruned: bool = False
+    ) -> list[FakeResult]:
+        asked = [phrase for group in phrases for phrase in group]
+        if KILL_PHRASE in asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.break_on in asked:
+            raise RuntimeError(f"the engine broke on {self.break_on}")
+        time.sleep(self.seconds_per_image * len(images))
+        annotator.stage_seconds["sam"] += self.seconds_per_image * len(images)
+        kept = NUM_VISUAL_TOKENS if unpruned else NUM_VISUAL_TOKENS // 3
+        return [FakeResult(image, group, kept) for image, group in zip(images, phrases, strict=True)]
