@@ -4,6 +4,8 @@ The bytes are untrusted. Only the formats listed in `_READERS` are ever handed t
 checked before any pixel is decoded, and whatever goes wrong inside a decoder ends as an `ImageError`.
 """
 
+import contextlib
+import ctypes
 import logging
 import re
 import warnings
@@ -59,10 +61,24 @@ _UPRIGHT = {
 }
 _TILE_TAGS = (322, 323)  # TIFF TileWidth, TileLength
 
-# Pillow warns about odd metadata; a run over a million images has no use for it on stderr. Filters are set once, at
-# import, because swapping them around each call is not thread-safe.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+_MAX_JPEG_SCANS = 500
+
+
+def _silence_decoders() -> None:
+    """Keep odd files in a run over millions off stderr: Pillow's warnings and log lines, and what libtiff prints by
+    itself.
+
+    Done once, at import: swapping warning filters around each call is not thread-safe, and libtiff's handler is global.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with contextlib.suppress(OSError, AttributeError):  # a build of Pillow without libtiff
+        pillow = ctypes.CDLL(Image.core.__file__)
+        pillow.TIFFSetErrorHandler(None)
+        pillow.TIFFSetWarningHandler(None)
+
+
+_silence_decoders()
 
 
 class ImageError(ValueError):
@@ -100,6 +116,9 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = 
     kind, description = sniff_format(data)
     if kind not in _READERS:
         raise ImageError(kind, description)
+    if kind == "jpeg" and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+        # Each scan of a progressive JPEG passes over the whole picture: a few kilobytes could take hours.
+        raise ImageError("too_many_scans", f"a JPEG with more than {_MAX_JPEG_SCANS} scans")
     # Other libraries switch this on for the whole process; half an image must fail here, not come out grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

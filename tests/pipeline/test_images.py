@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from pipeline.images import DecodedImage, ImageError, decode_image
 from pipeline.sniff import sniff_format
-from tests.pipeline.wild import broken_images, encode, picture, png_header, wild_images
+from tests.pipeline.wild import broken_images, encode, jpeg_with_scans, picture, png_header, wild_images
 
 # pytest resets the warning filters that the module sets at import; test_nothing_is_printed looks at the real thing.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
@@ -73,6 +73,10 @@ def test_a_small_image_with_a_huge_tile_is_refused():
     data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(100)
     with pytest.raises(ImageError, match="too_many_pixels: declared tile 1048576x1048576"):
         decode_image(data)
+
+
+def test_a_progressive_jpeg_may_have_many_scans():
+    assert decode_image(jpeg_with_scans(400)).size_hw == (24, 36)
 
 
 def test_half_an_image_fails_even_where_another_library_allows_it(monkeypatch):

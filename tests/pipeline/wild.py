@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 HEIGHT, WIDTH = 24, 36
 RED, GREEN, BLUE, GREY = (220, 40, 30), (40, 200, 60), (30, 60, 210), (128, 128, 128)
@@ -69,6 +69,9 @@ def broken_images() -> dict[str, bytes]:
         "truncated jpeg": jpeg[: len(jpeg) // 2],
         "truncated png": png[: len(png) // 2],
         "truncated jpeg header": jpeg[:15],
+        "too_many_scans jpeg": jpeg_with_scans(1_000),
+        "undecodable tiff lzw": _damaged_tiff("tiff_lzw"),
+        "undecodable tiff deflate": _damaged_tiff("tiff_deflate"),
         "html": b"<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>",
         "html utf-16": "<html><body>Not found</body></html>".encode("utf-16"),
         "json": b'{"error": "rate limit exceeded"}',
@@ -84,6 +87,19 @@ def broken_images() -> dict[str, bytes]:
         + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
         "too_many_pixels gif": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + _gif_frame(65_535, 65_535),
     }
+
+
+def jpeg_with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    data = encode(Image.fromarray(picture()), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+def _damaged_tiff(compression: str) -> bytes:
+    data = bytearray(encode(Image.fromarray(picture()), "TIFF", compression=compression))
+    data[8:40] = bytes(byte ^ 0x55 for byte in data[8:40])
+    return bytes(data)
 
 
 def png_header(width: int, height: int, body: bytes = b"") -> bytes:
@@ -144,6 +160,10 @@ def _plain() -> dict[str, WildImage]:
         "palette png": WildImage(data=encode(image.quantize(16), "PNG"), expected=rgb),
         "palette gif": WildImage(data=encode(image.quantize(16), "GIF"), expected=rgb),
     }
+    if features.check("avif"):
+        images["avif"] = WildImage(
+            data=encode(image, "AVIF", quality=95, subsampling="4:4:4"), expected=rgb, tolerance=6
+        )
     cmyk = Image.fromarray(np.dstack([255 - rgb, np.zeros_like(rgb[:, :, 0])]), "CMYK")
     note = "cmyk"
     images["cmyk jpeg"] = WildImage(data=encode(cmyk, "JPEG", quality=95), expected=rgb, tolerance=6, note=note)
@@ -159,15 +179,20 @@ def _rotated() -> dict[str, WildImage]:
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8:
         Image.Transpose.ROTATE_270,
     }  # fmt: skip
+    kinds: dict[str, dict] = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
+    if features.check("avif"):
+        kinds["AVIF"] = {"quality": 95, "subsampling": "4:4:4"}
     rgb, images = picture(), {}
     for orientation, stored in undo.items():
         image = Image.fromarray(rgb).transpose(stored)
         exif = Image.Exif()
         exif[EXIF_ORIENTATION] = orientation
-        for kind, options in {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}.items():
+        for kind, options in kinds.items():
             data = encode(image, kind, exif=exif, **options)
             name = f"exif {orientation} {kind.lower()}"
-            images[name] = WildImage(data=data, expected=rgb, tolerance=6 if kind == "JPEG" else 0, note="exif")
+            images[name] = WildImage(
+                data=data, expected=rgb, tolerance=6 if kind in ("JPEG", "AVIF") else 0, note="exif"
+            )
     return images
 
 
