@@ -50,7 +50,7 @@ def test_every_phrase_of_every_row_ends_as_one_record_in_input_order(finished):
 
 
 def test_masks_scores_and_boxes_are_those_of_the_model(finished):
-    rows, output, _ = finished
+    _, output, _ = finished
     checked = 0
     for record in read_records(output):
         if record["status"] != "ok":
@@ -71,7 +71,7 @@ def test_masks_scores_and_boxes_are_those_of_the_model(finished):
 
 
 def test_failures_name_their_reason_and_fail_nothing_else(finished):
-    rows, output, _ = finished
+    _, output, _ = finished
     by_row = {(record["source_row"], record["phrase_index"]): record for record in read_records(output)}
     assert by_row[3, 0]["status"] == "failed"
     assert "html" in by_row[3, 0]["error"]
@@ -85,7 +85,7 @@ def test_failures_name_their_reason_and_fail_nothing_else(finished):
 
 
 def test_coco_holds_every_decoded_image_and_every_mask(finished):
-    rows, output, _ = finished
+    _, output, _ = finished
     coco = read_coco(output)
     records = read_records(output)
     decoded = {record["file_name"] for record in records if record["height"] is not None}
