@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _PHOTOMETRIC, _BITS_PER_SAMPLE = 262, 258  # TIFF tags
+_BAND_ROWS = 256
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _PLAIN_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")
 
@@ -51,30 +52,39 @@ def _rescale(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
     """8-bit grey levels (H, W) from a mode with more than 8 bits a pixel.
 
     Whole numbers with a declared depth keep their meaning: 0 to black, the depth's largest to white. 32-bit and
-    floating-point pixels declare no white, so they are read as 0 to 1 or 0 to 65535 when they fit, else stretched
-    from least to largest.
+    floating-point pixels declare no white, so they are read as 0 to 1 or 0 to 65535 when they fit, else stretched from
+    least to largest.
     """
-    tags = getattr(image, "tag_v2", {})
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})
         bits = min(int(tags.get(_BITS_PER_SAMPLE, (16,))[0]), 16)
-        white = 2**bits - 1
-        if tags.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow turns 8-bit images round, these it leaves
-            values = white - np.minimum(values, white)
-        return _to_levels(values, 0, white), f"{bits}-bit: rescaled to 8"
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        # White is zero: Pillow turns 8-bit images round, these it leaves.
+        table = _level_table(2**bits - 1, is_inverted=tags.get(_PHOTOMETRIC) == 0)
+        return table[values], f"{bits}-bit: rescaled to 8"
+    finite = np.isfinite(values)
+    low, high = (float(values[finite].min()), float(values[finite].max())) if finite.any() else (0.0, 0.0)
     if low >= 0 and image.mode == "F" and high <= 1:
         low, high, how = 0.0, 1.0, "0 to 1"
     elif low >= 0 and image.mode == "I" and high <= 65535:
         low, high, how = 0.0, 65535.0, "16 bits"
     else:
         how = "least to largest"
-    values = np.where(np.isfinite(values), values, low)
-    return _to_levels(values, low, high), f"32-bit: rescaled to 8 ({how})"
+    return _stretch(values, low, high), f"32-bit: rescaled to 8 ({how})"
 
 
-def _to_levels(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+def _level_table(white: int, *, is_inverted: bool) -> NDArray[np.uint8]:
+    """The 8-bit level of each of the 65,536 values; those above `white` are white."""
+    values = np.minimum(np.arange(2**16), white)
+    return np.rint((white - values if is_inverted else values) * (255.0 / white)).astype(np.uint8)
+
+
+def _stretch(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    """Levels of `values` between `low` (black) and `high` (white), a band of rows at a time to save memory."""
+    levels = np.empty(values.shape, np.uint8)
     spread = (high - low) or 1.0
-    levels = (values.astype(np.float32) - np.float32(low)) * np.float32(255.0 / spread)
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    for top in range(0, values.shape[0], _BAND_ROWS):
+        band = values[top : top + _BAND_ROWS].astype(np.float64)
+        band = (np.where(np.isfinite(band), band, low) - low) * (255.0 / spread)
+        levels[top : top + _BAND_ROWS] = np.clip(np.rint(band), 0, 255)
+    return levels

@@ -102,6 +102,11 @@ def test_nan_and_infinity_in_a_float_image():
     values = np.array([[np.nan, 0.0], [np.inf, 1.0]], np.float32)
     decoded = decode_image(encode(Image.fromarray(values), "TIFF"))
     assert decoded.rgb[:, :, 0].tolist() == [[0, 0], [0, 255]]
+    largest = float(np.finfo(np.float32).max)
+    decoded = decode_image(encode(Image.fromarray(np.array([[-largest, 0, largest]], np.float32)), "TIFF"))
+    assert decoded.rgb[0, :, 0].tolist() == [0, 128, 255]
+    decoded = decode_image(encode(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"))
+    assert not decoded.rgb.any()
 
 
 def test_a_dim_12_bit_tiff_keeps_its_declared_range():
