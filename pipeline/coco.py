@@ -153,7 +153,7 @@ def cvat_labels() -> bytes:
         _choice("source", ["auto", "manual"]),
         _choice("review", ["needs_review", "accepted", "rejected"]),
     ]
-    labels = [{"name": CATEGORY_NAME, "color": "#33ddff", "type": "mask", "attributes": attributes}]
+    labels = [{"name": CATEGORY_NAME, "color": "#33ddff", "type": "any", "attributes": attributes}]
     return json.dumps(labels, indent=2).encode("ascii") + b"\n"
 
 
