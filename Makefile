@@ -1,0 +1,33 @@
+# Every door into the project. `make demo` and `make test` set up all they need in .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench train-demo clean
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show what came out
+	$(BIN)/python -m demo.run
+
+test: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## measurements; results go to benchmarks/results
+	$(BIN)/python -m benchmarks.checkpoint_loading
+
+train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
+	$(BIN)/python -m demo.train --output demo/output/checkpoint
+
+clean:
+	rm -rf $(VENV) demo/output
