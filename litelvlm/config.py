@@ -9,7 +9,7 @@ from typing import Any
 RULES = ("none", "release", "paper", "random", "high_similarity", "low_similarity", "context")
 ORDERS = ("auto", "release", "raster")
 POSITIONS = ("compact", "original")
-LAYOUTS = ("rounds", "separate")
+LAYOUTS = ("rounds", "separate", "shared")
 SEG_TOKEN = "[SEG]"
 PHRASE_FIELD = "{phrase}"
 

@@ -40,7 +40,7 @@ class PreparedImage:
     @property
     def content_seed(self) -> int:
         """A number that depends on the pixels alone; it seeds the random pruning rule."""
-        return zlib.crc32(np.ascontiguousarray(self.clip_pixels))
+        return zlib.crc32(self.clip_pixels.tobytes())
 
 
 class Preprocessor:

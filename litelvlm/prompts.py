@@ -1,7 +1,8 @@
-"""From phrases to token ids: normalising a phrase, and the two prompt layouts.
+"""From phrases to token ids: normalising a phrase, and the three prompt layouts.
 
 `rounds` is the release's layout: all phrases of an image are rounds of one conversation, and later rounds see earlier
-ones. `separate` is one conversation of a single round per phrase.
+ones. `separate` is one conversation of a single round per phrase. `shared` computes what `separate` does, for visual
+tokens that the phrases share: one prefix per image, and every phrase an independent branch behind it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SYSTEM = (
 OVERVIEW = " provides an overview of the picture.\n"
 MAX_PHRASE_CHARS = 2000
 MAX_PHRASE_TOKENS = 256
+MAX_SHARED_TEXT_TOKENS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,14 @@ class Prompt:
         image_index: where in `input_ids` the image stands.
         seg_indices: for each phrase, where in `input_ids` its `[SEG]` stands.
         phrase_indices: which of the image's phrases the rounds of this conversation ask, in order.
+        branch_starts: in the layout `shared`, where in `input_ids` each phrase's branch starts; otherwise empty.
     """
 
     input_ids: tuple[int, ...]
     image_index: int
     seg_indices: tuple[int, ...]
     phrase_indices: tuple[int, ...]
+    branch_starts: tuple[int, ...] = ()
 
     @property
     def num_text_tokens(self) -> int:
@@ -82,8 +86,10 @@ def build_prompts(
 
     Args:
         phrases: normalised phrases; their text never becomes a special token, whatever it looks like.
-        layout: "rounds" or "separate".
-        max_text_tokens: in `rounds`, a conversation is continued in a new one before its text grows longer than this.
+        layout: "rounds", "separate" or "shared".
+        max_text_tokens: what the model's context leaves room for; in `rounds`, a conversation is continued in a new one
+            before its text grows longer. In `shared`, positions restart in every branch, and a sequence ends at
+            `MAX_SHARED_TEXT_TOKENS`.
 
     Raises:
         ValueError: if a single round is longer than `max_text_tokens`.
@@ -104,7 +110,30 @@ def build_prompts(
             used = num_opening
         conversations[-1].append(index)
         used += num_tokens
+    if layout == "shared":
+        return _shared([_build([index], rounds, tokenizer) for index in range(len(phrases))])
     return [_build(members, rounds, tokenizer) for members in conversations]
+
+
+def _shared(prompts: list[Prompt]) -> list[Prompt]:
+    """Joins prompts of one phrase each behind their common prefix; a branch ends with its `[SEG]`."""
+    joined: list[Prompt] = []
+    for prompt in prompts:
+        start = prompt.image_index + 1
+        branch = prompt.input_ids[start : prompt.seg_indices[0] + 1]
+        ids = joined[-1].input_ids if joined else ()
+        if not ids or len(ids) + len(branch) > MAX_SHARED_TEXT_TOKENS:
+            ids = prompt.input_ids[:start]
+            joined.append(Prompt(input_ids=ids, image_index=start - 1, seg_indices=(), phrase_indices=()))
+        last = joined[-1]
+        joined[-1] = Prompt(
+            input_ids=ids + branch,
+            image_index=last.image_index,
+            seg_indices=(*last.seg_indices, len(ids) + len(branch) - 1),
+            phrase_indices=last.phrase_indices + prompt.phrase_indices,
+            branch_starts=(*last.branch_starts, len(ids)),
+        )
+    return joined
 
 
 def _build(members: list[int], rounds: list[list[str]], tokenizer: GlammTokenizer) -> Prompt:

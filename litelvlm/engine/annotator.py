@@ -102,7 +102,8 @@ class Annotator:
         Args:
             requests: images with their phrases.
             pruning: which visual tokens stay; None means all.
-            layout: "separate" (a prompt per phrase) or "rounds" (all phrases of an image in one conversation).
+            layout: "separate" (a prompt per phrase), "rounds" (all phrases of an image in one conversation) or "shared"
+                (one visual prefix per image, its tokens chosen for all phrases together, a branch per phrase).
             template: question and answer; the default is the release's first.
             batch_images: images encoded together; None chooses.
 
@@ -162,14 +163,14 @@ class Annotator:
             answers: list[Tensor | None] = [None] * len(prompts)
             lengths = [prompt_length(item.prompt, budget) for item in prompts]
             for group in prompt_batches(lengths, self._max_prefill_tokens):
-                outputs = self._runner.prefill(visual, [prompts[i] for i in group], retained[group], pruning)
-                for i, output in zip(group, outputs, strict=True):
-                    answers[i] = output
+                answered = self._runner.prefill(visual, [prompts[i] for i in group], retained[group], pruning)
+                for i, answer in zip(group, answered, strict=True):
+                    answers[i] = answer
             mask_prompts = torch.cat([answer for answer in answers if answer is not None])
         with self._clock.stage("sam"):
             embeddings = self._runner.encode_sam(images)
         with self._clock.stage("decode_masks"):
-            image_index = [item.image_index for item in prompts for _ in item.questions]
+            image_index = [item.image_index for item in prompts for _ in item.prompt.phrase_indices]
             logits, iou = self._runner.decode(embeddings, image_index, mask_prompts)
             scores = self._scores(logits, iou, [images[i] for i in image_index])
         outputs = (scores, iou, logits, mask_prompts)
@@ -187,7 +188,9 @@ class Annotator:
             ImagePrompt(
                 image_index=index,
                 prompt=prompt,
-                questions=tuple(template.ask(asked[i]) for i in prompt.phrase_indices),
+                questions=tuple(
+                    template.ask(asked[i]) for i in (prompt.phrase_indices if layout != "shared" else range(len(asked)))
+                ),
             )
             for index, asked in enumerate(phrases)
             for prompt in build_prompts(asked, template, tokenizer, layout=layout, max_text_tokens=max_text_tokens)
@@ -227,7 +230,7 @@ class Annotator:
                     predicted_iou=iou[span],
                     low_res_logits=logits[span],
                     mask_prompts=mask_prompts[span],
-                    retained=[kept[row] for row in own for _ in prompts[row].questions],
+                    retained=[kept[row] for row in own for _ in prompts[row].prompt.phrase_indices],
                     num_visual_tokens=self.num_visual_tokens,
                     num_retained_tokens=kept.shape[1],
                     num_prompts=len(own),
@@ -274,7 +277,7 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    if dtype in DTYPES.values():
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
         return dtype
     if dtype not in DTYPES:
         raise ValueError(f"dtype: {dtype!r} is not known; choose one of {', '.join(DTYPES)}")

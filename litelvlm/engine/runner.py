@@ -32,7 +32,8 @@ class ImagePrompt:
     Attributes:
         image_index: the image within its batch.
         prompt: the tokenised conversation.
-        questions: the text of each of its rounds' questions.
+        questions: the texts that its visual tokens are chosen for: its rounds' questions, or in the layout `shared`
+            those of all the image's phrases.
     """
 
     image_index: int
@@ -132,7 +133,10 @@ class Runner:
         """
         lengths = [prompt_length(item.prompt, retained.shape[1]) for item in prompts]
         embeds, positions = self.embed(visual, prompts, retained, lengths, pruning)
-        hidden = self.model.hidden_states(embeds, positions)
+        attend = (
+            tree_mask(prompts, retained.shape[1], positions) if any(p.prompt.branch_starts for p in prompts) else None
+        )
+        hidden = self.model.hidden_states(embeds, positions, attend)
         rows = [row for row, item in enumerate(prompts) for _ in item.prompt.seg_indices]
         columns = [c for item in prompts for c in read_positions(item.prompt, retained.shape[1])]
         mask_prompts = self.model.mask_prompts(hidden[rows, columns])
@@ -162,6 +166,8 @@ class Runner:
             if pruning.positions == "original":
                 positions[row, start:end] = start + retained[row]
                 positions[row, end:] += num_visual - num_retained
+            for branch in branch_positions(item.prompt, num_retained):
+                positions[row, branch:] -= positions[row, branch] - positions[row, end]
         return embeds, positions
 
     def encode_sam(self, images: Sequence[PreparedImage]) -> Tensor:
@@ -193,6 +199,22 @@ class Runner:
 def read_positions(prompt: Prompt, num_retained: int) -> list[int]:
     """Where, in the sequence with visual tokens, the hidden states just before each `[SEG]` stand."""
     return [index - 1 + num_retained - 1 for index in prompt.seg_indices]
+
+
+def branch_positions(prompt: Prompt, num_retained: int) -> list[int]:
+    """Where, in the sequence with visual tokens, the branches start; none but in the layout `shared`."""
+    return [index + num_retained - 1 for index in prompt.branch_starts]
+
+
+def tree_mask(prompts: Sequence[ImagePrompt], num_retained: int, positions: Tensor) -> Tensor:
+    """Nx1xSxS bool: every token sees what precedes it in the shared prefix and in its own branch."""
+    index = torch.arange(positions.shape[1], device=positions.device)
+    branch = torch.zeros_like(positions)
+    for row, item in enumerate(prompts):
+        for start in branch_positions(item.prompt, num_retained):
+            branch[row, start:] += 1
+    same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
+    return (same & (index[:, None] >= index))[:, None]
 
 
 def prompt_length(prompt: Prompt, num_retained: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from litelvlm import AnnotationRequest, Annotator, PromptTemplate, PruningConfig
+from litelvlm.config import LAYOUTS
 from litelvlm.engine.scheduler import image_batches, prompt_batches
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, mask_iou
 
@@ -27,7 +28,7 @@ def _requests(seed: int, count: int) -> list[AnnotationRequest]:
 
 
 @pytest.mark.parametrize("checkpoint", ["tiny", "demo"])
-@pytest.mark.parametrize("layout", ["rounds", "separate"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_results_do_not_depend_on_batching(request, checkpoint, layout):
     annotator: Annotator = request.getfixturevalue(f"{checkpoint}_annotator")
     pruning = PruningConfig(num_retain_tokens=annotator.num_visual_tokens // 3)
@@ -52,6 +53,32 @@ def test_separate_phrases_do_not_depend_on_each_other(tiny_annotator):
         alone = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=[phrase])], pruning)[0]
         assert mask_iou(alone.masks[0], together.masks[index]) >= 0.999
         assert alone.retained[0].tolist() == together.retained[index].tolist()
+
+
+@pytest.mark.parametrize("positions", ["compact", "original"])
+@pytest.mark.parametrize("num_retain_tokens", [None, 20])
+def test_shared_equals_separate_with_the_same_kept_tokens(tiny_annotator, num_retain_tokens, positions):
+    """The rule `context` keeps the same tokens for every phrase, whichever way they are asked."""
+    requests = _requests(12, 2)
+    pruning = PruningConfig(num_retain_tokens=num_retain_tokens, rule="context", positions=positions)
+    separate = tiny_annotator.annotate(requests, pruning, "separate")
+    shared = tiny_annotator.annotate(requests, pruning, "shared")
+    for first, second in zip(separate, shared, strict=True):
+        assert second.num_prompts == 1
+        np.testing.assert_allclose(first.mask_prompts, second.mask_prompts, atol=1e-5)
+
+
+def test_shared_chooses_tokens_for_all_phrases_together(tiny_annotator, monkeypatch):
+    request = _requests(13, 1)[0]
+    request = AnnotationRequest(image=request.image, phrases=PHRASES)
+    pruning = PruningConfig(num_retain_tokens=24, rule="release")
+    shared = tiny_annotator.annotate([request], pruning, "shared")[0]
+    rounds = tiny_annotator.annotate([request], pruning, "rounds")[0]
+    assert [r.tolist() for r in shared.retained] == [r.tolist() for r in rounds.retained]
+    monkeypatch.setattr("litelvlm.prompts.MAX_SHARED_TEXT_TOKENS", 200)
+    split = tiny_annotator.annotate([request], pruning, "shared")[0]
+    assert split.num_prompts > 1
+    np.testing.assert_allclose(split.mask_prompts, shared.mask_prompts, atol=1e-5)
 
 
 def test_later_rounds_see_earlier_ones(tiny_annotator):
@@ -104,7 +131,7 @@ def test_no_requests_and_no_phrases(tiny_annotator):
 def test_hundreds_of_phrases_on_one_image(demo_annotator):
     image = _requests(7, 1)[0].image
     phrases = [f"object {i}" for i in range(60)]
-    for layout in ("rounds", "separate"):
+    for layout in LAYOUTS:
         result = demo_annotator.annotate([AnnotationRequest(image=image, phrases=phrases)], layout=layout)[0]
         assert result.num_phrases == len(result.retained) == 60
         assert result.num_prompts == 60 if layout == "separate" else result.num_prompts < 60
