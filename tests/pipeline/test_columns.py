@@ -1,13 +1,25 @@
 """Every schema that people have is found, unclear ones are refused with a way out, and no cell raises."""
 
 import datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.columns import MAX_PHRASE_CHARS, ColumnMapping, InputRow, detect_columns, iter_rows, read_row
+from pipeline.columns import (
+    ID_NAMES,
+    IMAGE_NAMES,
+    MAX_PHRASE_CHARS,
+    PHRASE_FIELDS,
+    PHRASE_NAMES,
+    ColumnMapping,
+    InputRow,
+    detect_columns,
+    iter_rows,
+    read_row,
+)
 
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SENTENCES = pa.list_(pa.struct([("raw", pa.string()), ("sent", pa.string()), ("sent_id", pa.int64())]))
@@ -203,6 +215,12 @@ def test_long_texts_are_kept_short():
 def test_only_mapped_columns_are_converted():
     table = pa.table({"image": [b"x"], "phrase": ["p"], "other": [1]})
     assert list(iter_rows(table, detect_columns(table.schema))) == [{"image": b"x", "phrase": "p"}]
+
+
+def test_the_documentation_lists_every_name():
+    text = (Path(__file__).parents[2] / "docs" / "input-and-output.md").read_text(encoding="utf-8")
+    for names in (*IMAGE_NAMES, *PHRASE_NAMES, *ID_NAMES, PHRASE_FIELDS):
+        assert all(f"`{name}`" in text for name in names)
 
 
 CELLS = st.recursive(
