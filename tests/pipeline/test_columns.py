@@ -1,6 +1,7 @@
 """Every schema that people have is found, unclear ones are refused with a way out, and no cell raises."""
 
 import datetime
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from pipeline.columns import (
     ID_NAMES,
     IMAGE_NAMES,
-    MAX_PHRASE_CHARS,
     PHRASE_FIELDS,
     PHRASE_NAMES,
     ColumnMapping,
@@ -20,6 +20,7 @@ from pipeline.columns import (
     iter_rows,
     read_row,
 )
+from pipeline.rows import MAX_PHRASE_CHARS
 
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SENTENCES = pa.list_(pa.struct([("raw", pa.string()), ("sent", pa.string()), ("sent_id", pa.int64())]))
@@ -210,6 +211,19 @@ def test_long_texts_are_kept_short():
     assert (row.image_id, row.error) == ("row-0", "image id: 2000 characters long, more than 1024")
     row = _read(pa.table({"path": [" "], "phrase": ["p"]}))[0]
     assert row.error == "image uri: empty"
+
+
+def test_rows_are_made_one_at_a_time():
+    image = pa.array([bytes(1_000_000)] * 40, pa.binary())
+    table = pa.table({"image": image, "phrase": ["p"] * 40})
+    mapping = detect_columns(table.schema)
+    tracemalloc.start()
+    try:
+        assert sum(len(row["image"]) for row in iter_rows(table, mapping)) == 40_000_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 def test_only_mapped_columns_are_converted():
