@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from pipeline.config import RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
+from pipeline.config import MISTAKES, RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
 from pipeline.redact import Redactor
 from pipeline.storage import StorageError
 
@@ -158,10 +158,10 @@ def _budget(text: str) -> int | str:
 
 
 def _usage(function: Callable[[A], R], argument: A) -> R:
-    """Call, and count a ValueError or a missing file as bad usage."""
+    """Call, and count what it raises over a mistake as bad usage."""
     try:
         return function(argument)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except MISTAKES as error:
         raise UsageError(str(error)) from error
 
 

@@ -26,7 +26,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = cluster.ray_address or os.environ.get("RAY_ADDRESS")
+    address = _address(cluster)
     # Workers must find the project whether it is installed or run from a checkout.
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address:
@@ -64,10 +64,19 @@ def choose_device(config: RunConfig) -> str:
     asked = config.model.device
     if asked == "auto":
         return "cuda" if gpus >= config.cluster.gpus_per_actor else "cpu"
-    local = not (config.cluster.ray_address or os.environ.get("RAY_ADDRESS"))
+    local = _address(config.cluster) is None
     if asked == "cuda" and local and gpus == 0:
         raise UsageError("--device cuda: this machine has no GPU that Ray can see; use --device cpu or a cluster")
     return asked
+
+
+def max_decoders(cluster: ClusterConfig) -> int | None:
+    """Most decode tasks at once: on this machine, one per real core, of which Ray may be told more; else no limit."""
+    return None if _address(cluster) else max(2, os.cpu_count() or 1)
+
+
+def _address(cluster: ClusterConfig) -> str | None:
+    return cluster.ray_address or os.environ.get("RAY_ADDRESS")
 
 
 def _remote_env() -> dict[str, object]:

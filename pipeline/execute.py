@@ -38,6 +38,7 @@ class Execution:
     engine: Engine
     policy: UriPolicy
     on_gpu: bool
+    max_decoders: int | None = None
 
     def run(self, shards: list[Shard]) -> Iterator[dict[str, Any]]:
         """Annotate shards, in whatever order they end. Yields their markers as they are committed.
@@ -49,7 +50,11 @@ class Execution:
         session = new_session()
         dataset = ray.data.from_items(self._items(shards), override_num_blocks=len(shards))
         dataset = dataset.map_batches(
-            _call(self._decode_stage(session)), batch_size=1, batch_format="pyarrow", num_cpus=_DECODE_CPUS
+            _call(self._decode_stage(session)),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=_DECODE_CPUS,
+            concurrency=self.max_decoders,
         )
         dataset = dataset.map_batches(
             AnnotateStage,

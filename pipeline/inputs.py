@@ -72,7 +72,10 @@ def _expand(given: str, options: dict[str, Any], *, output: str) -> list[str]:
     bare = os.path.abspath(bare) if local else bare.rstrip("/")
     try:
         if any(character in bare for character in _GLOB_CHARACTERS):
-            return [_full(given, path) for path in fs.glob(bare) if fs.isfile(path)]
+            matches = with_retries(lambda: fs.glob(bare), f"listing {given}")
+            if not matches:
+                raise ValueError(f"--input {given}: nothing matches")
+            return [_full(given, path) for path in matches if fs.isfile(path)]
         if with_retries(lambda: fs.isfile(bare), f"looking for {given}"):
             return [_full(given, bare)]
         names = with_retries(lambda: fs.find(bare), f"listing {given}")

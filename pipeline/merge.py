@@ -79,6 +79,17 @@ def merge_shards(
     return totals
 
 
+def write_errors(storage: Storage, shards: Iterable[Shard]) -> None:
+    """Write `errors.parquet` for a run that stops early, from the shards that are done."""
+    errors = TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)
+    for shard in shards:
+        marker = read_marker(storage, shard.shard_id)
+        if marker[STATUS_FAILED]:
+            rows = read_data(storage, marker).to_pylist()
+            errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
+    errors.close()
+
+
 def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
     for marker in _ahead(lambda shard: read_marker(storage, shard.shard_id), shards):
         for key, file_name in marker["image_keys"]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from pipeline.commit import read_marker
-from pipeline.config import RunConfig, UsageError
+from pipeline.config import MISTAKES, RunConfig, UsageError
 from pipeline.engine import Engine, LiteLVLMEngine
 from pipeline.failures import is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
-from pipeline.merge import MergeTotals
+from pipeline.merge import MergeTotals, write_errors
 from pipeline.output import claim_output
 from pipeline.plan import Plan, Shard, make_plan
 from pipeline.progress import Progress
@@ -69,13 +69,22 @@ def annotate_dataset(config: RunConfig, *, engine: Engine | None = None, stream:
         plan = make_plan(config, revision=engine.check())
         storage = Storage(config.output, config.storage_options)
         resumed = claim_output(storage, plan, config)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except MISTAKES as error:
         raise UsageError(str(error)) from error
     if is_finished(storage, plan.fingerprint):
         print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
         return EXIT_DONE
+    _check_tokenizer(engine)
     print(f"columns: {plan.mapping.describe()}", file=stream)
     return _Run(config, engine, plan, storage, policy, stream).run(resumed=resumed)
+
+
+def _check_tokenizer(engine: Engine) -> None:
+    """Load here what every decode task loads, so that a mistake shows before Ray starts."""
+    try:
+        engine.preprocessor()
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
 
 
 class _Run:
@@ -98,6 +107,8 @@ class _Run:
             if todo:
                 self._execute(todo)
         except FailureRateExceeded:
+            left = set(self._left())
+            write_errors(self._storage, (shard for shard in self._plan.shards if shard not in left))
             write_summary(self._storage, self._summary.stopped(self._tally))
             print(self._failure_line(self._tally, stopped=True), file=self._stream)
             return EXIT_FAILURE_RATE
@@ -157,7 +168,7 @@ class _Run:
         return None
 
     def _execution(self) -> Any:
-        from pipeline.cluster import choose_device, quiet_data_context
+        from pipeline.cluster import choose_device, max_decoders, quiet_data_context
         from pipeline.execute import Execution
 
         quiet_data_context()
@@ -170,6 +181,7 @@ class _Run:
             engine=self._engine.on_device(device),
             policy=self._policy,
             on_gpu=device == "cuda",
+            max_decoders=max_decoders(self._config.cluster),
         )
 
     def _left(self) -> list[Shard]:

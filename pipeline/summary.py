@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.progress import Progress
     from pipeline.run import Tally
 
-_PACKAGES = ("torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
+_PACKAGES = ("litelvlm-annotate", "torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
 _TOP_REASONS = 20
 
 
@@ -134,7 +134,7 @@ def _throughput_totals(storage: Storage) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in ("litelvlm", *_PACKAGES):
+    for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -1,0 +1,183 @@
+"""The command line: what it refuses, in one line and with code 2; and whole runs with a real model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.annotate import build_config, build_parser, main
+from pipeline.inputs import read_footers
+from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
+from tests.pipeline.conftest import ROOT
+from tests.pipeline.samples import read_coco, read_records, row, write_table
+
+MODEL = ["--model", str(GLAMM_TINY), "--clip", str(CLIP_TINY), "--num-retain-tokens", "21"]
+
+
+def annotate(*arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run the job as a user does, in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "jobs/annotate.py", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> str:
+    rows = [row(number, "the red box", "a dog") for number in range(6)]
+    rows[2]["image"] = b"<html>"
+    return write_table(tmp_path_factory.mktemp("cli") / "in.parquet", rows)
+
+
+def not_parquet(tmp_path: Path) -> str:
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(b"PAR1 and then nothing that makes sense")
+    return str(path)
+
+
+def other_model(tmp_path: Path) -> str:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "config.json").write_text('{"model_type": "bert"}')
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "{tmp}/none.parquet"], "no such path"),
+        (["--input", "{tmp}/none/*.parquet"], "nothing matches"),
+        (["--input", "nope://x/in.parquet"], "nope"),
+        (["--input", "{broken}"], "is not readable Parquet"),
+        (["--image-column", "picture"], "--image-column picture: no such column"),
+        (["--phrase-column", "words"], "--phrase-column words: no such column"),
+        (["--num-retain-tokens", "0"], "--num-retain-tokens is 0"),
+        (["--num-retain-tokens", "many"], "--num-retain-tokens"),
+        (["--rule", "magic"], "magic"),
+        (["--layout", "spiral"], "--layout"),
+        (["--order", "sideways"], "sideways"),
+        (["--question", "what is it?"], "--question"),
+        (["--model", "{tmp}/none"], "no such directory"),
+        (["--model", "{tmp}"], "config.json"),
+        (["--model", "{model}"], "is this a GLaMM checkpoint"),
+        (["--num-actors", "two"], "--num-actors"),
+        (["--sample", "2"], "--sample"),
+        (["--config", "{tmp}/none.yaml"], "--config"),
+        (["--image-root", "ftp://x"], "--image-root"),
+        (["--no-such-flag"], "--no-such-flag"),
+        (["--output", "/proc/none/out"], "output"),
+        (["--output", "{file}/out"], "output"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(arguments, message, source, tmp_path, capsys):
+    places = {"tmp": tmp_path, "broken": not_parquet(tmp_path), "model": other_model(tmp_path), "file": source}
+    given = [argument.format(**places) for argument in arguments]
+    defaults = ["--input", source, "--output", str(tmp_path / "out"), *MODEL]
+    assert main([*defaults, *given]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["--input", "--output"])
+def test_the_two_paths_must_be_given(missing, source, tmp_path, capsys):
+    arguments = {"--input": source, "--output": str(tmp_path / "out")}
+    del arguments[missing]
+    assert main([part for pair in arguments.items() for part in pair]) == 2
+    assert f"{missing} is missing" in capsys.readouterr().err
+
+
+def test_an_output_of_something_else_is_left_alone(source, tmp_path, capsys):
+    (tmp_path / "out/records").mkdir(parents=True)
+    (tmp_path / "out/records/precious.parquet").write_bytes(b"mine")
+    assert main(["--input", source, "--output", str(tmp_path / "out"), *MODEL]) == 2
+    assert "not a run of this job" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["records"]
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(source, tmp_path, capsys):
+    arguments = ["--input", source, "--output", str(tmp_path / "out"), *MODEL, "--shard-images", "4", "--limit", "5"]
+    assert main([*arguments, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("image=image (bytes), phrase=phrases, id=image_id", "2 of at most 4 rows, 0 done", "(new)"):
+        assert expected in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_win_over_the_file(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("input: a.parquet\noutput: out\nrule: paper\nnum-retain-tokens: 48\nnum-actors: 2,4\n")
+    flags = vars(build_parser().parse_args(["--config", str(path), "--rule", "none"]))
+    flags.pop("dry_run")
+    config = build_config(flags)
+    assert (config.model.rule, config.model.num_retain_tokens, config.cluster.num_actors) == ("none", 48, (2, 4))
+    assert config.source.input == ("a.parquet",)
+
+
+def test_a_run_its_repetition_and_refusals(source, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["--input", source, "--output", str(output), *MODEL, "--shard-images", "4", "--max-failure-rate", "0.2"]
+    first = annotate(*arguments)
+    assert first.returncode == 0, first.stderr
+    records = read_records(output)
+    assert len(records) == 12
+    assert {record["source_row"] for record in records if record["status"] == "failed"} == {2}
+    assert {record["num_retained_tokens"] for record in records if record["status"] != "failed"} == {21}
+    assert len(read_coco(output)["images"]) == 5
+    assert "Traceback" not in first.stderr
+    assert "rows 6/6" in first.stderr
+
+    again = annotate(*arguments)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+
+    refused = annotate(*arguments, "--num-retain-tokens", "7")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "num_retain_tokens was 21 and is now 7" in refused.stderr
+    assert len(read_records(output)) == 12
+
+
+def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_overwrite_starts_over(source, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["--input", source, "--output", str(output), *MODEL, "--max-failure-rate", "0.1"]
+    run = annotate(*arguments)
+    assert run.returncode == 3, run.stderr
+    assert "html" in run.stderr.splitlines()[-1]
+    assert not (output / "_SUCCESS").exists()
+    assert json.loads((output / "run.json").read_text())["exit_code"] == 3
+    assert pq.read_table(output / "errors.parquet").num_rows == 2
+
+    (output / "mine.txt").write_text("kept")
+    arguments[-1] = "0.5"
+    run = annotate(*arguments, "--overwrite", "--num-retain-tokens", "all", "--limit", "2")
+    assert run.returncode == 0, run.stderr
+    assert [record["num_retained_tokens"] for record in read_records(output)] == [64] * 4
+    assert (output / "mine.txt").read_text() == "kept"
+    assert read_footers([str(output / "manifest.parquet")], {})[0].num_rows == 1
+
+
+def test_a_checkpoint_of_another_shape_is_bad_usage(source, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in GLAMM_TINY.iterdir():
+        if path.name != "config.json":
+            (model / path.name).symlink_to(path)
+    config = json.loads((GLAMM_TINY / "config.json").read_text())
+    config["intermediate_size"] += 8
+    (model / "config.json").write_text(json.dumps(config))
+    run = annotate(
+        "--input", source, "--output", str(tmp_path / "out"), "--model", str(model), "--clip", str(CLIP_TINY)
+    )
+    assert run.returncode == 2, run.stderr
+    assert "does not fit the model" in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stderr
