@@ -42,6 +42,8 @@ def read_config(storage: Storage) -> dict[str, Any] | None:
         content = json.loads(storage.read_bytes(CONFIG_NAME))
     except FileNotFoundError:
         return None
+    except (NotADirectoryError, PermissionError) as error:
+        raise ValueError(f"output {storage.root!r} cannot be read: {error}") from error
     except ValueError as error:
         raise ValueError(
             f"output {storage.root!r}: its {CONFIG_NAME} is damaged; start over with --overwrite"
