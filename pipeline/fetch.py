@@ -80,6 +80,8 @@ class ImageFetcher:
             try:
                 # One request, one byte more than the limit: no need to ask for the size first.
                 data = filesystem.cat_file(target.location, start=0, end=limit + 1)
+            except (FileNotFoundError, PermissionError):
+                raise
             except OSError:
                 if filesystem.info(target.location).get("size") != 0:
                     raise
@@ -95,10 +97,17 @@ class ImageFetcher:
             nested = self.storage_options.get(protocol)
             options = dict(nested if isinstance(nested, Mapping) else self.storage_options)
             if protocol == "s3":
-                timeouts = {"connect_timeout": self.policy.timeout_s, "read_timeout": self.policy.timeout_s}
-                options["config_kwargs"] = {**timeouts, **options.get("config_kwargs", {})}
-            self._filesystems[protocol] = fsspec.filesystem(protocol, **options)
+                options["config_kwargs"] = {**_s3_config(self.policy), **options.get("config_kwargs", {})}
+            filesystem = fsspec.filesystem(protocol, **options)
+            if protocol == "s3":
+                filesystem.retries = 1  # tries are counted here; nested in s3fs's and botocore's they would multiply
+            self._filesystems[protocol] = filesystem
         return self._filesystems[protocol]
+
+
+def _s3_config(policy: UriPolicy) -> dict[str, Any]:
+    timeouts = {"connect_timeout": policy.timeout_s, "read_timeout": policy.timeout_s}
+    return {**timeouts, "retries": {"max_attempts": 0}}
 
 
 def _read_file(target: Target, max_bytes: int) -> bytes:

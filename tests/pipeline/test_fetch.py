@@ -177,6 +177,19 @@ def test_only_what_may_pass_is_tried_again(errors, code, reads):
     assert all(0 <= pause <= 0.5 * 2**index for index, pause in enumerate(pauses))
 
 
+def test_tries_of_a_store_are_not_multiplied(web):
+    options = {"endpoint_url": web, "key": "someone", "secret": "secret", "client_kwargs": {"region_name": "us-east-1"}}
+    slow_down = (503, {}, b"<Error><Code>SlowDown</Code></Error>")
+    found = (200, {"Content-Length": str(len(BODY)), "ETag": '"x"'}, BODY)
+    _Handler.answers["/bucket/a.jpg"] = [slow_down, slow_down, found]
+    _Handler.answers["/bucket/b.jpg"] = [slow_down]
+    fetcher = ImageFetcher(UriPolicy(manifest_is_local=True), options, sleep=lambda _: None)
+    assert fetcher.fetch("s3://bucket/a.jpg") == BODY
+    assert len([path for _, path in _Handler.seen if path == "/bucket/a.jpg"]) == 3
+    assert _code(fetcher, "s3://bucket/b.jpg") == "unavailable"
+    assert len([path for _, path in _Handler.seen if path == "/bucket/b.jpg"]) == 4
+
+
 # ---- HTTP ----
 
 
