@@ -1,0 +1,1 @@
+"""Procedural scenes with referring expressions, and the trainer of the small checkpoint that ships with litelvlm."""
