@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.masks import EncodedMask, encode_mask, mask_iou
 from pipeline.plan import Shard, row_hashes, selected_rows
+from pipeline.shard_run import model_calls
 from pipeline.work import ImageWork, ShardWork
 
 
@@ -27,23 +28,26 @@ def choose_rows(shards: Iterable[Shard], num_rows: int, sample: float | None) ->
 def compare_unpruned(call: Callable[..., list[Any]], work: ShardWork) -> dict[str, Any] | None:
     """Annotate the shard's chosen images pruned and unpruned, on the same actor, one after the other.
 
-    `call(images, unpruned=...)` returns one result per image. Returns images, phrases, seconds and the IoU of every
+    `call(asked, unpruned=…, measured=…)` is that of `ShardRun`. Returns images, phrases, seconds and the IoU of every
     phrase's two masks; None when none of the chosen rows holds an image.
     """
     rows = set(work.baseline_rows)
-    images = [image for image in work.images if image.prepared is not None and image.prompts and _holds(image, rows)]
-    if not images:
+    images = [image for image in work.images if _holds(image, rows)]
+    calls = list(model_calls(images))
+    if not calls:
         return None
     masks: dict[bool, list[EncodedMask]] = {}
     seconds: dict[bool, float] = {}
     for unpruned in (False, True):
-        started = time.perf_counter()
-        results = call(images, unpruned=unpruned, measured=False)
-        seconds[unpruned] = time.perf_counter() - started
-        masks[unpruned] = [encode_mask(mask) for result in results for mask in result.iter_masks()]
+        masks[unpruned], seconds[unpruned] = [], 0.0
+        for asked in calls:
+            started = time.perf_counter()
+            results = call(asked, unpruned=unpruned, measured=False)
+            seconds[unpruned] += time.perf_counter() - started
+            masks[unpruned] += [encode_mask(mask) for result in results for mask in result.iter_masks()]
     iou = [round(mask_iou(a, b), 4) for a, b in zip(masks[False], masks[True], strict=True)]
     return {
-        "images": len(images),
+        "images": len({id(image) for asked in calls for image, _ in asked}),
         "phrases": len(iou),
         "pruned_s": seconds[False],
         "unpruned_s": seconds[True],

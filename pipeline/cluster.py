@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -28,16 +30,16 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         return
     address = _address(cluster)
     # Workers must find the project whether it is installed or run from a checkout.
-    common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address:
-        ray.init(address=address, runtime_env=_remote_env(), **common)
+        arguments: dict[str, Any] = {"address": address, "runtime_env": _remote_env()}
     else:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
         env_vars = {"PYTHONPATH": os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))}
-        ray.init(
-            address="local", num_cpus=num_cpus, include_dashboard=False, runtime_env={"env_vars": env_vars}, **common
-        )
+        arguments = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
+        arguments["runtime_env"] = {"env_vars": env_vars}
+    with _quiet_backend():
+        ray.init(**arguments, **common)
     try:
         yield
     finally:
@@ -77,6 +79,21 @@ def max_decoders(cluster: ClusterConfig) -> int | None:
 
 def _address(cluster: ClusterConfig) -> str | None:
     return cluster.ray_address or os.environ.get("RAY_ADDRESS")
+
+
+@contextlib.contextmanager
+def _quiet_backend() -> Iterator[None]:
+    """Keep the log lines of Ray's C++ side off the terminal: those of starting, and all that are not fatal later."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _remote_env() -> dict[str, object]:

@@ -84,7 +84,7 @@ class _ShardDecoder:
         images: list[ImageWork] = []
         source = read_shard(shard, stage.mapping, stage.storage_options, sample=stage.sample)
         with ThreadPoolExecutor(_FETCH_THREADS) as pool:
-            for row, given, data in self._loaded(_timed(source, self._add_seconds), rows, pool):
+            for row, given, data in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
                 self._append(images, row, given, data)
         return images
 
@@ -136,7 +136,7 @@ class _ShardDecoder:
         try:
             started = time.perf_counter()
             data = load()
-            self._add_seconds("fetch", time.perf_counter() - started)
+            self._work.add_seconds("fetch", time.perf_counter() - started)
             self._work.bytes_read += len(data)
             self._add_image(images, row, given, data)
         except (ImageError, FetchError) as error:
@@ -166,7 +166,7 @@ class _ShardDecoder:
                 prepared=self._preprocessor.prepare(decoded.rgb),
             )
         )
-        self._add_seconds("decode", time.perf_counter() - started)
+        self._work.add_seconds("decode", time.perf_counter() - started)
 
     def _draft(self, row: int, index: int, given: InputRow) -> Draft:
         draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])
@@ -190,9 +190,6 @@ class _ShardDecoder:
         ]
         name = safe_file_name(image_id, None, b"", root=None)
         return ImageWork(image_id=image_id, image_key=image_key(image_id, b""), file_name=name, drafts=drafts)
-
-    def _add_seconds(self, stage: str, seconds: float) -> None:
-        self._work.seconds[stage] = self._work.seconds.get(stage, 0.0) + seconds
 
 
 def default_id(shard: Shard, row: int) -> str:

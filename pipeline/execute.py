@@ -48,7 +48,7 @@ class Execution:
             Exception: the cluster failed, see `is_cluster_failure`; what was committed stays.
         """
         session = new_session()
-        dataset = ray.data.from_items(self._items(shards), override_num_blocks=len(shards))
+        dataset: ray.data.Dataset = ray.data.from_items(self._items(shards), override_num_blocks=len(shards))
         dataset = dataset.map_batches(
             _call(self._decode_stage(session)),
             batch_size=1,

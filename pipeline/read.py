@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -78,7 +79,7 @@ def _check_storage(shard: Shard, options: dict[str, Any]) -> None:
     start, stop = with_retries(lambda: _byte_range(fs, bare, shard.row_group), f"reading {shard.file}")
     for offset in range(start, stop, _CHECK_BYTES):
         end = min(offset + _CHECK_BYTES, stop)
-        with_retries(lambda offset=offset, end=end: fs.cat_file(bare, start=offset, end=end), f"reading {shard.file}")
+        with_retries(partial(fs.cat_file, bare, start=offset, end=end), f"reading {shard.file}")
 
 
 def _byte_range(fs: fsspec.AbstractFileSystem, bare: str, row_group: int) -> tuple[int, int]:

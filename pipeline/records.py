@@ -29,7 +29,6 @@ RECORD_SCHEMA = pa.schema(
         pa.field("score", pa.float32()),
         pa.field("num_visual_tokens", pa.int32()),
         pa.field("num_retained_tokens", pa.int32()),
-        pa.field("num_text_tokens", pa.int32()),
         pa.field("notes", pa.string()),  # what was done to the image, e.g. "exif rotated"
         pa.field("source_file", pa.string(), nullable=False),
         pa.field("source_row", pa.int64(), nullable=False),  # row of that file, from 0
@@ -83,7 +82,6 @@ THROUGHPUT_SCHEMA = pa.schema(
         pa.field("visual_tokens", pa.int64()),
         pa.field("retained_tokens", pa.int64()),
         pa.field("text_tokens", pa.int64()),
-        pa.field("tflop", pa.float64()),  # needed for these prompts, from the FLOP model; null where there is none
         pa.field("bytes_read", pa.int64()),
         pa.field("bytes_written", pa.int64()),
         pa.field("node", pa.string()),

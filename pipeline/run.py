@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from pipeline.commit import read_marker
+from pipeline.commit import DataError, read_marker
 from pipeline.config import MISTAKES, RunConfig, UsageError
 from pipeline.engine import Engine, LiteLVLMEngine
-from pipeline.failures import is_cluster_failure
+from pipeline.failures import StageError, is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
 from pipeline.merge import MergeTotals, write_errors
@@ -106,13 +106,16 @@ class _Run:
         try:
             if todo:
                 self._execute(todo)
+            return self._finish()
         except FailureRateExceeded:
             left = set(self._left())
             write_errors(self._storage, (shard for shard in self._plan.shards if shard not in left))
             write_summary(self._storage, self._summary.stopped(self._tally))
             print(self._failure_line(self._tally, stopped=True), file=self._stream)
             return EXIT_FAILURE_RATE
-        return self._finish()
+        except (RunError, StageError, DataError, UsageError) as error:
+            write_summary(self._storage, self._summary.crashed(self._tally, error))
+            raise
 
     def _finish(self) -> int:
         totals = merge_run(self._storage, self._plan, self._config)

@@ -15,7 +15,8 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO, TypeVar
+from functools import partial
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -156,7 +157,7 @@ class Storage:
     def open_write(self, name: str) -> BinaryIO:
         """A binary stream that publishes the object when it is closed."""
         if self.local:
-            return _PublishedFile(self.path(name))
+            return cast(BinaryIO, _PublishedFile(self.path(name)))
         return self._fs.open(self.path(name), "wb")
 
     def open_read(self, name: str) -> BinaryIO:
@@ -167,7 +168,7 @@ class Storage:
         """Remove objects; those already gone are no error."""
         for name in names:
             try:
-                with_retries(lambda name=name: self._fs.rm_file(self.path(name)), f"removing {name}")
+                with_retries(partial(self._fs.rm_file, self.path(name)), f"removing {name}")
             except FileNotFoundError:
                 continue
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline import baseline
 from pipeline.commit import read_marker
-from pipeline.config import RunConfig, redacted
+from pipeline.config import RunConfig, UsageError, redacted
 from pipeline.plan import Plan
 from pipeline.records import RUN_NAME, STAGES, STATUSES, THROUGHPUT_NAME
 from pipeline.redact import Redactor
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("litelvlm-annotate", "torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
 _TOP_REASONS = 20
+_EXIT_CODES = {"done": 0, "crashed": 1, "bad_usage": 2, "failure_rate_exceeded": 3}
 
 
 @dataclass(kw_only=True)
@@ -77,10 +78,18 @@ class RunSummary:
             "reasons": self._reasons(tally.reasons),
         }
 
+    def crashed(self, tally: Tally, error: Exception) -> dict[str, Any]:
+        """The summary of a session that ended in an error; what it committed is kept."""
+        redact = Redactor(self.config.storage_options)
+        return self._common("bad_usage" if isinstance(error, UsageError) else "crashed") | {
+            "counts": {"rows": tally.rows, "records": tally.records, "failed": tally.failed},
+            "error": redact(f"{type(error).__name__}: {error}"),
+        }
+
     def _common(self, state: str) -> dict[str, Any]:
         return {
             "state": state,
-            "exit_code": 0 if state == "done" else 3,
+            "exit_code": _EXIT_CODES[state],
             "fingerprint": self.plan.fingerprint,
             "model_revision": self.plan.facts["model_revision"],
             "columns": self.plan.mapping.describe(),
@@ -119,7 +128,6 @@ def _throughput_totals(storage: Storage) -> dict[str, Any]:
         "visual_tokens",
         "retained_tokens",
         "text_tokens",
-        "tflop",
     ]
     sums += ["images", "phrases", "bytes_read", "bytes_written", "gpu_s", "cost"]
     totals: dict[str, float | None] = dict.fromkeys(sums)

@@ -24,7 +24,6 @@ def throughput_row(marker: dict[str, Any], *, gpus_per_actor: float, gpu_price: 
         "visual_tokens": facts.get("visual_tokens"),
         "retained_tokens": facts.get("retained_tokens"),
         "text_tokens": facts.get("text_tokens"),
-        "tflop": facts.get("tflop"),
         "bytes_read": facts.get("bytes_read"),
         "bytes_written": marker["bytes_written"],
         "node": facts.get("node"),

@@ -66,6 +66,10 @@ class ShardWork:
     bytes_read: int = 0
     sent_at: float = 0.0  # seconds since the epoch, to tell how long it waited
 
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add to the seconds of a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
 
 @dataclass(kw_only=True)
 class ShardResult:

@@ -1,0 +1,164 @@
+"""One shard's way through the model: images in, records out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.engine import Engine
+from pipeline.masks import EncodedMask, encode_mask
+from pipeline.records import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
+from pipeline.work import Draft, ImageWork, ShardWork
+
+#: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
+CALL_IMAGES = 16
+CALL_PHRASES = 256
+_KILLED = "this record killed the worker that annotated it, every time"
+_NO_SCORE = "the model returned a score that is no number from 0 to 1"
+
+Asked = tuple[ImageWork, list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model says to one phrase."""
+
+    mask: EncodedMask
+    score: float
+    num_visual_tokens: int
+    num_retained_tokens: int
+
+
+class ShardRun:
+    """Annotates images of one shard and adds up what it took.
+
+    `lock` keeps the device to one call at a time; masks are encoded outside it.
+    """
+
+    def __init__(self, engine: Engine, annotator: Any, lock: threading.Lock, work: ShardWork) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.num_images = self.visual_tokens = self.retained_tokens = self.text_tokens = 0
+        self._engine, self._annotator, self._lock, self._work = engine, annotator, lock, work
+
+    def annotate(self, units: range) -> list[dict[str, Any]]:
+        """Records of the shard's images number `units`."""
+        records: list[dict[str, Any]] = []
+        for start in range(units.start, units.stop, CALL_IMAGES):
+            images = self._work.images[start : min(start + CALL_IMAGES, units.stop)]
+            answers = self._answers(images)
+            for image in images:
+                records.extend(self._records(image, iter(answers.get(id(image), ()))))
+        return records
+
+    def give_up(self, units: range) -> list[dict[str, Any]]:
+        """Failed records for images that killed their worker."""
+        images = [self._work.images[unit] for unit in units]
+        for image in images:
+            image.fail(_KILLED)
+        return [record for image in images for record in self._records(image, iter(()))]
+
+    def call(self, asked: list[Asked], *, unpruned: bool = False, measured: bool = True) -> list[Any]:
+        """Run the model, alone on its device. Its stages' seconds are added to the shard's if `measured`."""
+        prepared, phrases = [image.prepared for image, _ in asked], [part for _, part in asked]
+        with self._lock:
+            before, started = dict(self._annotator.stage_seconds), time.perf_counter()
+            results = self._engine.annotate(self._annotator, prepared, phrases, unpruned=unpruned)
+            elapsed, after = time.perf_counter() - started, dict(self._annotator.stage_seconds)
+        if measured:
+            self._work.add_seconds("annotate", elapsed)
+            for stage, seconds in after.items():
+                self._work.add_seconds(stage, seconds - before.get(stage, 0.0))
+        return results
+
+    def _answers(self, images: list[ImageWork]) -> dict[int, list[Answer]]:
+        """The answers to every image's prompts, by the image's identity in memory."""
+        answers: dict[int, list[Answer]] = {}
+        for asked in model_calls(images):
+            for (image, _), result in zip(asked, self.call(asked), strict=True):
+                if id(image) not in answers:
+                    self.num_images += 1
+                    answers[id(image)] = []
+                answers[id(image)].extend(self._encoded(result))
+                self.visual_tokens += result.num_prompts * result.num_visual_tokens
+                self.retained_tokens += result.num_prompts * result.num_retained_tokens
+                self.text_tokens += int(result.num_text_tokens)
+        return answers
+
+    def _encoded(self, result: Any) -> Iterator[Answer]:
+        started = time.perf_counter()
+        for mask, score in zip(result.iter_masks(), result.scores, strict=True):
+            yield Answer(
+                mask=encode_mask(mask),
+                score=float(score),
+                num_visual_tokens=result.num_visual_tokens,
+                num_retained_tokens=result.num_retained_tokens,
+            )
+        self._work.add_seconds("encode", time.perf_counter() - started)
+
+    def _records(self, image: ImageWork, answers: Iterator[Answer]) -> Iterator[dict[str, Any]]:
+        for draft in image.drafts:
+            if draft.error is not None:
+                yield _record(self._work, image, draft, status=STATUS_FAILED, error=draft.error)
+                continue
+            answer = next(answers)
+            if not 0.0 <= answer.score <= 1.0:  # NaN included
+                yield _record(self._work, image, draft, status=STATUS_FAILED, error=_NO_SCORE)
+            else:
+                status = STATUS_OK if answer.mask.area else STATUS_EMPTY
+                yield _record(self._work, image, draft, status=status, answer=answer)
+
+
+def model_calls(images: Iterable[ImageWork]) -> Iterator[list[Asked]]:
+    """Group images with their phrases into calls of at most `CALL_IMAGES` images and `CALL_PHRASES` phrases, in order.
+
+    An image with more phrases than that is asked in several calls; images without a usable phrase are left out.
+    """
+    group: list[Asked] = []
+    num_phrases = 0
+    for image in images:
+        prompts = image.prompts if image.prepared is not None else []
+        for start in range(0, len(prompts), CALL_PHRASES):
+            part = prompts[start : start + CALL_PHRASES]
+            if group and (len(group) == CALL_IMAGES or num_phrases + len(part) > CALL_PHRASES):
+                yield group
+                group, num_phrases = [], 0
+            group.append((image, part))
+            num_phrases += len(part)
+    if group:
+        yield group
+
+
+def _record(
+    work: ShardWork,
+    image: ImageWork,
+    draft: Draft,
+    *,
+    status: str,
+    error: str | None = None,
+    answer: Answer | None = None,
+) -> dict[str, Any]:
+    """One row of `SHARD_SCHEMA`."""
+    mask = answer.mask if answer and status == STATUS_OK else None
+    return {
+        "image_id": image.image_id,
+        "phrase_index": draft.phrase_index,
+        "phrase": draft.phrase,
+        "status": status,
+        "error": error,
+        "file_name": image.file_name,
+        "height": image.height,
+        "width": image.width,
+        "mask_rle": mask.counts if mask else None,
+        "bbox_xywh": list(mask.bbox_xywh) if mask else None,
+        "area": answer.mask.area if answer else None,
+        "score": answer.score if answer else None,
+        "num_visual_tokens": answer.num_visual_tokens if answer else None,
+        "num_retained_tokens": answer.num_retained_tokens if answer else None,
+        "notes": image.notes,
+        "source_file": work.shard.file,
+        "source_row": draft.source_row,
+        "image_key": image.image_key,
+    }
