@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,19 @@ class DecodeStage:
         return work
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Loading:
+    """A row whose image is there or on its way."""
+
+    row: int
+    given: InputRow
+    fetched: Future[bytes] | None = None
+
+    def data(self) -> bytes:
+        """The image's bytes; waits for them. Raises FetchError."""
+        return self.fetched.result() if self.fetched else self.given.image_bytes or b""
+
+
 class _ShardDecoder:
     """Decodes ranges of one shard's rows; `stage` says how."""
 
@@ -84,8 +97,8 @@ class _ShardDecoder:
         images: list[ImageWork] = []
         source = read_shard(shard, stage.mapping, stage.storage_options, sample=stage.sample)
         with ThreadPoolExecutor(_FETCH_THREADS) as pool:
-            for row, given, data in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
-                self._append(images, row, given, data)
+            for loading in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
+                self._append(images, loading)
         return images
 
     def give_up(self, rows: range) -> list[ImageWork]:
@@ -95,11 +108,9 @@ class _ShardDecoder:
         reason = "this record killed the worker that decoded it, every time"
         return [self._failed(numbers[position], default_id(shard, numbers[position]), [], reason) for position in rows]
 
-    def _loaded(
-        self, source: Iterator[SourceRow], wanted: range, pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[SourceRow, InputRow | None, Callable[[], bytes] | None]]:
+    def _loaded(self, source: Iterator[SourceRow], wanted: range, pool: ThreadPoolExecutor) -> Iterator[_Loading]:
         """Rows with their image bytes on the way; a bounded number of fetches run ahead."""
-        ahead: list[tuple[SourceRow, InputRow | None, Callable[[], bytes] | None]] = []
+        ahead: list[_Loading] = []
         for position, row in enumerate(source):
             if position >= wanted.stop:
                 break
@@ -110,45 +121,35 @@ class _ShardDecoder:
                 yield ahead.pop(0)
         yield from ahead
 
-    def _begin_load(
-        self, row: SourceRow, pool: ThreadPoolExecutor
-    ) -> tuple[SourceRow, InputRow | None, Callable[[], bytes] | None]:
+    def _begin_load(self, row: SourceRow, pool: ThreadPoolExecutor) -> _Loading:
+        image_id = default_id(self._work.shard, row.number)
         if row.error is not None:
-            return row, None, None
-        given = read_row(row.cells, self._stage.mapping, default_id=default_id(self._work.shard, row.number))
-        if given.error is not None:
-            return row, given, None
-        if given.image_bytes is not None:
-            return row, given, lambda data=given.image_bytes: data
-        return row, given, pool.submit(self._fetcher.fetch, given.image_uri).result
+            return _Loading(row=row.number, given=_unreadable(image_id, row.error))
+        given = read_row(row.cells, self._stage.mapping, default_id=image_id)
+        fetched = pool.submit(self._fetcher.fetch, given.image_uri) if given.image_uri and not given.error else None
+        return _Loading(row=row.number, given=given, fetched=fetched)
 
-    def _append(
-        self, images: list[ImageWork], row: SourceRow, given: InputRow | None, load: Callable[[], bytes] | None
-    ) -> None:
-        if given is None:
-            images.append(
-                self._failed(row.number, default_id(self._work.shard, row.number), [], row.error or "unreadable")
-            )
-            return
-        if given.error is not None or load is None:
-            images.append(self._failed(row.number, given.image_id, given.phrases, given.error or "unreadable"))
+    def _append(self, images: list[ImageWork], loading: _Loading) -> None:
+        row, given = loading.row, loading.given
+        if given.error is not None:
+            images.append(self._failed(row, given.image_id, given.phrases, given.error))
             return
         try:
             started = time.perf_counter()
-            data = load()
+            data = loading.data()
             self._work.add_seconds("fetch", time.perf_counter() - started)
             self._work.bytes_read += len(data)
             self._add_image(images, row, given, data)
         except (ImageError, FetchError) as error:
-            images.append(self._failed(row.number, given.image_id, given.phrases, str(error)))
+            images.append(self._failed(row, given.image_id, given.phrases, str(error)))
         except Exception as error:  # noqa: BLE001 - the record boundary
             reason = f"{type(error).__name__}: {error}"
-            images.append(self._failed(row.number, given.image_id, given.phrases, reason))
+            images.append(self._failed(row, given.image_id, given.phrases, reason))
 
-    def _add_image(self, images: list[ImageWork], row: SourceRow, given: InputRow, data: bytes) -> None:
+    def _add_image(self, images: list[ImageWork], row: int, given: InputRow, data: bytes) -> None:
         started = time.perf_counter()
         key = image_key(given.image_id, data)
-        drafts = [self._draft(row.number, index, given) for index in range(len(given.phrases))]
+        drafts = [self._draft(row, index, given) for index in range(len(given.phrases))]
         if images and images[-1].image_key == key and images[-1].height is not None:
             images[-1].drafts.extend(drafts)
             return
@@ -190,6 +191,10 @@ class _ShardDecoder:
         ]
         name = safe_file_name(image_id, None, b"", root=None)
         return ImageWork(image_id=image_id, image_key=image_key(image_id, b""), file_name=name, drafts=drafts)
+
+
+def _unreadable(image_id: str, error: str) -> InputRow:
+    return InputRow(image_id=image_id, image_bytes=None, image_uri=None, phrases=[], error=error)
 
 
 def default_id(shard: Shard, row: int) -> str:

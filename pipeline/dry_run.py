@@ -20,7 +20,8 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
         ValueError, FileNotFoundError: as a run would.
     """
     engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
-    plan = make_plan(config, revision=engine.check())
+    plan = make_plan(config, revision=engine.revision())
+    engine.check()
     storage = Storage(config.output, config.storage_options)
     state, num_done = _state(storage, plan, config)
     lines = {

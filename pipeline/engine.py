@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.config import ModelConfig
+from pipeline.revision import model_revision
 
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
@@ -16,13 +17,15 @@ _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 class Engine(Protocol):
     """Describes a model; picklable, and cheap until a worker calls `annotator`.
 
-    `check` validates all that can be seen without weights and returns the model's revision.
+    `revision` identifies the model; `check` validates all that can be seen without its weights.
 
     `annotator` and `preprocessor` return objects with the interface of `litelvlm.Annotator` and
     `litelvlm.Preprocessor`.
     """
 
-    def check(self) -> str: ...
+    def revision(self) -> str: ...
+
+    def check(self) -> None: ...
 
     def on_device(self, device: str) -> Engine: ...
 
@@ -45,19 +48,19 @@ class LiteLVLMEngine:
     device: str = "cpu"
     batch_images: int | None = None
 
-    def check(self) -> str:
-        """Validate every setting against `litelvlm`, and the checkpoint as far as it lies on this machine.
+    def revision(self) -> str:
+        """Hash of the checkpoint. Raises FileNotFoundError or ValueError where there is none."""
+        return model_revision(self.model)
 
-        Returns the checkpoint's revision: a hash of its content.
+    def check(self) -> None:
+        """Validate every setting against `litelvlm`, and the checkpoint's configuration and tokeniser.
 
         Raises:
-            ValueError, FileNotFoundError: naming the setting or file that does not fit.
+            ValueError, OSError: naming the setting or file that does not fit.
         """
-        from litelvlm.checkpoint import open_checkpoint
-
         self._pruning(unpruned=False)
         self._template()
-        return open_checkpoint(self.model.model, self.model.clip).revision
+        self.preprocessor()
 
     def on_device(self, device: str) -> LiteLVLMEngine:
         """The same model on `cpu` or `cuda`."""

@@ -54,7 +54,7 @@ class Execution:
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=_DECODE_CPUS,
-            concurrency=self.max_decoders,
+            concurrency=min(self.max_decoders, len(shards)) if self.max_decoders else None,
         )
         dataset = dataset.map_batches(
             AnnotateStage,

@@ -30,10 +30,21 @@ def claim_output(storage: Storage, plan: Plan, config: RunConfig) -> bool:
         created = storage.create_exclusive(CONFIG_NAME, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
         if created:
             return False
-        existing = read_config(storage)  # another driver was faster: go by what it wrote
-        assert existing is not None
-    _refuse_others(storage, existing, plan)
+        # Another driver was faster: go by what it wrote.
+    refuse_others(storage, plan, config)
     return True
+
+
+def refuse_others(storage: Storage, plan: Plan, config: RunConfig) -> None:
+    """Raises ValueError when the output holds a run with other settings and may not be overwritten."""
+    existing = None if config.overwrite else read_config(storage)
+    if existing is None or existing.get("fingerprint") == plan.fingerprint:
+        return
+    differences = describe_differences(existing.get("facts", {}), plan.facts)
+    raise ValueError(
+        f"output {storage.root!r} holds a run with other settings: {'; '.join(differences) or 'unknown ones'}. "
+        "Choose another --output, or start over with --overwrite"
+    )
 
 
 def read_config(storage: Storage) -> dict[str, Any] | None:
@@ -66,13 +77,3 @@ def _refuse_strangers(storage: Storage) -> None:
             f"output {storage.root!r} holds {strangers[0]} but no {CONFIG_NAME}: it is not a run of this job; "
             "choose another directory, or remove it with --overwrite"
         )
-
-
-def _refuse_others(storage: Storage, existing: dict[str, Any], plan: Plan) -> None:
-    if existing.get("fingerprint") == plan.fingerprint:
-        return
-    differences = describe_differences(existing.get("facts", {}), plan.facts)
-    raise ValueError(
-        f"output {storage.root!r} holds a run with other settings: {'; '.join(differences) or 'unknown ones'}. "
-        "Choose another --output, or start over with --overwrite"
-    )

@@ -14,7 +14,7 @@ from pipeline.failures import StageError, is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
 from pipeline.merge import MergeTotals, write_errors
-from pipeline.output import claim_output
+from pipeline.output import claim_output, refuse_others
 from pipeline.plan import Plan, Shard, make_plan
 from pipeline.progress import Progress
 from pipeline.records import STATUS_FAILED
@@ -66,25 +66,18 @@ def annotate_dataset(config: RunConfig, *, engine: Engine | None = None, stream:
     engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
     try:
         policy = uri_policy(config)
-        plan = make_plan(config, revision=engine.check())
+        plan = make_plan(config, revision=engine.revision())
         storage = Storage(config.output, config.storage_options)
+        refuse_others(storage, plan, config)
+        if not config.overwrite and is_finished(storage, plan.fingerprint):
+            print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
+            return EXIT_DONE
+        engine.check()
         resumed = claim_output(storage, plan, config)
     except MISTAKES as error:
         raise UsageError(str(error)) from error
-    if is_finished(storage, plan.fingerprint):
-        print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
-        return EXIT_DONE
-    _check_tokenizer(engine)
     print(f"columns: {plan.mapping.describe()}", file=stream)
     return _Run(config, engine, plan, storage, policy, stream).run(resumed=resumed)
-
-
-def _check_tokenizer(engine: Engine) -> None:
-    """Load here what every decode task loads, so that a mistake shows before Ray starts."""
-    try:
-        engine.preprocessor()
-    except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from error
 
 
 class _Run:

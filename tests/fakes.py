@@ -80,13 +80,15 @@ class FakeAnnotator:
 class FakeEngine:
     """As `pipeline.engine.LiteLVLMEngine`."""
 
-    revision: str = "fake-1"
     seconds_per_image: float = 0.0
     load_error: str | None = None
     break_on: str | None = None  # a phrase on which the engine raises, as a broken one would
 
-    def check(self) -> str:
-        return self.revision
+    def revision(self) -> str:
+        return "fake-1"
+
+    def check(self) -> None:
+        return None
 
     def on_device(self, device: str) -> FakeEngine:
         return self

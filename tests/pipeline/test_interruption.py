@@ -90,7 +90,7 @@ def committed(tmp_path_factory, local_ray):
     source = write_table(root / "in.parquet", mixed_rows(20))
     config = run_config(source, root / "out")
     assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
-    return make_plan(config, revision=FakeEngine().check()), config, Storage(str(root / "out"))
+    return make_plan(config, revision=FakeEngine().revision()), config, Storage(str(root / "out"))
 
 
 def test_ending_a_run_twice_changes_nothing(committed):
