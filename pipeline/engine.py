@@ -53,14 +53,15 @@ class LiteLVLMEngine:
         return model_revision(self.model)
 
     def check(self) -> None:
-        """Validate every setting against `litelvlm`, and the checkpoint's configuration and tokeniser.
+        """Validate every setting against `litelvlm`, and the checkpoint: configuration, tokeniser and tensor shapes.
 
         Raises:
-            ValueError, OSError: naming the setting or file that does not fit.
+            ValueError, OSError: naming the setting, file or tensors that do not fit.
         """
         self._pruning(unpruned=False)
         self._template()
         self.preprocessor()
+        self._check_shapes()
 
     def on_device(self, device: str) -> LiteLVLMEngine:
         """The same model on `cpu` or `cuda`."""
@@ -105,6 +106,22 @@ class LiteLVLMEngine:
             template=self._template(),
             batch_images=self.batch_images,
         )
+
+    def _check_shapes(self) -> None:
+        """Compare tensor shapes with a model without memory, where all weights lie in files."""
+        import torch
+
+        from litelvlm.checkpoint import check_shapes, open_checkpoint
+        from litelvlm.glamm import GlammModel
+        from litelvlm.weight_files import iter_shapes
+
+        checkpoint = open_checkpoint(self.model.model, self.model.clip)
+        sources = list(checkpoint.sources())
+        if all(paths for _, _, paths in sources):
+            with torch.device("meta"):
+                model = GlammModel(checkpoint.config)
+            placed = ((name, place(name), shape) for place, _, paths in sources for name, shape in iter_shapes(paths))
+            check_shapes(model, placed, str(checkpoint.directory))
 
     def _pruning(self, *, unpruned: bool) -> Any:
         from litelvlm import PruningConfig

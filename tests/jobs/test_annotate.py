@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.annotate import build_config, build_parser, main
-from pipeline.inputs import read_footers
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 from tests.pipeline.conftest import ROOT
 from tests.pipeline.samples import read_coco, read_records, row, write_table
@@ -147,26 +146,18 @@ def test_a_run_its_repetition_and_refusals(source, tmp_path):
     assert len(read_records(output)) == 12
 
 
-def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_overwrite_starts_over(source, tmp_path):
+def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(source, tmp_path):
     output = tmp_path / "out"
-    arguments = ["--input", source, "--output", str(output), *MODEL, "--max-failure-rate", "0.1"]
-    run = annotate(*arguments)
+    run = annotate("--input", source, "--output", str(output), *MODEL, "--max-failure-rate", "0.1")
     assert run.returncode == 3, run.stderr
     assert "html" in run.stderr.splitlines()[-1]
     assert not (output / "_SUCCESS").exists()
     assert json.loads((output / "run.json").read_text())["exit_code"] == 3
     assert pq.read_table(output / "errors.parquet").num_rows == 2
-
-    (output / "mine.txt").write_text("kept")
-    arguments[-1] = "0.5"
-    run = annotate(*arguments, "--overwrite", "--num-retain-tokens", "all", "--limit", "2")
-    assert run.returncode == 0, run.stderr
-    assert [record["num_retained_tokens"] for record in read_records(output)] == [64] * 4
-    assert (output / "mine.txt").read_text() == "kept"
-    assert read_footers([str(output / "manifest.parquet")], {})[0].num_rows == 1
+    assert list((output / "_done").iterdir())
 
 
-def test_a_checkpoint_of_another_shape_is_bad_usage(source, tmp_path):
+def test_a_checkpoint_of_another_shape_is_bad_usage(source, tmp_path, capsys):
     model = tmp_path / "model"
     model.mkdir()
     for path in GLAMM_TINY.iterdir():
@@ -175,9 +166,9 @@ def test_a_checkpoint_of_another_shape_is_bad_usage(source, tmp_path):
     config = json.loads((GLAMM_TINY / "config.json").read_text())
     config["intermediate_size"] += 8
     (model / "config.json").write_text(json.dumps(config))
-    run = annotate(
-        "--input", source, "--output", str(tmp_path / "out"), "--model", str(model), "--clip", str(CLIP_TINY)
-    )
-    assert run.returncode == 2, run.stderr
-    assert "does not fit the model" in run.stderr.splitlines()[-1]
-    assert "Traceback" not in run.stderr
+    arguments = ["--input", source, "--output", str(tmp_path / "out"), "--model", str(model), "--clip", str(CLIP_TINY)]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "does not fit the model" in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -193,6 +193,20 @@ def test_too_many_failures_stop_the_run_and_keep_its_work(tmp_path):
     assert len(read_records(tmp_path / "out")) == 40
 
 
+def test_overwriting_starts_over_and_leaves_other_files_alone(tmp_path):
+    source = write_table(tmp_path / "in.parquet", [row(number) for number in range(6)])
+    output = tmp_path / "out"
+    assert annotate_dataset(run_config(source, output), engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
+    (output / "mine.txt").write_text("kept")
+    with pytest.raises(UsageError, match="num_retain_tokens was 21 and is now 9"):
+        annotate_dataset(run_config(source, output, num_retain_tokens=9), engine=FakeEngine(), stream=io.StringIO())
+    config = run_config(source, output, num_retain_tokens=9, limit=2, overwrite=True)
+    assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
+    assert len(read_records(output)) == 2
+    assert len(list((output / "_done").iterdir())) == 1
+    assert (output / "mine.txt").read_text() == "kept"
+
+
 def test_a_broken_engine_propagates(tmp_path):
     source = write_table(tmp_path / "in.parquet", [row(1), row(2, "break")])
     with pytest.raises(StageError, match="the engine broke on break"):
