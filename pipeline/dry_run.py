@@ -21,7 +21,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
     """
     engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
     plan = make_plan(config, revision=engine.revision())
-    engine.check()
+    remarks = engine.check()
     storage = Storage(config.output, config.storage_options)
     state, num_done = _state(storage, plan, config)
     lines = {
@@ -35,6 +35,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
         "output": f"{storage.root} ({state})",
         "fingerprint": plan.fingerprint,
         **_estimate(storage, plan, config),
+        **({"note": "; ".join(remarks)} if remarks else {}),
     }
     width = max(len(name) for name in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())

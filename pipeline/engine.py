@@ -17,7 +17,8 @@ _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 class Engine(Protocol):
     """Describes a model; picklable, and cheap until a worker calls `annotator`.
 
-    `revision` identifies the model; `check` validates all that can be seen without its weights.
+    `revision` identifies the model; `check` validates all that can be seen without its weights, and
+    returns remarks for the user.
 
     `annotator` and `preprocessor` return objects with the interface of `litelvlm.Annotator` and
     `litelvlm.Preprocessor`.
@@ -25,7 +26,7 @@ class Engine(Protocol):
 
     def revision(self) -> str: ...
 
-    def check(self) -> None: ...
+    def check(self) -> list[str]: ...
 
     def on_device(self, device: str) -> Engine: ...
 
@@ -52,8 +53,10 @@ class LiteLVLMEngine:
         """Hash of the checkpoint. Raises FileNotFoundError or ValueError where there is none."""
         return model_revision(self.model)
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         """Validate every setting against `litelvlm`, and the checkpoint: configuration, tokeniser and tensor shapes.
+
+        Returns remarks, a line each, on settings that have no effect.
 
         Raises:
             ValueError, OSError: naming the setting, file or tensors that do not fit.
@@ -62,6 +65,10 @@ class LiteLVLMEngine:
         self._template()
         self.preprocessor()
         self._check_shapes()
+        num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
+        if self.model.rule != "none" and (budget is None or budget >= num_tokens):
+            return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {budget}"]
+        return []
 
     def on_device(self, device: str) -> LiteLVLMEngine:
         """The same model on `cpu` or `cuda`."""

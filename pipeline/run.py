@@ -72,11 +72,11 @@ def annotate_dataset(config: RunConfig, *, engine: Engine | None = None, stream:
         if not config.overwrite and is_finished(storage, plan.fingerprint):
             print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
             return EXIT_DONE
-        engine.check()
+        remarks = engine.check()
         resumed = claim_output(storage, plan, config)
     except MISTAKES as error:
         raise UsageError(str(error)) from error
-    print(f"columns: {plan.mapping.describe()}", file=stream)
+    print("\n".join([f"columns: {plan.mapping.describe()}", *remarks]), file=stream)
     return _Run(config, engine, plan, storage, policy, stream).run(resumed=resumed)
 
 

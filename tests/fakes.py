@@ -87,8 +87,8 @@ class FakeEngine:
     def revision(self) -> str:
         return "fake-1"
 
-    def check(self) -> None:
-        return None
+    def check(self) -> list[str]:
+        return []
 
     def on_device(self, device: str) -> FakeEngine:
         return self
