@@ -1,0 +1,80 @@
+"""Stage 2c: language side and grounding encoder together, on the masks themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from demo.language import LanguageSide
+from demo.losses import mask_losses, total_mask_loss
+from demo.picks import EASY_UNTIL, PhrasePicker
+from demo.rendering import SceneArrays
+from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from demo.targets import GeometryTable, low_res_masks, patch_shares
+from demo.team import Team
+from demo.train_language import language_losses
+from demo.train_masks import scene_pixels
+
+BATCH = 12  # scenes of each member of the team
+PHRASES = 6
+LEARNING_RATE = 8e-4
+SAVE_SECONDS = 180
+
+
+def train_joint(
+    side: LanguageSide,
+    scenes: SceneArrays,
+    curve: Path,
+    *,
+    minutes: float,
+    seed: int,
+    save: Callable[[], None],
+    team: Team,
+) -> None:
+    """Trains everything but CLIP in place for a time.
+
+    Args:
+        side: with the weights of stages 2a and 2b in its model.
+        scenes: training scenes; those that `side` has features of are used.
+        curve: CSV file for the curve.
+        minutes: wall-clock time; the learning rate follows a cosine over it.
+        seed: of scenes and phrases.
+        save: called every few minutes and at the end.
+        team: who trains along; gradients are averaged over its members.
+    """
+    rng, geometry_of = np.random.default_rng([seed, team.rank]), GeometryTable(scenes)
+    picker, model = PhrasePicker(scenes, rng), side.model
+    grounding = model.grounding_encoder
+    modules = (model.projector, model.llm, model.text_hidden_fcs, grounding, side.heads)
+    params = [param for module in modules for param in module.parameters()]
+    optimizer = optimizer_for(params, LEARNING_RATE)
+    log, start = Curve("joint", curve if team.leads else None), time.monotonic()
+    last_save = start
+    while (progress := team.agree((time.monotonic() - start) / (60 * minutes))) < 1:
+        set_rate(optimizer, cosine_rate(LEARNING_RATE, log.step, progress))
+        chosen = rng.choice(len(side.features), BATCH, replace=False)
+        asked = [picker.pick(int(i), PHRASES, max(progress, EASY_UNTIL)) for i in chosen]
+        picks = [(int(i), target) for i, own in zip(chosen, asked, strict=True) for _, target in own]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            seen = side(chosen, [[text for text, _ in own] for own in asked])
+            location = side.heads.location(seen.hidden)
+            embeddings = grounding.encode_images(scene_pixels(scenes, chosen, grounding.sizes.image_size)).float()
+            logits, iou = grounding.decode_masks(embeddings.repeat_interleave(PHRASES, 0), seen.prompts)
+        shares = patch_shares(scenes, picks, round(location.shape[1] ** 0.5))
+        extra = language_losses(seen, location, geometry_of(picks), shares)
+        losses = mask_losses(logits.float(), iou.float(), low_res_masks(scenes, picks, grounding.sizes.low_res_size))
+        optimizer.zero_grad()
+        (total_mask_loss(losses) + 0.3 * extra["location"] + 0.15 * extra["pointer"]).backward()
+        team.average_gradients(params)
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+        log.add(losses | extra)
+        if team.leads and time.monotonic() - last_save > SAVE_SECONDS:
+            save()
+            last_save = time.monotonic()
+    if team.leads:
+        save()

@@ -1,0 +1,79 @@
+"""Stage 2a: the grounding encoder alone: from the oracle's prompts it learns to draw objects, and then to find them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from demo.losses import mask_losses, total_mask_loss
+from demo.oracle import OraclePrompt
+from demo.picks import EASY_UNTIL, PhrasePicker
+from demo.rendering import SceneArrays
+from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from demo.targets import GeometryTable, low_res_masks
+from litelvlm.grounding_encoder import GroundingEncoder
+from litelvlm.preprocess import normalize_sam
+
+BATCH = 16
+PHRASES = 4
+LEARNING_RATE = 1e-3
+VAGUE_FROM = 0.4  # of the time; until then every prompt says where the object is
+
+
+def initialize(grounding: GroundingEncoder) -> None:
+    """Fresh weights; transformers leaves these near zero, since they are always loaded."""
+    encoder = grounding.image_encoder
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.trunc_normal_(module.weight, std=0.05)
+    if encoder.pos_embed is not None:
+        nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
+    nn.init.normal_(grounding.positional_embedding.positional_embedding)
+    nn.init.normal_(grounding.no_mask_embed.weight, std=0.1)
+
+
+def scene_pixels(scenes: SceneArrays, chosen: np.ndarray, image_size: int) -> torch.Tensor:
+    """Normalised, padded pixels of scenes, Bx3xSxS."""
+    sizes = [tuple(int(v) for v in scenes.sizes_hw[i]) for i in chosen]
+    images = [scenes.sam_pixels[i][:h, :w] for i, (h, w) in zip(chosen, sizes, strict=True)]
+    return normalize_sam(images, image_size, torch.device("cpu"), torch.float32)
+
+
+def train_masks(
+    grounding: GroundingEncoder, oracle: OraclePrompt, scenes: SceneArrays, curve: Path, *, minutes: float, seed: int
+) -> None:
+    """Trains encoder, decoder and oracle in place for a time.
+
+    Args:
+        grounding, oracle: with the weights to start from.
+        scenes: training scenes.
+        curve: CSV file for the curve.
+        minutes: wall-clock time; the learning rate follows a cosine over it.
+        seed: of the scenes drawn.
+    """
+    rng, geometry = np.random.default_rng(seed), GeometryTable(scenes)
+    picker = PhrasePicker(scenes, rng)
+    params = [*grounding.parameters(), *oracle.parameters()]
+    optimizer = optimizer_for(params, LEARNING_RATE)
+    size, log, start = grounding.sizes, Curve("masks", curve), time.monotonic()
+    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
+        set_rate(optimizer, cosine_rate(LEARNING_RATE, log.step, progress))
+        chosen = rng.choice(len(scenes), BATCH, replace=False)
+        asked = [(int(i), *pick) for i in chosen for pick in picker.pick(int(i), PHRASES, max(progress, EASY_UNTIL))]
+        picks, texts = [(i, target) for i, _, target in asked], [text for _, text, _ in asked]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            embeddings = grounding.encode_images(scene_pixels(scenes, chosen, size.image_size)).float()
+            prompts = oracle.in_training(texts, geometry(picks).centre_xy, vague=progress >= VAGUE_FROM)
+            logits, iou = grounding.decode_masks(embeddings.repeat_interleave(PHRASES, 0), prompts)
+        losses = mask_losses(logits.float(), iou.float(), low_res_masks(scenes, picks, size.low_res_size))
+        optimizer.zero_grad()
+        total_mask_loss(losses).backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+        log.add(losses)
