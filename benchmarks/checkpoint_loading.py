@@ -30,7 +30,8 @@ CONFIG = {
 }  # fmt: skip
 LOAD = """
 import sys, time, torch
-from litelvlm.checkpoint import load_model, open_checkpoint
+from litelvlm.checkpoint import open_checkpoint
+from litelvlm.loading import load_model
 start = time.perf_counter()
 load_model(open_checkpoint(*sys.argv[1:]), torch.device("cpu"), torch.bfloat16)
 print(time.perf_counter() - start)

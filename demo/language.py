@@ -17,7 +17,7 @@ from demo.prompt_batches import build_batch
 from demo.rendering import SceneArrays
 from litelvlm.clip_encoder import ClipEncoder
 from litelvlm.glamm import GlammModel
-from litelvlm.preprocess import normalize_clip
+from litelvlm.pixels import normalize_clip
 from litelvlm.prompts import normalize_phrase
 from litelvlm.tokenizer import IMAGE_ID, GlammTokenizer
 

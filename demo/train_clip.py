@@ -27,7 +27,7 @@ from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
 from litelvlm.clip_encoder import ClipEncoder
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import ClipSizes
-from litelvlm.preprocess import normalize_clip
+from litelvlm.pixels import normalize_clip
 
 NUM_MERGES = 2048
 SIZES = ClipSizes(

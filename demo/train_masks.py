@@ -16,7 +16,7 @@ from demo.rendering import SceneArrays
 from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
 from demo.targets import GeometryTable, low_res_masks
 from litelvlm.grounding_encoder import GroundingEncoder
-from litelvlm.preprocess import normalize_sam
+from litelvlm.pixels import normalize_sam
 
 BATCH = 16
 PHRASES = 4

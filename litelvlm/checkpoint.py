@@ -1,4 +1,4 @@
-"""Checkpoints: finding them, describing them, and loading them into a `GlammModel` without ever holding two copies.
+"""Checkpoints: finding and describing them. Loading is `litelvlm.loading`; this module imports no torch.
 
 Two layouts are read. The published one is what `MBZUAI/GLaMM-RefSeg` and its siblings hold (LLaVA's and SAM's original
 names; the CLIP towers come from elsewhere). The converted one, which `litelvlm.convert` writes, holds everything under
@@ -9,32 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+from litelvlm.checkpoint_files import read_json, weight_paths
 from litelvlm.config import ClipSizes, GlammConfig
-from litelvlm.glamm import GlammModel
-from litelvlm.weight_files import iter_shapes, iter_tensors, read_json, weight_paths
-from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
 
 DEMO_MODEL = "demo"
 DEMO_DIRECTORY = Path(__file__).parent / "demo_checkpoint"
 CONVERTED_FORMAT = "litelvlm-glamm-1"
-OPENAI_CLIP = ("ViT-L-14-336", "openai")
 CLIP_MERGES = "clip_merges.txt"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
 _FULL_HASH_BYTES = 256 * 2**20
-_MAX_NAMED = 8
-
-Place = Callable[[str], Placement | None]
-
-
-class CheckpointError(ValueError):
-    """The files are readable but are not the checkpoint that the model needs."""
+_IDENTIFYING_FILES = ("config.json", "tokenizer.model", "added_tokens.json", CLIP_MERGES, "merges.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +50,6 @@ class Checkpoint:
         if self.converted:
             return self.directory / CLIP_MERGES
         return self.clip_directory / "merges.txt" if self.clip_directory else None
-
-    def sources(self) -> Iterator[tuple[Place, Callable[[], Iterable[tuple[str, Tensor]]], list[Path]]]:
-        """The weight sources: how to place names, the tensors, and the files behind them (none for open_clip)."""
-        paths = weight_paths(self.directory)
-        yield (place_converted if self.converted else place_glamm), lambda: iter_tensors(paths), paths
-        if self.converted:
-            return
-        if self.clip_directory is None:
-            yield place_open_clip, _openai_clip_tensors, []
-        else:
-            clip_paths = weight_paths(self.clip_directory)
-            yield place_clip, lambda: iter_tensors(clip_paths), clip_paths
 
 
 def resolve_model(model: str | Path, *, kind: str = "model") -> Path:
@@ -165,107 +140,6 @@ def clip_sizes(directory: Path) -> ClipSizes:
         raise ValueError(f"clip: {path} lacks {error}") from error
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> GlammModel:
-    """Builds the model without memory, checks that the checkpoint fills it, and copies the weights in one by one.
-
-    At no time is more than the model itself and one tensor in memory.
-
-    Raises:
-        CheckpointError: lists missing, unexpected and misshapen tensors.
-    """
-    with torch.device("meta"):
-        model = GlammModel(checkpoint.config).requires_grad_(False).cast(dtype)
-    for _, _, paths in checkpoint.sources():
-        for path in paths:
-            if path.stat().st_size == 0:
-                raise CheckpointError(f"{path} is empty")
-    check_shapes(model, _placed_shapes(checkpoint), str(checkpoint.directory))
-    model.to_empty(device=device)
-    model.restore_buffers(device)
-    params = dict(model.named_parameters())
-    for place, tensors, _ in checkpoint.sources():
-        for name, tensor in tensors():
-            placement = place(name)
-            if placement is not None:
-                _fill(params[placement.name], placement, tensor)
-    return model.eval()
-
-
-def check_shapes(
-    model: GlammModel, placed: Iterable[tuple[str, Placement | None, tuple[int, ...]]], where: str
-) -> None:
-    """Checks that named shapes fill a model completely.
-
-    Args:
-        model: may be on the meta device.
-        placed: source name, placement and shape of each tensor on offer.
-        where: for the message.
-
-    Raises:
-        CheckpointError: lists missing, unexpected and misshapen tensors.
-    """
-    params = {name: tuple(param.shape) for name, param in model.named_parameters()}
-    filled: dict[str, int] = dict.fromkeys(params, 0)
-    unexpected, misshapen = [], []
-    for name, placement, shape in placed:
-        if placement is None:
-            continue
-        if placement.name not in params:
-            unexpected.append(name)
-            continue
-        expected = _source_shape(params[placement.name], placement)
-        if shape != expected:
-            misshapen.append(f"{name} {list(shape)} instead of {list(expected)}")
-        filled[placement.name] += 1 if placement.third is not None else 3
-    missing = [name for name, parts in filled.items() if parts < 3]
-    problems = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)]
-    if any(names for _, names in problems):
-        raise CheckpointError(f"checkpoint {where} does not fit the model: {_summary(problems)}")
-
-
-def _placed_shapes(checkpoint: Checkpoint) -> Iterator[tuple[str, Placement | None, tuple[int, ...]]]:
-    for place, tensors, paths in checkpoint.sources():
-        shapes = iter_shapes(paths) if paths else ((name, tuple(tensor.shape)) for name, tensor in tensors())
-        for name, shape in shapes:
-            yield name, place(name), shape
-
-
-def _source_shape(shape: tuple[int, ...], placement: Placement) -> tuple[int, ...]:
-    if placement.third is not None:
-        shape = (shape[0] // 3, *shape[1:])
-    return shape[::-1] if placement.transposed else shape
-
-
-@torch.no_grad()
-def _fill(param: Tensor, placement: Placement, tensor: Tensor) -> None:
-    if placement.third is not None:
-        param = param.chunk(3)[placement.third]
-    param.copy_(tensor.t() if placement.transposed else tensor)
-
-
-def _summary(problems: list[tuple[str, list[str]]]) -> str:
-    texts = []
-    for label, names in problems:
-        if names:
-            shown = ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
-            texts.append(f"{len(names)} {label} ({shown})")
-    return "; ".join(texts)
-
-
-def _openai_clip_tensors() -> Iterator[tuple[str, Tensor]]:
-    import open_clip
-
-    architecture, pretrained = OPENAI_CLIP
-    try:
-        model = open_clip.create_model(architecture, pretrained=pretrained, force_quick_gelu=True)
-    except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"clip: open_clip could not load {architecture} / {pretrained} ({type(error).__name__}); "
-            "pass a local Hugging Face CLIP directory instead"
-        ) from error
-    yield from model.state_dict().items()
-
-
 def _download(model: str, kind: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -281,13 +155,13 @@ def _download(model: str, kind: str) -> Path:
 
 
 def _revision(directories: list[Path]) -> str:
-    """Hash of what identifies a checkpoint: its configuration, and its weight files (of large ones, both ends)."""
+    """Hash of what identifies a checkpoint: its weights, configuration and tokenisers; of large files, both ends."""
     digest = hashlib.sha256()
     for directory in directories:
-        digest.update((directory / "config.json").read_bytes())
-        for path in weight_paths(directory):
+        files = [directory / name for name in _IDENTIFYING_FILES if (directory / name).is_file()]
+        for path in [*files, *weight_paths(directory)]:
             size = path.stat().st_size
-            digest.update(f"{path.name}:{size}".encode())
+            digest.update(f"{path.name}:{size}:".encode())
             with path.open("rb") as file:
                 if size <= _FULL_HASH_BYTES:
                     digest.update(file.read())

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from huggingface_hub import save_torch_state_dict
 
-from litelvlm.checkpoint import CLIP_MERGES, CONVERTED_FORMAT, load_model, open_checkpoint
+from litelvlm.checkpoint import CLIP_MERGES, CONVERTED_FORMAT, open_checkpoint
 from litelvlm.glamm import GlammModel
+from litelvlm.loading import load_model
 
 _TOKENIZER_FILES = ("tokenizer.model", "added_tokens.json")
 

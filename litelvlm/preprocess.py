@@ -1,7 +1,8 @@
-"""From an RGB image to the uint8 pixels that both image encoders read, and from these to normalised tensors.
+"""From an RGB image to the uint8 pixels that both image encoders read. Imports no torch: decode workers start quickly.
 
 Resizing happens on uint8 with Pillow, as in the release, so that pixels are equal to the release's to the last bit.
-Only the resized uint8 pixels travel between processes; normalising and padding happen on the model's device.
+Only the resized uint8 pixels travel between processes; normalising and padding happen on the model's device, in
+`litelvlm.pixels`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from litelvlm.config import GlammConfig, PromptTemplate
 from litelvlm.prompts import check_phrase
 from litelvlm.tokenizer import GlammTokenizer
-
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,23 +138,3 @@ def resize_uint8(image: np.ndarray, size_hw: tuple[int, int], resample: Image.Re
         return np.ascontiguousarray(image)
     resized = Image.fromarray(np.ascontiguousarray(image)).resize(size_hw[::-1], resample)
     return np.array(resized)
-
-
-def normalize_clip(clip_pixels: list[np.ndarray], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Bx3xSxS, normalised with CLIP's mean and standard deviation."""
-    pixels = torch.from_numpy(np.stack(clip_pixels)).to(device).permute(0, 3, 1, 2).float() / 255
-    return ((pixels - _channels(CLIP_MEAN, device)) / _channels(CLIP_STD, device)).to(dtype)
-
-
-def normalize_sam(sam_pixels: list[np.ndarray], image_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Bx3xSxS, normalised with SAM's mean and standard deviation and only then zero-padded right and bottom."""
-    batch = torch.zeros(len(sam_pixels), 3, image_size, image_size, device=device, dtype=dtype)
-    for row, array in enumerate(sam_pixels):
-        pixels = torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device).permute(2, 0, 1).float()
-        height, width = array.shape[:2]
-        batch[row, :, :height, :width] = (pixels - _channels(SAM_MEAN, device)) / _channels(SAM_STD, device)
-    return batch
-
-
-def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device)[:, None, None]

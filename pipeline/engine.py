@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.config import ModelConfig
-from pipeline.revision import model_revision
 
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
@@ -51,7 +50,9 @@ class LiteLVLMEngine:
 
     def revision(self) -> str:
         """Hash of the checkpoint. Raises FileNotFoundError or ValueError where there is none."""
-        return model_revision(self.model)
+        from litelvlm.checkpoint import open_checkpoint
+
+        return open_checkpoint(self.model.model, self.model.clip).revision
 
     def check(self) -> list[str]:
         """Validate every setting against `litelvlm`, and the checkpoint: configuration, tokeniser and tensor shapes.
@@ -61,10 +62,13 @@ class LiteLVLMEngine:
         Raises:
             ValueError, OSError: naming the setting, file or tensors that do not fit.
         """
+        from litelvlm.checkpoint import open_checkpoint
+        from litelvlm.loading import check_checkpoint
+
         self._pruning(unpruned=False)
         self._template()
         self.preprocessor()
-        self._check_shapes()
+        check_checkpoint(open_checkpoint(self.model.model, self.model.clip))
         num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
         if self.model.rule != "none" and (budget is None or budget >= num_tokens):
             return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {budget}"]
@@ -113,22 +117,6 @@ class LiteLVLMEngine:
             template=self._template(),
             batch_images=self.batch_images,
         )
-
-    def _check_shapes(self) -> None:
-        """Compare tensor shapes with a model without memory, where all weights lie in files."""
-        import torch
-
-        from litelvlm.checkpoint import check_shapes, open_checkpoint
-        from litelvlm.glamm import GlammModel
-        from litelvlm.weight_files import iter_shapes
-
-        checkpoint = open_checkpoint(self.model.model, self.model.clip)
-        sources = list(checkpoint.sources())
-        if all(paths for _, _, paths in sources):
-            with torch.device("meta"):
-                model = GlammModel(checkpoint.config)
-            placed = ((name, place(name), shape) for place, _, paths in sources for name, shape in iter_shapes(paths))
-            check_shapes(model, placed, str(checkpoint.directory))
 
     def _pruning(self, *, unpruned: bool) -> Any:
         from litelvlm import PruningConfig

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litelvlm.checkpoint import Checkpoint, load_model, open_checkpoint
+from litelvlm.checkpoint import Checkpoint, open_checkpoint
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import LAYOUTS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.clock import StageClock
@@ -17,6 +17,7 @@ from litelvlm.engine.request import AnnotationRequest, AnnotationResult
 from litelvlm.engine.runner import ImagePrompt, Runner, prompt_length
 from litelvlm.engine.scheduler import image_batches, prompt_batches
 from litelvlm.glamm import GlammModel
+from litelvlm.loading import load_model
 from litelvlm.preprocess import PreparedImage, Preprocessor
 from litelvlm.prompts import build_prompts
 from litelvlm.scores import confidence, stability

@@ -17,7 +17,8 @@ from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import SimpleTokenizer
 from litelvlm.config import PruningConfig
 from litelvlm.glamm import GlammModel
-from litelvlm.preprocess import PreparedImage, normalize_clip, normalize_sam
+from litelvlm.pixels import normalize_clip, normalize_sam
+from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import Prompt
 from litelvlm.pruning import order_tokens, select_tokens, similarity_scores
 

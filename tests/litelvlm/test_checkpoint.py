@@ -17,17 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
-from litelvlm.checkpoint import (
-    CheckpointError,
-    check_shapes,
-    clip_sizes,
-    load_model,
-    open_checkpoint,
-    resolve_model,
-)
+from litelvlm.checkpoint import clip_sizes, open_checkpoint, resolve_model
 from litelvlm.config import ClipSizes, GlammConfig
 from litelvlm.convert import convert_checkpoint
 from litelvlm.glamm import GlammModel
+from litelvlm.loading import CheckpointError, check_shapes, load_model
 from litelvlm.weight_files import iter_shapes
 from litelvlm.weight_names import place_clip, place_glamm, place_open_clip
 from tests.litelvlm.published_layout import clip_shapes, glamm_shapes
@@ -239,7 +233,8 @@ def test_conversion_in_shards_and_bfloat16(tmp_path):
 
 _MEASURE = """
 import sys, threading, torch
-from litelvlm.checkpoint import load_model, open_checkpoint
+from litelvlm.checkpoint import open_checkpoint
+from litelvlm.loading import load_model
 
 def anonymous_kib():
     lines = open("/proc/self/status").read().splitlines()

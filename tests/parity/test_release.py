@@ -8,7 +8,7 @@ import torch
 
 from litelvlm import AnnotationRequest, AnnotationResult, Annotator
 from litelvlm.engine.runner import ImagePrompt, Runner
-from litelvlm.preprocess import normalize_clip
+from litelvlm.pixels import normalize_clip
 from litelvlm.prompts import Prompt, build_prompts
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, Case, load_cases, mask_iou
 

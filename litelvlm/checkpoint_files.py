@@ -1,0 +1,51 @@
+"""The files of a checkpoint directory. No file outside it is ever opened, whatever an index says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
+INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def weight_paths(directory: Path) -> list[Path]:
+    """The weight files of a checkpoint directory, safetensors preferred.
+
+    Raises:
+        FileNotFoundError: if there are none, or an index names one that is not there.
+        ValueError: if an index is malformed or points outside the directory.
+    """
+    for single, index in zip(SINGLE_FILES, INDEX_FILES, strict=True):
+        if (directory / single).is_file():
+            return [directory / single]
+        if (directory / index).is_file():
+            return _indexed_paths(directory, index)
+    names = ", ".join(SINGLE_FILES + INDEX_FILES)
+    raise FileNotFoundError(f"no weights in {directory}: expected one of {names}")
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file; ValueError that names the file if it is anything else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: must hold a JSON object")
+    return values
+
+
+def _indexed_paths(directory: Path, index: str) -> list[Path]:
+    weight_map = read_json(directory / index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{directory / index}: lacks weight_map")
+    names = set(weight_map.values())
+    outside = [name for name in names if not isinstance(name, str) or Path(name).name != name or "\\" in name]
+    if outside:
+        raise ValueError(f"{directory / index}: points outside the directory: {outside[0]!r}")
+    paths = [directory / name for name in sorted(names)]
+    absent = [path.name for path in paths if not path.is_file()]
+    if absent:
+        raise FileNotFoundError(f"{directory / index} names files that are not there: {', '.join(absent)}")
+    return paths

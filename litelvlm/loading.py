@@ -1,0 +1,148 @@
+"""Loading a checkpoint into a `GlammModel` without ever holding two copies of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from litelvlm.checkpoint import Checkpoint
+from litelvlm.checkpoint_files import weight_paths
+from litelvlm.glamm import GlammModel
+from litelvlm.weight_files import iter_shapes, iter_tensors
+from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
+
+OPENAI_CLIP = ("ViT-L-14-336", "openai")
+_MAX_NAMED = 8
+
+Place = Callable[[str], Placement | None]
+WeightSource = tuple[Place, Callable[[], Iterable[tuple[str, Tensor]]], list[Path]]
+
+
+class CheckpointError(ValueError):
+    """The files are readable but are not the checkpoint that the model needs."""
+
+
+def weight_sources(checkpoint: Checkpoint) -> Iterator[WeightSource]:
+    """The weight sources: how to place names, the tensors, and the files behind them (none for open_clip)."""
+    paths = weight_paths(checkpoint.directory)
+    yield (place_converted if checkpoint.converted else place_glamm), lambda: iter_tensors(paths), paths
+    if checkpoint.converted:
+        return
+    if checkpoint.clip_directory is None:
+        yield place_open_clip, _openai_clip_tensors, []
+    else:
+        clip_paths = weight_paths(checkpoint.clip_directory)
+        yield place_clip, lambda: iter_tensors(clip_paths), clip_paths
+
+
+def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> GlammModel:
+    """Builds the model without memory, checks that the checkpoint fills it, and copies the weights in one by one.
+
+    At no time is more than the model itself and one tensor in memory.
+
+    Raises:
+        CheckpointError: lists missing, unexpected and misshapen tensors.
+    """
+    with torch.device("meta"):
+        model = GlammModel(checkpoint.config).requires_grad_(False).cast(dtype)
+    check_shapes(model, _placed_shapes(checkpoint), str(checkpoint.directory))
+    model.to_empty(device=device)
+    model.restore_buffers(device)
+    params = dict(model.named_parameters())
+    for place, tensors, _ in weight_sources(checkpoint):
+        for name, tensor in tensors():
+            placement = place(name)
+            if placement is not None:
+                _fill(params[placement.name], placement, tensor)
+    return model.eval()
+
+
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Checks that a checkpoint fills its model, from names and shapes alone; CLIP from open_clip is not fetched for it.
+
+    Raises:
+        CheckpointError: lists missing, unexpected and misshapen tensors.
+        ValueError: if a file is damaged.
+    """
+    if all(paths for _, _, paths in weight_sources(checkpoint)):
+        with torch.device("meta"):
+            model = GlammModel(checkpoint.config)
+        check_shapes(model, _placed_shapes(checkpoint), str(checkpoint.directory))
+
+
+def check_shapes(
+    model: GlammModel, placed: Iterable[tuple[str, Placement | None, tuple[int, ...]]], where: str
+) -> None:
+    """Checks that named shapes fill a model completely.
+
+    Args:
+        model: may be on the meta device.
+        placed: source name, placement and shape of each tensor on offer.
+        where: for the message.
+
+    Raises:
+        CheckpointError: lists missing, unexpected and misshapen tensors.
+    """
+    params = {name: tuple(param.shape) for name, param in model.named_parameters()}
+    filled: dict[str, int] = dict.fromkeys(params, 0)
+    unexpected, misshapen = [], []
+    for name, placement, shape in placed:
+        if placement is None:
+            continue
+        if placement.name not in params:
+            unexpected.append(name)
+            continue
+        expected = _source_shape(params[placement.name], placement)
+        if shape != expected:
+            misshapen.append(f"{name} {list(shape)} instead of {list(expected)}")
+        filled[placement.name] += 1 if placement.third is not None else 3
+    missing = [name for name, parts in filled.items() if parts < 3]
+    problems = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)]
+    if any(names for _, names in problems):
+        raise CheckpointError(f"checkpoint {where} does not fit the model: {_summary(problems)}")
+
+
+def _placed_shapes(checkpoint: Checkpoint) -> Iterator[tuple[str, Placement | None, tuple[int, ...]]]:
+    for place, tensors, paths in weight_sources(checkpoint):
+        shapes = iter_shapes(paths) if paths else ((name, tuple(tensor.shape)) for name, tensor in tensors())
+        for name, shape in shapes:
+            yield name, place(name), shape
+
+
+def _source_shape(shape: tuple[int, ...], placement: Placement) -> tuple[int, ...]:
+    if placement.third is not None:
+        shape = (shape[0] // 3, *shape[1:])
+    return shape[::-1] if placement.transposed else shape
+
+
+@torch.no_grad()
+def _fill(param: Tensor, placement: Placement, tensor: Tensor) -> None:
+    if placement.third is not None:
+        param = param.chunk(3)[placement.third]
+    param.copy_(tensor.t() if placement.transposed else tensor)
+
+
+def _summary(problems: list[tuple[str, list[str]]]) -> str:
+    texts = []
+    for label, names in problems:
+        if names:
+            shown = ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
+            texts.append(f"{len(names)} {label} ({shown})")
+    return "; ".join(texts)
+
+
+def _openai_clip_tensors() -> Iterator[tuple[str, Tensor]]:
+    import open_clip
+
+    architecture, pretrained = OPENAI_CLIP
+    try:
+        model = open_clip.create_model(architecture, pretrained=pretrained, force_quick_gelu=True)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"clip: open_clip could not load {architecture} / {pretrained} ({type(error).__name__}); "
+            "pass a local Hugging Face CLIP directory instead"
+        ) from error
+    yield from model.state_dict().items()
