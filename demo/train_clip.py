@@ -51,7 +51,8 @@ MAX_SCALE = 50.0
 PATCH_DROPOUT = 0.5
 DENSE_FROM = 0.5  # of the time; from then on no patch is dropped and the dense loss counts
 PHRASES_WEIGHT = 10.0
-DENSE_WEIGHTS = {"shown": 1.0, "words": 1.0, "offset": 10.0, "place": 0.5}
+IMAGE_TEXT_SHARE = 0.5  # weight of the image-text losses beside the dense one
+DENSE_WEIGHTS = {"shown": 1.0, "words": 2.0, "offset": 10.0, "place": 0.5}
 SAVE_SECONDS = 120
 
 
@@ -109,10 +110,11 @@ def train_clip(scenes: SceneArrays, directory: Path, *, minutes: float, seed: in
         truth = torch.from_numpy(bank_labels(scenes, chosen, bank))
         losses["phrases"] = bank_loss(seen, read[BATCH:], truth)
         total = losses["contrast"] + PHRASES_WEIGHT * losses["phrases"]
+        if whole:
+            weighted = [weight * of_patches[name] for name, weight in DENSE_WEIGHTS.items()]
+            total = IMAGE_TEXT_SHARE * total + torch.stack(weighted).sum()
         optimizer.zero_grad()
-        torch.stack(
-            [total, *(weight * of_patches[name] for name, weight in DENSE_WEIGHTS.items() if whole)]
-        ).sum().backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         log.add(losses | of_patches)
