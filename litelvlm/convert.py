@@ -75,6 +75,8 @@ def write_converted(
     scratch.mkdir(parents=True)
     state = {name: param.detach() for name, param in network.named_parameters()}
     save_torch_state_dict(state, scratch, max_shard_size=max_shard_size)
+    for path in scratch.iterdir():
+        path.chmod(0o644)  # safetensors writes files that no other user of a cluster could read
     values = {"format": CONVERTED_FORMAT, "source": source, "model": network.config.to_dict()}
     (scratch / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     for name, path in files.items():
