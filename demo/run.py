@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("demo/output"), help="where everything goes")
     parser.add_argument("--scenes", type=int, default=200, help="scenes to draw")
     parser.add_argument("--num-retain-tokens", type=int, default=48, help="of 144 visual tokens")
-    parser.add_argument("--rule", default="release", help="pruning rule")
+    parser.add_argument("--rule", default="context", help="pruning rule; the best one of demo/results")
     args = parser.parse_args(argv)
     if args.scenes < 1:
         parser.error("--scenes: must be at least 1")

@@ -35,7 +35,7 @@ def start_driver(source: str, output: Path) -> subprocess.Popen:
     )
 
 
-def kill_after_markers(process: subprocess.Popen, output: Path, count: int, *, timeout_s: float = 90.0) -> None:
+def kill_after_markers(process: subprocess.Popen, output: Path, count: int, *, timeout_s: float = 300.0) -> None:
     """SIGKILL the driver as soon as it has committed `count` shards."""
     deadline = time.monotonic() + timeout_s
     while len(list(output.glob("_done/*.json"))) < count:
@@ -73,7 +73,7 @@ def test_two_drivers_on_one_output_agree(tmp_path, local_ray):
             time.sleep(0.02)
         config = run_config(source, output, shard_images=4)
         assert annotate_dataset(config, engine=FakeEngine(seconds_per_image=0.05), stream=io.StringIO()) == EXIT_DONE
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=400)
     finally:
         process.kill()
     assert process.returncode == EXIT_DONE, errors.decode()
