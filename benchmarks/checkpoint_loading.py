@@ -1,8 +1,8 @@
 """How much faster a converted checkpoint loads than a published one.
 
-Builds a GLaMM checkpoint with SAM ViT-H and CLIP-L at full size, a language model of four narrow layers and random weights, in
-the published layout (float16 `.bin` shards, CLIP beside), converts it to bfloat16, and loads both in processes of their own,
-in turns.
+Builds a GLaMM checkpoint with SAM ViT-H and CLIP-L at full size, a language model of four narrow layers and random
+weights, in the published layout (float16 `.bin` shards, CLIP beside), converts it to bfloat16, and loads both in
+processes of their own, in turns.
 """
 
 from __future__ import annotations
