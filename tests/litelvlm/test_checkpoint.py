@@ -76,6 +76,9 @@ def test_open_clip_names_map_completely():
     placed = [(n, place_glamm(n), s) for n, s in glamm_shapes(config.llm, config.sam, config.clip).items()]
     placed += [(n, place_open_clip(n), tuple(t.shape)) for n, t in towers.state_dict().items()]
     check_shapes(model, placed, "open_clip")
+    dropped = [entry for entry in placed if entry[0] != "visual.proj"]
+    with pytest.raises(CheckpointError, match=r"1 missing \(clip\.clip\.visual\.proj\)"):
+        check_shapes(model, dropped, "open_clip")
 
 
 def _single(directory: Path, state: dict[str, torch.Tensor]) -> None:

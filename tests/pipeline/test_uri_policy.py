@@ -31,8 +31,8 @@ ALLOWED = [
     (WEB, "HTTPS://IMG.example.com:443/set1/a b.jpg#f", "https://img.example.com/set1/a%20b.jpg"),
     (WEB, "http://cache:8080/x", "http://cache:8080/x"),
     (ANY_WEB, "https://anything.example/", "https://anything.example/"),
-    (UriPolicy(image_root="https://h.example/root/"), "ä b.jpg", "https://h.example/root/%C3%A4%20b.jpg"),
-    (UriPolicy(image_root="/root", manifest_is_local=False), "a.jpg", "/root/a.jpg"),
+    (UriPolicy(image_root="https://h.example/base/"), "ä b.jpg", "https://h.example/base/%C3%A4%20b.jpg"),
+    (UriPolicy(image_root="/images", manifest_is_local=False), "a.jpg", "/images/a.jpg"),
     (UriPolicy(image_root="abfs://box@account.example/x"), "a.jpg", "box@account.example/x/a.jpg"),
 ]
 
