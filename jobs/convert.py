@@ -10,7 +10,7 @@ if not __package__:  # run as `python jobs/convert.py` from a checkout that is n
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from litelvlm.convert import convert_checkpoint
-from litelvlm.engine.annotator import DTYPES
+from litelvlm.engine.device import DTYPES
 
 
 def main(argv: list[str] | None = None) -> int:

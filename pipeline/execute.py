@@ -21,7 +21,7 @@ from pipeline.failures import Failure
 from pipeline.fetch import UriPolicy
 from pipeline.plan import Plan, Shard
 from pipeline.storage import Storage
-from pipeline.work import ShardWork, pack, unpack_payload
+from pipeline.work import DoneShard, ShardWork, pack, unpack_payload
 
 # Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
 _DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25
@@ -72,7 +72,7 @@ class Execution:
             result = unpack_payload(row)
             if isinstance(result, Failure):
                 result.throw()
-            yield result
+            yield result.marker if isinstance(result, DoneShard) else result
 
     def _items(self, shards: list[Shard]) -> list[dict[str, Any]]:
         kills = prior_kills(self.storage)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.config import UsageError
 from pipeline.storage import StorageError
-from pipeline.work import pack, unpack_row
+from pipeline.work import DoneShard, pack, unpack_row
 
 
 class CheckpointError(ValueError):
@@ -55,9 +55,9 @@ class Failure:
 
 
 def run_stage(stage: Callable[[Any], Any], batch: pa.Table) -> pa.Table:
-    """Apply a stage to the one payload of a batch; failures pass through."""
+    """Apply a stage to the one payload of a batch; failures and shards that are done pass through."""
     shard_id, payload = unpack_row(batch)
-    if isinstance(payload, Failure):
+    if isinstance(payload, Failure | DoneShard):
         return batch
     try:
         result = stage(payload)

@@ -82,6 +82,13 @@ class ShardResult:
     baseline: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoneShard:
+    """A shard that somebody has committed already: its marker goes to the driver, untouched by the stages."""
+
+    marker: dict[str, Any]
+
+
 def pack(shard_id: str, payload: Any) -> pa.Table:
     """One row that holds any picklable object."""
     data = pickle.dumps(payload, protocol=5)

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from litelvlm.checkpoint import Checkpoint, open_checkpoint
+from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import LAYOUTS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.clock import StageClock
+from litelvlm.engine.device import resolve_device, resolve_dtype
+from litelvlm.engine.memory import BatchLimit
 from litelvlm.engine.request import AnnotationRequest, AnnotationResult
 from litelvlm.engine.runner import ImagePrompt, Runner, prompt_length
 from litelvlm.engine.scheduler import image_batches, prompt_batches
@@ -22,7 +25,7 @@ from litelvlm.preprocess import PreparedImage, Preprocessor
 from litelvlm.prompts import build_prompts
 from litelvlm.scores import confidence, stability
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_UNLIMITED = 2**31  # images: the caller's batch is the limit until memory says otherwise
 
 
 class Annotator:
@@ -37,10 +40,15 @@ class Annotator:
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
-        self._runner = Runner(model, clip_tokenizer, decode_batch=64 if on_gpu else 8)
+        self._runner = Runner(model, clip_tokenizer)
         self._clock = StageClock(model.device)
         self._auto_batch_images = 8 if on_gpu else 4
-        self._max_prefill_tokens = 16384 if on_gpu else 2048
+        self._limits = {
+            "clip": BatchLimit(_UNLIMITED),
+            "llm": BatchLimit(16384 if on_gpu else 2048),
+            "sam": BatchLimit(_UNLIMITED),
+            "decode_masks": BatchLimit(64 if on_gpu else 8),
+        }
         if self.preprocessor.tokenizer.vocab_size > checkpoint.config.llm.vocab_size:
             raise ValueError(
                 f"model: the tokeniser has {self.preprocessor.tokenizer.vocab_size} ids but the language model only "
@@ -68,7 +76,7 @@ class Annotator:
             FileNotFoundError, ValueError: in one line, if the checkpoint is absent, damaged or another model's.
         """
         checkpoint = open_checkpoint(model, clip)
-        return cls(checkpoint, load_model(checkpoint, _device(device), _dtype(dtype)))
+        return cls(checkpoint, load_model(checkpoint, resolve_device(device), resolve_dtype(dtype)))
 
     @property
     def config(self) -> GlammConfig:
@@ -83,6 +91,12 @@ class Annotator:
     def revision(self) -> str:
         """Hash of the checkpoint's content."""
         return self.checkpoint.revision
+
+    @property
+    def batch_limits(self) -> dict[str, int]:
+        """Largest micro-batch of each stage: images of `clip` and `sam`, padded tokens of `llm`, phrases of
+        `decode_masks`. They shrink where the device runs out of memory."""
+        return {stage: limit.size for stage, limit in self._limits.items()}
 
     @property
     def stage_seconds(self) -> dict[str, float]:
@@ -153,29 +167,53 @@ class Annotator:
         layout: str,
         template: PromptTemplate,
     ) -> list[AnnotationResult]:
-        budget = pruning.budget(self.num_visual_tokens)
         prompts = self._prompts(phrases, template, layout, self._max_text_tokens(pruning))
         with self._clock.stage("clip"):
-            features = self._runner.encode_clip(images)
+            features = self._clip_features(images)
         with self._clock.stage("prune"):
             retained = self._runner.retain(features, prompts, [image.content_seed for image in images], pruning)
         with self._clock.stage("llm"):
-            visual = self._runner.project(features)
-            answers: list[Tensor | None] = [None] * len(prompts)
-            lengths = [prompt_length(item.prompt, budget) for item in prompts]
-            for group in prompt_batches(lengths, self._max_prefill_tokens):
-                answered = self._runner.prefill(visual, [prompts[i] for i in group], retained[group], pruning)
-                for i, answer in zip(group, answered, strict=True):
-                    answers[i] = answer
-            mask_prompts = torch.cat([answer for answer in answers if answer is not None])
+            mask_prompts = self._mask_prompts(features, prompts, retained, pruning)
         with self._clock.stage("sam"):
-            embeddings = self._runner.encode_sam(images)
+            embeddings = self._limits["sam"].run(
+                range(len(images)), lambda part: self._runner.encode_sam([images[i] for i in part])
+            )
         with self._clock.stage("decode_masks"):
             image_index = [item.image_index for item in prompts for _ in item.prompt.phrase_indices]
-            logits, iou = self._runner.decode(embeddings, image_index, mask_prompts)
+            logits, iou = self._decoded(torch.cat([part for _, part in embeddings]), image_index, mask_prompts)
             scores = self._scores(logits, iou, [images[i] for i in image_index])
         outputs = (scores, iou, logits, mask_prompts)
         return self._results(images, phrases, prompts, retained, *(output.cpu().numpy() for output in outputs))
+
+    def _clip_features(self, images: list[PreparedImage]) -> ClipFeatures:
+        parts = self._limits["clip"].run(
+            range(len(images)), lambda part: self._runner.encode_clip([images[i] for i in part])
+        )
+        return ClipFeatures(*(torch.cat(tensors) for tensors in zip(*(part for _, part in parts), strict=True)))
+
+    def _mask_prompts(
+        self, features: ClipFeatures, prompts: list[ImagePrompt], retained: Tensor, pruning: PruningConfig
+    ) -> Tensor:
+        """PxC mask prompts of all prompts' phrases, in order."""
+        visual = self._runner.project(features)
+        lengths = [prompt_length(item.prompt, retained.shape[1]) for item in prompts]
+        answered = self._limits["llm"].run(
+            range(len(prompts)),
+            lambda group: self._runner.prefill(visual, [prompts[i] for i in group], retained[group], pruning),
+            plan=lambda left, size: [[left[i] for i in g] for g in prompt_batches([lengths[i] for i in left], size)],
+            cost=lambda group: len(group) * max(lengths[i] for i in group),
+        )
+        by_prompt = {i: answer for group, answers in answered for i, answer in zip(group, answers, strict=True)}
+        return torch.cat([by_prompt[i] for i in range(len(prompts))])
+
+    def _decoded(self, embeddings: Tensor, image_index: list[int], mask_prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """PxLxL low-resolution logits and P predicted IoU."""
+        parts = self._limits["decode_masks"].run(
+            range(len(image_index)),
+            lambda part: self._runner.decode(embeddings, [image_index[i] for i in part], mask_prompts[part]),
+        )
+        logits, iou = zip(*(part for _, part in parts), strict=True)
+        return torch.cat(logits), torch.cat(iou)
 
     def _max_text_tokens(self, pruning: PruningConfig) -> int:
         visual = self.num_visual_tokens if pruning.positions == "original" else pruning.budget(self.num_visual_tokens)
@@ -265,21 +303,3 @@ class Annotator:
             "input_size": self.config.sam.image_size,
             "device": self.model.device,
         }
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device: {device!r} is not known; use cpu or cuda") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda is not available here; use cpu")
-    return resolved
-
-
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
-        return dtype
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-    return DTYPES[str(dtype)]

@@ -48,13 +48,11 @@ class Runner:
     Args:
         model: on its device, in its dtype.
         clip_tokenizer: CLIP's own tokeniser.
-        decode_batch: phrases per call of the mask decoder.
     """
 
-    def __init__(self, model: GlammModel, clip_tokenizer: SimpleTokenizer, *, decode_batch: int) -> None:
+    def __init__(self, model: GlammModel, clip_tokenizer: SimpleTokenizer) -> None:
         self.model = model
         self._clip_tokenizer = clip_tokenizer
-        self._decode_batch = decode_batch
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
 
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
@@ -187,14 +185,7 @@ class Runner:
             image_index: for each phrase, its image within the batch.
             mask_prompts: PxC.
         """
-        logits, iou = [], []
-        for start in range(0, len(mask_prompts), self._decode_batch):
-            stop = start + self._decode_batch
-            embeddings = image_embeddings[list(image_index[start:stop])]
-            part_logits, part_iou = self.model.grounding_encoder.decode_masks(embeddings, mask_prompts[start:stop])
-            logits.append(part_logits)
-            iou.append(part_iou)
-        return torch.cat(logits), torch.cat(iou)
+        return self.model.grounding_encoder.decode_masks(image_embeddings[list(image_index)], mask_prompts)
 
 
 def read_positions(prompt: Prompt, num_retained: int) -> list[int]:

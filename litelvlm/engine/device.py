@@ -1,0 +1,27 @@
+"""Where and in which precision the engine computes."""
+
+from __future__ import annotations
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device of that name. Raises ValueError if it is unknown or not there."""
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: {device!r} is not known; use cpu or cuda") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda is not available here; use cpu")
+    return resolved
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The dtype of that name. Raises ValueError if the engine does not compute in it."""
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+    return DTYPES[str(dtype)]
