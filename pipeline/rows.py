@@ -1,6 +1,8 @@
 """What one row of an input table asks for: an image, phrases, an id, or the reason why nothing can be done with it.
 
-Nothing here raises for what a cell contains, because one bad row must not end a run.
+Nothing here raises for what a cell contains, because one bad row must not end a run. Cells are read from Arrow's
+storage, never through the Python class of an extension type: a file chooses its types, and some registered ones
+unpickle what they hold.
 """
 
 import math
@@ -13,9 +15,13 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from pipeline.columns import ColumnMapping
 
+MAX_PHRASES = 10_000
 MAX_PHRASE_CHARS = 4096
 MAX_ID_CHARS = 1024
 MAX_URI_CHARS = 8192
+# Larger cells are not even copied out of Arrow's buffers, where a few compressed kilobytes may stand for gigabytes.
+MAX_TEXT_BYTES = 64 * 2**20
+MAX_BINARY_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +41,29 @@ class InputRow:
     phrase_errors: tuple[str | None, ...] = ()
 
 
+@dataclass(frozen=True)
+class Oversized:
+    """Stands for a cell that is too large to be read; `amount` says how large, and what the limit is."""
+
+    amount: str
+
+
+class _TooLarge(Exception):
+    """Ends the reading of a cell."""
+
+
 def iter_rows(table: pa.Table | pa.RecordBatch, mapping: "ColumnMapping") -> Iterator[dict[str, Any]]:
     """Rows as dicts of the mapped columns only, made one at a time: images are the bulk of a table.
 
-    A string that is not valid UTF-8 comes as bytes instead of raising.
+    A string that is not valid UTF-8 comes as bytes, a cell that is too large as `Oversized`, and of a struct only the
+    fields that matter: nothing that another field holds can spoil the row.
     """
     names = mapping.columns()
+    fields = ("bytes", mapping.path_field, mapping.phrase_field)
     for batch in table.to_batches() if isinstance(table, pa.Table) else [table]:
         columns = [batch.column(name) for name in names]
         for index in range(batch.num_rows):
-            yield {name: _cell(column, index) for name, column in zip(names, columns, strict=True)}
+            yield {name: _cell(column, index, fields) for name, column in zip(names, columns, strict=True)}
 
 
 def read_row(row: Mapping[str, Any], mapping: "ColumnMapping", *, default_id: str) -> InputRow:
@@ -62,25 +81,61 @@ def read_row(row: Mapping[str, Any], mapping: "ColumnMapping", *, default_id: st
     )
 
 
-def _cell(column: pa.Array, index: int) -> Any:
+def _cell(column: pa.Array, index: int, fields: tuple[str | None, ...]) -> Any:
     try:
-        return column[index].as_py()
-    except UnicodeDecodeError:
-        return _raw(column[index])
+        return _CellReader(fields).read(_stored(column)[index])
+    except _TooLarge as error:
+        return Oversized(f"{error}")
 
 
-def _raw(scalar: pa.Scalar) -> Any:
-    """A scalar with invalid UTF-8 as plain Python, its strings as bytes."""
-    if not scalar.is_valid:
-        return None
-    if isinstance(scalar, pa.DictionaryScalar):
-        return _raw(scalar.value)
-    if isinstance(scalar, pa.StructScalar):
-        return {name: _raw(scalar[name]) for name in scalar}
-    if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
-        return [_raw(value) for value in scalar.values]
-    is_text = isinstance(scalar, pa.StringScalar | pa.LargeStringScalar | pa.StringViewScalar)
-    return scalar.as_buffer().to_pybytes() if is_text else scalar.as_py()
+def _stored(array: pa.Array) -> pa.Array:
+    while isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    return array
+
+
+class _CellReader:
+    """One cell as plain Python: None, bytes, str, int, lists of these, and dicts of the wanted struct fields."""
+
+    def __init__(self, fields: tuple[str | None, ...]) -> None:
+        self._fields = fields
+        self._values_left = MAX_PHRASES
+        self._text_bytes_left = MAX_TEXT_BYTES
+
+    def read(self, scalar: pa.Scalar) -> Any:
+        """The value of a scalar. Raises _TooLarge."""
+        while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):
+            scalar = scalar.value
+        if scalar is None or not scalar.is_valid:
+            return None
+        if isinstance(scalar, pa.StructScalar):
+            places = {name: scalar.type.get_field_index(name) for name in self._fields if name is not None}
+            return {name: self.read(scalar[place]) for name, place in places.items() if place >= 0}
+        if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
+            return self._read_list(scalar.values)
+        if isinstance(scalar, pa.StringScalar | pa.LargeStringScalar | pa.StringViewScalar):
+            return self._read_text(scalar.as_buffer())
+        if isinstance(scalar, pa.BinaryScalar | pa.LargeBinaryScalar | pa.BinaryViewScalar):
+            if len(scalar.as_buffer()) > MAX_BINARY_BYTES:
+                raise _TooLarge(f"{len(scalar.as_buffer())} bytes, the limit is {MAX_BINARY_BYTES}")
+            return scalar.as_py()
+        return scalar.as_py() if pa.types.is_integer(scalar.type) else scalar
+
+    def _read_list(self, values: pa.Array) -> list[Any]:
+        self._values_left -= len(values)
+        if self._values_left < 0:
+            raise _TooLarge(f"{len(values)} values in one row, the limit is {MAX_PHRASES}")
+        return [self.read(value) for value in _stored(values)]
+
+    def _read_text(self, buffer: pa.Buffer) -> str | bytes:
+        self._text_bytes_left -= len(buffer)
+        if self._text_bytes_left < 0:
+            raise _TooLarge(f"{len(buffer)} bytes of text, the limit for a row is {MAX_TEXT_BYTES}")
+        data = buffer.to_pybytes()
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return data
 
 
 def _read_id(cell: Any, default_id: str) -> tuple[str, str | None]:
@@ -99,6 +154,8 @@ def _read_text(cell: Any, max_chars: int) -> tuple[str, str | None]:
     long."""
     if cell is None:
         return "", "null"
+    if isinstance(cell, Oversized):
+        return "", cell.amount
     if isinstance(cell, bytes | bytearray | memoryview):
         data = bytes(cell)
         try:
@@ -138,6 +195,8 @@ def _phrase_cells(cell: Any, field: str | None) -> list[Any]:
 def _read_image(cell: Any, mapping: "ColumnMapping") -> tuple[bytes | None, str | None, str | None]:
     if cell is None:
         return None, None, "image: null"
+    if isinstance(cell, Oversized):
+        return None, None, f"image: {cell.amount}"
     if mapping.image_kind == "struct":
         if not isinstance(cell, Mapping):
             return None, None, f"image: {type(cell).__name__} instead of a struct"

@@ -3,6 +3,7 @@
 import datetime
 import tracemalloc
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pytest
@@ -20,7 +21,7 @@ from pipeline.columns import (
     iter_rows,
     read_row,
 )
-from pipeline.rows import MAX_PHRASE_CHARS
+from pipeline.rows import MAX_PHRASE_CHARS, MAX_PHRASES, MAX_TEXT_BYTES
 
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SENTENCES = pa.list_(pa.struct([("raw", pa.string()), ("sent", pa.string()), ("sent_id", pa.int64())]))
@@ -211,6 +212,82 @@ def test_long_texts_are_kept_short():
     assert (row.image_id, row.error) == ("row-0", "image id: 2000 characters long, more than 1024")
     row = _read(pa.table({"path": [" "], "phrase": ["p"]}))[0]
     assert row.error == "image uri: empty"
+
+
+def test_too_many_phrases_in_one_row_are_one_failure():
+    fits, too_many = [""] * MAX_PHRASES, [""] * (MAX_PHRASES + 1)
+    rows = _read(pa.table({"image": [b"x"] * 3, "phrases": pa.array([fits, too_many, ["p"]], pa.list_(pa.string()))}))
+    assert [len(row.phrases) for row in rows] == [MAX_PHRASES, 1, 1]
+    assert rows[1].phrase_errors == ("phrase: 10001 values in one row, the limit is 10000",)
+    assert rows[2].phrase_errors == (None,)
+    nested = pa.list_(pa.struct([("sent", pa.list_(pa.string()))]))
+    rows = _read(pa.table({"image": [b"x"], "sentences": pa.array([[{"sent": [""] * 200}] * 200], nested)}))
+    assert len(rows[0].phrases) == 1
+
+
+def test_cells_of_gigabytes_are_not_copied():
+    text = pa.array(["x" * (MAX_TEXT_BYTES + 1)])
+    rows = _read(pa.table({"image": [b"x"], "phrase": text}))
+    assert rows[0].phrase_errors == (f"phrase: {MAX_TEXT_BYTES + 1} bytes of text, the limit for a row is 67108864",)
+    image = pa.array([bytes(2**28 + 1)], pa.large_binary())
+    tracemalloc.start()
+    try:
+        row = _read(pa.table({"image": image, "phrase": ["p"]}))[0]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert row.error == "image: 268435457 bytes, the limit is 268435456"
+    assert peak < 5_000_000
+
+
+def test_fields_that_nobody_asked_for_cannot_spoil_a_row():
+    kind = pa.list_(pa.struct([("sent", pa.string()), ("when", pa.timestamp("us"))]))
+    never = pa.array([[{"sent": "a", "when": 2**62}], [{"sent": "b", "when": 0}]], kind)
+    rows = _read(pa.table({"image": [b"x", b"y"], "sentences": never}))
+    assert [row.phrases for row in rows] == [["a"], ["b"]]
+
+
+class _Executing(pa.ExtensionType):
+    """As types that Ray registers: reading a value runs code that the value chooses."""
+
+    ran: ClassVar[list[bytes]] = []
+
+    def __init__(self, storage: pa.DataType) -> None:
+        super().__init__(storage, "tests.executing")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: pa.DataType, _: bytes) -> "_Executing":
+        return cls(storage)
+
+    def __arrow_ext_scalar_class__(self) -> type:
+        return _ExecutingScalar
+
+
+class _ExecutingScalar(pa.ExtensionScalar):
+    def as_py(self) -> object:
+        _Executing.ran.append(self.value.as_py())
+        return 0
+
+
+def test_extension_types_never_run_their_own_code():
+    def hostile(storage: pa.Array) -> pa.Array:
+        return pa.ExtensionArray.from_storage(_Executing(storage.type), storage)
+
+    image, phrase = hostile(pa.array([b"x"], pa.large_binary())), hostile(pa.array(["p"]))
+    assert phrase[0].as_py() == 0
+    assert _Executing.ran == ["p"]
+    sentences = pa.ListArray.from_arrays([0, 1], pa.StructArray.from_arrays([phrase], ["sent"]))
+    images = pa.StructArray.from_arrays([image, hostile(pa.array(["a.jpg"]))], ["bytes", "path"])
+    for table in (
+        pa.table({"image_id": phrase, "image": image, "phrase": phrase}),
+        pa.table({"image_id": phrase, "image": images, "sentences": sentences}),
+    ):
+        row = _read(table)[0]
+        assert (row.image_id, row.image_bytes, row.phrases, row.error) == ("p", b"x", ["p"], None)
+    assert _Executing.ran == ["p"]
 
 
 def test_rows_are_made_one_at_a_time():
