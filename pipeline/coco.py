@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pipeline.masks import EncodedMask
+from pipeline.names import is_plain
 
 CATEGORY_NAME = "object"
 # CVAT stores an attribute's value in 4,096 characters.
@@ -208,7 +209,7 @@ def _check_annotation(annotation: CocoAnnotation, height: int, width: int) -> No
 
 def _check_file_name(name: str) -> None:
     parts = name.split("/")
-    if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
+    if not all(map(is_plain, name)) or "\\" in name or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"file_name: must be a plain relative path, got {name[:200]!r}")
 
 

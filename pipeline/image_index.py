@@ -11,7 +11,7 @@ import os
 import sqlite3
 import tempfile
 
-from pipeline.names import split_extension, with_suffix
+from pipeline.names import clash_key, split_extension, with_suffix
 
 
 class ImageIndex:
@@ -85,5 +85,5 @@ class ImageIndex:
         return name
 
     def _claim(self, stem: str) -> bool:
-        cursor = self._db.execute("INSERT OR IGNORE INTO stems VALUES (?)", (stem.casefold(),))
+        cursor = self._db.execute("INSERT OR IGNORE INTO stems VALUES (?)", (clash_key(stem),))
         return cursor.rowcount == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 from pipeline.sniff import sniff_format
@@ -20,6 +21,8 @@ _EXTENSIONS = {
     "avif": ".avif",
 }
 _KNOWN = (*_EXTENSIONS.values(), ".jpeg", ".tiff")
+# Windows opens a device for these, whatever the extension.
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE)
 
 
 def safe_file_name(image_id: str, uri: str | None, data: bytes, *, root: str | None) -> str:
@@ -53,6 +56,17 @@ def split_extension(name: str) -> tuple[str, str]:
     return name, ""
 
 
+def is_plain(char: str) -> bool:
+    """Whether a character may stand in a file name: no control, format (zero-width, right-to-left), surrogate or
+    unassigned character and no line separator. Spaces other than the common one may, since names hold them."""
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def clash_key(name: str) -> str:
+    """Equal for names that some file system takes for one: in case and in how accents are composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
 def _path_of(uri: str, root: str | None) -> str:
     if root and uri.startswith(root.rstrip("/") + "/"):
         return uri[len(root.rstrip("/")) + 1 :]
@@ -62,9 +76,10 @@ def _path_of(uri: str, root: str | None) -> str:
 
 
 def _safe_part(part: str) -> str:
-    # Control, format (zero-width, right-to-left) and surrogate characters, and what some file system refuses.
-    kept = "".join("_" if unicodedata.category(char)[0] == "C" or char in _RESERVED else char for char in part)
-    kept = kept.strip(" ").rstrip(".") or "_"
+    kept = "".join(char if is_plain(char) and char not in _RESERVED else "_" for char in part)
+    kept = kept.lstrip(" ").rstrip(" .") or "_"
+    if _DEVICE.match(kept):
+        kept = f"_{kept}"
     if len(kept.encode("utf-8")) <= _MAX_PART_BYTES:
         return kept
     digest = hashlib.sha256(kept.encode("utf-8")).hexdigest()[:8]

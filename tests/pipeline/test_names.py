@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.coco import CocoWriter
 from pipeline.image_index import ImageIndex
 from pipeline.names import safe_file_name, safe_path
 
@@ -26,6 +28,14 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
         ("a\\b", None, "a/b.png"),
         ("nul\x00 and \u202ertl", None, "nul_ and _rtl.png"),
         ("C:x", None, "C_x.png"),
+        ("con", None, "_con.png"),
+        ("a/NUL.tar.jpg", None, "a/_NUL.tar.jpg"),
+        ("aux .jpg", None, "_aux .jpg"),
+        ("lpt\u00b9", None, "_lpt\u00b9.png"),
+        ("console.jpg", None, "console.jpg"),
+        ("a. . /b. ", None, "a/b.png"),
+        ("a\u2028b\u2029c", None, "a_b_c.png"),
+        ("画像\u3000１", None, "画像\u3000１.png"),
         ("...", None, "unnamed.png"),
         ("", None, "unnamed.png"),
     ],
@@ -46,7 +56,9 @@ def test_any_text_becomes_a_safe_path(text):
     assert not path.startswith("/")
     assert ".." not in parts
     assert all(part and len(part.encode()) <= 120 for part in parts)
-    assert all(char.isprintable() or char.isspace() for char in path)
+    assert all(part == part.strip(" ") and not part.endswith(".") for part in parts)
+    # Whatever becomes a name is one that the COCO writer takes.
+    CocoWriter(lambda _: io.BytesIO()).add_image(file_name=path, height=1, width=1, annotations=[])
 
 
 def test_images_that_would_share_a_name_get_names_of_their_own():
@@ -59,3 +71,12 @@ def test_images_that_would_share_a_name_get_names_of_their_own():
         assert not index.is_scattered("k2")
         assert index.num_images == 4
         assert index.name("k9") is None
+
+
+@pytest.mark.parametrize(("first", "second"), [("caf\u00e9.jpg", "cafe\u0301.jpg"), ("ÄPFEL.jpg", "a\u0308pfel.jpg")])
+def test_names_that_differ_in_case_or_composition_alone_get_names_of_their_own(first, second):
+    with ImageIndex() as index:
+        index.add_run("k1", first)
+        index.add_run("k2", second)
+        assert index.name("k1") == first
+        assert index.name("k2") == second.replace(".jpg", "~k2.jpg")
