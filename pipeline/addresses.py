@@ -10,6 +10,20 @@ from pipeline.uri_policy import FetchError
 Resolver = Callable[..., list[tuple[Any, ...]]]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)  # upper half of an interface id that ends with an IPv4 address
+_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is handed out to the public
+# What Python's tables of this or that version call global.
+_RESERVED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # Azure's host, which hands out secrets of the machine
+            "192.0.0.0/24",  # protocol assignments, a metadata service among them
+            "192.88.99.0/24",  # relays into 6to4
+            "3fff::/20",  # documentation
+        ),
+    )
+)
 
 
 def public_address(host: str, port: int, *, may_be_private: bool, resolver: Resolver = socket.getaddrinfo) -> list[str]:
@@ -34,7 +48,7 @@ def public_address(host: str, port: int, *, may_be_private: bool, resolver: Reso
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is public, looking through IPv4 addresses wrapped in IPv6 (mapped, 6to4, Teredo, NAT64)."""
+    """Whether an address is public, looking through IPv4 wrapped in IPv6 (mapped, 6to4, Teredo, NAT64, ISATAP)."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -43,7 +57,12 @@ def is_public(address: str) -> bool:
         inner = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
         if parsed in _NAT64:
             inner.append(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+        if (int(parsed) >> 32) & 0xFFFFFFFF in _ISATAP:
+            inner.append(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
         wrapped = [value for value in inner if value is not None]
         if wrapped:
             return all(is_public(str(value)) for value in wrapped)
-    return parsed.is_global and not parsed.is_multicast
+        if parsed not in _UNICAST:
+            return False
+    reserved = any(parsed in network for network in _RESERVED if network.version == parsed.version)
+    return parsed.is_global and not parsed.is_multicast and not reserved

@@ -48,10 +48,17 @@ def http_get(target: Target, policy: UriPolicy, *, resolver: Resolver = socket.g
             raise TransientError(type(error).__name__) from None
         if location is None:
             return body
-        target = policy.resolve(urljoin(target.location, location))
+        target = policy.resolve(_joined(target.location, location))
         if target.kind != "http":
             raise FetchError("refused", "redirected to something that is not http")
     raise FetchError("refused", f"{redact_uri(target.location)}: more than {_MAX_REDIRECTS} redirects")
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:  # brackets that hold no address
+        raise FetchError("bad_uri", "redirected to something that is no URL") from None
 
 
 def _get_once(target: Target, policy: UriPolicy, deadline: float, resolver: Resolver) -> tuple[bytes, str | None]:

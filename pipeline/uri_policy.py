@@ -179,7 +179,7 @@ def _check_characters(uri: str) -> None:
         raise FetchError("bad_uri", f"{redact_uri(uri)}: {scheme}: without //")
     decoded = uri
     for _ in range(4):  # some servers decode twice
-        if "\\" in decoded or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in decoded):
+        if "\\" in decoded or any(map(_is_control, decoded)):
             raise FetchError("refused", f"{redact_uri(uri)} holds a control character or a backslash")
         if ".." in re.split(r"[/?#]", decoded):
             raise FetchError("refused", f"{redact_uri(uri)} climbs out of its directory")
@@ -187,6 +187,11 @@ def _check_characters(uri: str) -> None:
             return
         decoded = further
     raise FetchError("refused", f"{redact_uri(uri)} is percent-encoded over and over")
+
+
+def _is_control(char: str) -> bool:
+    # Surrogates too: no URL, path or key can hold one.
+    return char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
 
 
 def _file_uri_path(uri: str) -> str:
