@@ -22,11 +22,12 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
     features,
 )
 
+from pipeline.bombs import find_bomb
+from pipeline.image_tags import TagError, TiffFile, meter_directories
 from pipeline.pixels import UnsupportedPixels, to_rgb
 from pipeline.sniff import sniff_format
 
@@ -41,7 +42,7 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
+    "tiff": TiffFile,
 }
 if features.check("avif"):
     from PIL import AvifImagePlugin
@@ -61,8 +62,6 @@ _UPRIGHT = {
 }
 _TILE_TAGS = (322, 323)  # TIFF TileWidth, TileLength
 
-_MAX_JPEG_SCANS = 500
-
 
 def _silence_decoders() -> None:
     """Keep odd files in a run over millions off stderr: Pillow's warnings and log lines, and what libtiff prints by
@@ -79,6 +78,7 @@ def _silence_decoders() -> None:
 
 
 _silence_decoders()
+meter_directories()
 
 
 class ImageError(ValueError):
@@ -116,9 +116,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = 
     kind, description = sniff_format(data)
     if kind not in _READERS:
         raise ImageError(kind, description)
-    if kind == "jpeg" and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
-        # Each scan of a progressive JPEG passes over the whole picture: a few kilobytes could take hours.
-        raise ImageError("too_many_scans", f"a JPEG with more than {_MAX_JPEG_SCANS} scans")
+    if (bomb := find_bomb(kind, data, max_pixels)) is not None:
+        raise ImageError(*bomb)
     # Other libraries switch this on for the whole process; half an image must fail here, not come out grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
@@ -127,6 +126,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = 
             return _decode(image, max_pixels)
     except ImageError:
         raise
+    except TagError as error:
+        raise ImageError("bomb", f"{kind}: {error}") from None
     except UnsupportedPixels as error:
         raise ImageError("unsupported_pixels", f"{kind}: {error}") from None
     except Exception as error:  # noqa: BLE001 - record boundary: on hostile bytes decoders raise anything

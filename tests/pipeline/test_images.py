@@ -5,6 +5,8 @@ import os
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,13 +16,24 @@ from PIL import Image, ImageFile
 
 from pipeline.images import DecodedImage, ImageError, decode_image
 from pipeline.sniff import sniff_format
-from tests.pipeline.wild import broken_images, encode, jpeg_with_scans, picture, png_header, wild_images
+from tests.pipeline.wild import (
+    bmp_run_lengths,
+    broken_images,
+    encode,
+    image_bombs,
+    jpeg_with_scans,
+    picture,
+    png_header,
+    tiff_with_tags,
+    wild_images,
+)
 
 # pytest resets the warning filters that the module sets at import; test_nothing_is_printed looks at the real thing.
 pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
 
 WILD = wild_images()
 BROKEN = broken_images()
+BOMBS = image_bombs()
 
 
 @pytest.mark.parametrize("name", WILD)
@@ -63,6 +76,37 @@ def test_no_pixel_of_a_bomb_is_decoded(monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
     with pytest.raises(ImageError, match="too_many_pixels"):
         decode_image(png_header(20_000, 20_000))
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_cost_next_to_nothing(name):
+    tracemalloc.start()
+    started = time.process_time()
+    try:
+        with pytest.raises(ImageError) as caught:
+            decode_image(BOMBS[name])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == name.split()[0]
+    assert time.process_time() - started < 2
+    assert peak < 40_000_000
+
+
+def test_a_bomb_in_the_metadata_does_not_cost_the_image():
+    exif = tiff_with_tags([(50_000 + tag, 7, 200_000, 8) for tag in range(1_000)], bytes(200_000))
+    for kind in ("PNG", "WEBP"):
+        decoded = decode_image(encode(Image.fromarray(picture()), kind, exif=exif))
+        assert decoded.size_hw == (24, 36)
+
+
+def test_many_comments_blocks_and_segments_are_fine():
+    gif = WILD["palette gif"].data
+    start = 13 + (3 << ((gif[10] & 7) + 1))
+    assert decode_image(gif[:start] + b"!\xfe" + b"\1A" * 4_000 + b"\0" + gif[start:]).size_hw == (24, 36)
+    jpeg = WILD["jpeg"].data
+    assert decode_image(jpeg[:2] + b"\xff\xe5\0\2" * 9_000 + jpeg[2:]).size_hw == (24, 36)
+    assert decode_image(bmp_run_lengths(4, 2, b"\x04\x01\0\0\x04\x02\0\1")).size_hw == (2, 4)
 
 
 def test_a_small_image_with_a_huge_tile_is_refused():

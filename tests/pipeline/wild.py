@@ -89,6 +89,57 @@ def broken_images() -> dict[str, bytes]:
     }
 
 
+def image_bombs() -> dict[str, bytes]:
+    """Files of at most a few hundred kilobytes that would take a decoder gigabytes or hours. Named as
+    `broken_images`."""
+    image = Image.fromarray(picture())
+    jpeg, png, gif = encode(image, "JPEG"), encode(image, "PNG"), encode(image.quantize(16), "GIF")
+    behind_palette = 13 + (3 << ((gif[10] & 7) + 1))
+    large_jpeg = encode(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
+    last = large_jpeg.rindex(b"\xff\xda")
+    exif = b"\xff\xe1" + struct.pack(">H", 9) + b"Exif\0\0A"
+    return {
+        # A thousand tags of 200 kB each, all in the same place of the file.
+        "bomb tiff tags": tiff_with_tags([(50_000 + tag, 7, 200_000, 8) for tag in range(1_000)], bytes(200_000)),
+        "bomb tiff strips": tiff_with_tags([(273, 4, 300_000, 8), (278, 3, 1, 1)], bytes(1_200_000)),
+        "bomb tiff passes": tiff_with_tags([(273, 4, 1_000, 8), (278, 3, 1, 4)], struct.pack("<I", 8) * 1_000),
+        # Each skip of four bytes stands for 255 rows of 20 million pixels.
+        "too_many_pixels bmp run lengths": bmp_run_lengths(20_000_000, 1, b"\x00\x02\xff\xff" * 9),
+        "too_many_pixels bmp rows": bmp_run_lengths(9_000, 9_000, b"\x01\x00\x00\x00" * 9_000),
+        # Comments are joined by copying all that came before.
+        "bomb gif comment": gif[:behind_palette] + b"!\xfe" + b"\1A" * 5_000 + b"\0" + gif[behind_palette:],
+        "bomb gif comments": gif[:behind_palette] + b"!\xfe\1A\0" * 5_000 + gif[behind_palette:],
+        "bomb jpeg exif": jpeg[:2] + exif * 1_000 + jpeg[2:],
+        "bomb jpeg segments": jpeg[:2] + b"\xff\xe5\0\2" * 20_000 + jpeg[2:],
+        "bomb jpeg junk": jpeg[:2] + b"\xff\xe5\0\2" + bytes(100_000) + jpeg[2:],
+        "too_many_scans jpeg large": large_jpeg[:last] + large_jpeg[last:-2] * 400 + large_jpeg[-2:],
+        "bomb png chunks": png[:33] + png_chunk(b"teSt", b"") * 200_000 + png[33:],
+        # The first frame of an animation is prepared, at full size, while the file is opened.
+        "too_many_pixels png animation": png_header(60_000, 60_000)[:33]
+        + png_chunk(b"acTL", struct.pack(">II", 2, 0))
+        + png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 60_000, 60_000, 0, 0, 1, 1, 1, 0))
+        + png_header(60_000, 60_000)[33:],
+        "too_many_pixels webp canvas": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0\xff\xff\0\xfe\xff\0" + bytes(8),
+    }
+
+
+def tiff_with_tags(tags: list[tuple[int, int, int, int]], body: bytes) -> bytes:
+    """A grey TIFF of 8 x 8 pixels with more tags (number, type, count, value or place); `body` starts at byte 8."""
+    given = {tag[0] for tag in tags}
+    plain = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
+    plain += [(277, 3, 1, 1), (278, 3, 1, 8), (279, 4, 1, 64)]
+    tags = sorted([tag for tag in plain if tag[0] not in given] + tags)
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def bmp_run_lengths(width: int, height: int, body: bytes) -> bytes:
+    """An 8-bit BMP with compression 1."""
+    offset = 14 + 40 + 1024
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", offset + len(body), 0, 0, offset) + header + bytes(1024) + body
+
+
 def jpeg_with_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is repeated."""
     data = encode(Image.fromarray(picture()), "JPEG", progressive=True)
