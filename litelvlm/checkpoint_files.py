@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
+# Far above what any checkpoint has: a JSON text grows tenfold and more when it is parsed.
+MAX_JSON_BYTES = 64 * 2**20
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -27,6 +29,8 @@ def weight_paths(directory: Path) -> list[Path]:
 
 def read_json(path: Path) -> dict:
     """A JSON object from a file; ValueError that names the file if it is anything else."""
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{path}: is larger than {MAX_JSON_BYTES} bytes")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -40,12 +44,16 @@ def _indexed_paths(directory: Path, index: str) -> list[Path]:
     weight_map = read_json(directory / index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{directory / index}: lacks weight_map")
-    names = set(weight_map.values())
-    outside = [name for name in names if not isinstance(name, str) or Path(name).name != name or "\\" in name]
+    names = list(weight_map.values())
+    outside = [name for name in names if not isinstance(name, str) or not _is_file_name(name)]
     if outside:
         raise ValueError(f"{directory / index}: points outside the directory: {outside[0]!r}")
-    paths = [directory / name for name in sorted(names)]
+    paths = [directory / name for name in sorted(set(names))]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
         raise FileNotFoundError(f"{directory / index} names files that are not there: {', '.join(absent)}")
     return paths
+
+
+def _is_file_name(name: str) -> bool:
+    return Path(name).name == name and name not in (".", "..") and not any(char in name for char in "\\:\0")

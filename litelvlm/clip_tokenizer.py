@@ -8,8 +8,40 @@ from pathlib import Path
 
 from open_clip.tokenizer import SimpleTokenizer
 
+MAX_CACHED_WORDS = 20_000
+MAX_MERGES_BYTES = 16 * 2**20
+_BASE_IDS = 2 * 256  # every byte, within and at the end of a word
 
-def load_clip_tokenizer(merges: Path | None, context_length: int) -> SimpleTokenizer:
+
+class ClipTokenizer(SimpleTokenizer):
+    """open_clip's, which keeps every word that it ever saw, with a memory that does not grow for days."""
+
+    cache: dict[str, str]
+
+    def bpe(self, token: str) -> str:
+        if len(self.cache) > MAX_CACHED_WORDS:
+            self.cache = {special: special for special in ("<start_of_text>", "<end_of_text>")}
+        return super().bpe(token)
+
+
+def check_merges(merges: Path, vocab_size: int) -> None:
+    """Raises ValueError where a list of merges is unreadable or yields ids that a table of `vocab_size` rows lacks."""
+    text = _read_merges(merges)
+    needed = _BASE_IDS + text.count("\n") + 2
+    if needed > vocab_size:
+        raise ValueError(f"{merges}: makes {needed} token ids, the text tower knows {vocab_size}")
+
+
+def _read_merges(merges: Path) -> str:
+    if merges.stat().st_size > MAX_MERGES_BYTES:
+        raise ValueError(f"{merges}: is larger than {MAX_MERGES_BYTES} bytes")
+    try:
+        return merges.read_text(encoding="utf-8").rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{merges} is not a list of BPE merges") from error
+
+
+def load_clip_tokenizer(merges: Path | None, context_length: int) -> ClipTokenizer:
     """The tokeniser of a CLIP checkpoint.
 
     Args:
@@ -20,12 +52,9 @@ def load_clip_tokenizer(merges: Path | None, context_length: int) -> SimpleToken
         FileNotFoundError, ValueError: if `merges` is absent or not text.
     """
     if merges is None:
-        return SimpleTokenizer(context_length=context_length)
-    try:
-        text = merges.read_text(encoding="utf-8").rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{merges} is not a list of BPE merges") from error
+        return ClipTokenizer(context_length=context_length)
+    text = _read_merges(merges)
     with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch) / "bpe.txt.gz"
         packed.write_bytes(gzip.compress(text.encode("utf-8")))
-        return SimpleTokenizer(str(packed), context_length=context_length)
+        return ClipTokenizer(str(packed), context_length=context_length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,38 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 def _int_at_least(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f"{name}: must be an integer of at least {minimum}, not {value!r}")
+
+
+def _check_sizes(prefix: str, sizes: object, others: tuple[str, ...]) -> None:
+    """Every integer of a dataclass of sizes is positive and of this world, so that a `config.json` that is damaged or
+    lies is refused before anything is built from it."""
+    for item in dataclasses.fields(sizes):  # type: ignore[arg-type]
+        if item.name in others:
+            continue
+        value, largest = getattr(sizes, item.name), _largest(item.name)
+        _int_at_least(f"{prefix}.{item.name}", value, 1)
+        if value > largest:
+            raise ValueError(f"{prefix}.{item.name}: is {value}; no model has more than {largest}")
+
+
+def _largest(name: str) -> int:
+    if name.endswith("layers"):
+        return 512
+    if name in ("image_size", "patch_size"):
+        return 8192
+    return 2**24 if name in ("vocab_size", "max_position_embeddings", "context_length") else 2**18
+
+
+def _check_divides(prefix: str, sizes: object, *pairs: tuple[str, str]) -> None:
+    for whole, part in pairs:
+        if getattr(sizes, whole) % getattr(sizes, part):
+            raise ValueError(f"{prefix}.{whole}: must be a multiple of {part}")
+
+
+def _finite(name: str, value: object, *, positive: bool = False) -> None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or (positive and value <= 0):  # type: ignore[operator]
+        raise ValueError(f"{name}: must be a {'positive' if positive else 'finite'} number, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +147,20 @@ class SamSizes:
     iou_head_hidden_dim: int = 256
 
     def __post_init__(self) -> None:
+        _check_sizes("sam", self, ("global_attn_indexes",))
+        layers = range(self.num_hidden_layers)
+        if not isinstance(self.global_attn_indexes, list | tuple) or not all(
+            isinstance(index, int) and index in layers for index in self.global_attn_indexes
+        ):
+            raise ValueError("sam.global_attn_indexes: must be a list of layers")
         object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
-        for item in dataclasses.fields(self):
-            if item.name != "global_attn_indexes":
-                _int_at_least(f"sam.{item.name}", getattr(self, item.name), 1)
+        _check_divides(
+            "sam",
+            self,
+            ("image_size", "patch_size"),
+            ("hidden_size", "num_attention_heads"),
+            ("mask_decoder_hidden_size", "mask_decoder_num_attention_heads"),
+        )
         if self.mask_decoder_hidden_size != self.output_channels:
             raise ValueError("sam.mask_decoder_hidden_size: must equal sam.output_channels")
 
@@ -152,9 +195,10 @@ class ClipSizes:
     quick_gelu: bool = True
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            if item.name != "quick_gelu":
-                _int_at_least(f"clip.{item.name}", getattr(self, item.name), 1)
+        _check_sizes("clip", self, ("quick_gelu",))
+        _check_divides("clip", self, ("vision_width", "vision_heads"), ("text_width", "text_heads"))
+        if self.patch_size > self.image_size:
+            raise ValueError("clip.patch_size: must not be larger than image_size")
         if self.vision_layers < 2:
             raise ValueError("clip.vision_layers: must be at least 2, since features are the input of the last block")
 
@@ -178,9 +222,12 @@ class LlmSizes:
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            if item.name not in ("rms_norm_eps", "rope_theta"):
-                _int_at_least(f"config.{item.name}", getattr(self, item.name), 1)
+        _check_sizes("config", self, ("rms_norm_eps", "rope_theta"))
+        _finite("config.rms_norm_eps", self.rms_norm_eps, positive=True)
+        _finite("config.rope_theta", self.rope_theta, positive=True)
+        _check_divides(
+            "config", self, ("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +238,10 @@ class ScoreCalibration:
     iou: float = 0.5
     stability: float = 0.5
 
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _finite(f"calibration.{item.name}", getattr(self, item.name))
+
 
 @dataclass(frozen=True, kw_only=True)
 class GlammConfig:
@@ -200,10 +251,6 @@ class GlammConfig:
     sam: SamSizes = field(default_factory=SamSizes)
     clip: ClipSizes = field(default_factory=ClipSizes)
     calibration: ScoreCalibration = field(default_factory=ScoreCalibration)
-
-    def __post_init__(self) -> None:
-        if self.llm.hidden_size % self.llm.num_attention_heads:
-            raise ValueError("config.hidden_size: must be a multiple of num_attention_heads")
 
     @property
     def num_visual_tokens(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from litelvlm.checkpoint import Checkpoint
 from litelvlm.checkpoint_files import weight_paths
+from litelvlm.clip_tokenizer import check_merges
 from litelvlm.glamm import GlammModel
 from litelvlm.weight_files import iter_shapes, iter_tensors
 from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
@@ -48,6 +49,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype)
     """
     with torch.device("meta"):
         model = GlammModel(checkpoint.config).requires_grad_(False).cast(dtype)
+    _check_files(model, checkpoint)
     check_shapes(model, _placed_shapes(checkpoint), str(checkpoint.directory))
     model.to_empty(device=device)
     model.restore_buffers(device)
@@ -55,8 +57,13 @@ def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype)
     for place, tensors, _ in weight_sources(checkpoint):
         for name, tensor in tensors():
             placement = place(name)
-            if placement is not None:
-                _fill(params[placement.name], placement, tensor)
+            if placement is None:
+                continue
+            if not tensor.is_floating_point():
+                raise CheckpointError(
+                    f"checkpoint {checkpoint.directory}: {name} is {tensor.dtype}, not floating point"
+                )
+            _fill(params[placement.name], placement, tensor)
     return model.eval()
 
 
@@ -70,6 +77,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     if all(paths for _, _, paths in weight_sources(checkpoint)):
         with torch.device("meta"):
             model = GlammModel(checkpoint.config)
+        _check_files(model, checkpoint)
         check_shapes(model, _placed_shapes(checkpoint), str(checkpoint.directory))
 
 
@@ -84,11 +92,11 @@ def check_shapes(
         where: for the message.
 
     Raises:
-        CheckpointError: lists missing, unexpected and misshapen tensors.
+        CheckpointError: lists missing, unexpected, misshapen and repeated tensors.
     """
     params = {name: tuple(param.shape) for name, param in model.named_parameters()}
-    filled: dict[str, int] = dict.fromkeys(params, 0)
-    unexpected, misshapen = [], []
+    absent = {name: {0, 1, 2} for name in params}
+    unexpected, misshapen, repeated = [], [], []
     for name, placement, shape in placed:
         if placement is None:
             continue
@@ -98,11 +106,31 @@ def check_shapes(
         expected = _source_shape(params[placement.name], placement)
         if shape != expected:
             misshapen.append(f"{name} {list(shape)} instead of {list(expected)}")
-        filled[placement.name] += 1 if placement.third is not None else 3
-    missing = [name for name, parts in filled.items() if parts < 3]
-    problems = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)]
+        given = {0, 1, 2} if placement.third is None else {placement.third}
+        if not given <= absent[placement.name]:
+            repeated.append(name)
+        absent[placement.name] -= given
+    missing = [name for name, parts in absent.items() if parts]
+    problems = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen), ("repeated", repeated)]
     if any(names for _, names in problems):
         raise CheckpointError(f"checkpoint {where} does not fit the model: {_summary(problems)}")
+
+
+def _check_files(model: GlammModel, checkpoint: Checkpoint) -> None:
+    """Refuses files that are too small for the model that they claim to hold, before memory is taken for it: a pickled
+    tensor may repeat one number to any size. Refuses CLIP merges that lead outside the text tower's table."""
+    if checkpoint.clip_merges is not None:
+        check_merges(checkpoint.clip_merges, checkpoint.config.clip.vocab_size)
+    sources = list(weight_sources(checkpoint))
+    num_bytes = sum(path.stat().st_size for _, _, paths in sources for path in paths)
+    has_clip = all(paths for _, _, paths in sources)
+    params = ((name, param) for name, param in model.named_parameters() if has_clip or not name.startswith("clip."))
+    num_params = sum(param.numel() for _, param in params)
+    if num_params > num_bytes:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.directory}: its files of {num_bytes} bytes cannot hold the {num_params} "
+            "parameters that config.json asks for"
+        )
 
 
 def _placed_shapes(checkpoint: Checkpoint) -> Iterator[tuple[str, Placement | None, tuple[int, ...]]]:

@@ -7,10 +7,11 @@ text after one a fresh dummy prefix; that is what this module does, on top of th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import sentencepiece
+
+from litelvlm.checkpoint_files import read_json
 
 GLAMM_TOKENS = ("<im_start>", "<im_end>", "<bbox>", "<point>", "[SEG]", "<p>", "</p>")
 REQUIRED_TOKENS = ("<im_start>", "<im_end>", "[SEG]")
@@ -22,6 +23,7 @@ class Token(str):
 
 BOS, EOS, IMAGE = Token("<s>"), Token("</s>"), Token("<image>")
 IM_START, IM_END, SEG = Token("<im_start>"), Token("<im_end>"), Token("[SEG]")
+MAX_MODEL_BYTES = 64 * 2**20
 IMAGE_ID = -200  # stands for the image's visual tokens in a list of ids, as in LLaVA
 
 
@@ -41,12 +43,16 @@ class GlammTokenizer:
         path = Path(directory) / "tokenizer.model"
         if not path.is_file():
             raise FileNotFoundError(f"no tokenizer.model in {directory}; a GLaMM checkpoint ships one")
+        if path.stat().st_size > MAX_MODEL_BYTES:
+            raise ValueError(f"{path}: is larger than {MAX_MODEL_BYTES} bytes")
         try:
             self._sentencepiece = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError) as error:
             raise ValueError(f"{path} is not a sentencepiece model") from error
         self._ids = {str(BOS): self._sentencepiece.bos_id(), str(EOS): self._sentencepiece.eos_id()}
         self._ids |= _added_tokens(Path(directory), self._sentencepiece.vocab_size())
+        if min(self._ids.values()) < 0:
+            raise ValueError(f"{path}: has no token for the beginning or the end of a text")
         missing = [token for token in REQUIRED_TOKENS if token not in self._ids]
         if missing:
             raise ValueError(f"{directory}/added_tokens.json: lacks {', '.join(missing)}")
@@ -106,10 +112,7 @@ def _added_tokens(directory: Path, base_size: int) -> dict[str, int]:
     path = directory / "added_tokens.json"
     if not path.is_file():
         return {token: base_size + offset for offset, token in enumerate(GLAMM_TOKENS)}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict) or not all(isinstance(v, int) and v >= 0 for v in values.values()):
+    values = read_json(path)
+    if not all(token and type(value) is int and value >= 0 for token, value in values.items()):
         raise ValueError(f"{path}: must map tokens to their ids")
     return values

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.checkpoint import clip_sizes, open_checkpoint, resolve_model
+from litelvlm.clip_tokenizer import MAX_CACHED_WORDS, load_clip_tokenizer
 from litelvlm.config import ClipSizes, GlammConfig
 from litelvlm.convert import convert_checkpoint
 from litelvlm.glamm import GlammModel
@@ -170,7 +172,117 @@ def test_lying_safetensors_header_is_refused(glamm_copy):
         Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
 
 
-@pytest.mark.parametrize("target", ["../secret.bin", "/etc/passwd", "a/b.bin", "..\\x.bin", 7])
+def _edit_config(directory: Path, **changes: object) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"hidden_size": 10**9}, "hidden_size"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"vocab_size": 10**12}, "vocab_size"),
+        ({"num_attention_heads": 7}, "hidden_size"),
+        ({"num_key_value_heads": 3}, "num_attention_heads"),
+        ({"rms_norm_eps": "NaN"}, "rms_norm_eps"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
+        ({"rope_theta": -1}, "rope_theta"),
+        ({"sam": {"image_size": 2**20}}, "image_size"),
+        ({"sam": {"image_size": 65}}, "image_size"),
+        ({"sam": {"global_attn_indexes": 5}}, "global_attn_indexes"),
+        ({"sam": {"global_attn_indexes": [10**9]}}, "global_attn_indexes"),
+        ({"sam": {"num_hidden_layers": 10**6}}, "num_hidden_layers"),
+        ({"sam": [1]}, "sam"),
+        ({"hidden_size": True}, "hidden_size"),
+        ({"hidden_size": 1e400}, "hidden_size"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(glamm_copy, changes, field):
+    _edit_config(glamm_copy, **changes)
+    with pytest.raises(ValueError, match=field):
+        open_checkpoint(glamm_copy, CLIP_TINY)
+
+
+def test_a_model_larger_than_its_files_takes_no_memory(glamm_copy):
+    """A pickled tensor repeats one number 34 thousand million times in a file of a few kilobytes."""
+    _edit_config(glamm_copy, vocab_size=2**24, hidden_size=2**11)
+    state = {"model.embed_tokens.weight": torch.zeros(1).expand(2**24, 2**11)}
+    torch.save(state, glamm_copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"cannot hold the \d{11} parameters"):
+        Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
+
+
+def test_quantised_weights_are_refused(glamm_copy):
+    state = {name: tensor.contiguous() for name, tensor in _state(glamm_copy).items()}
+    state["model.norm.weight"] = state["model.norm.weight"].to(torch.int8)
+    _single(glamm_copy, state)
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight is torch\.int8, not floating point"):
+        Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
+
+
+def test_tensors_given_twice_are_listed(glamm_copy):
+    state = _state(glamm_copy)
+    _sharded(glamm_copy, state, "safetensors")
+    second = glamm_copy / "model-00002-of-00002.safetensors"
+    save_file(load_file(second) | {"model.norm.weight": state["model.norm.weight"] + 1}, second)
+    first = glamm_copy / "model-00001-of-00002.safetensors"
+    save_file(load_file(first) | {"model.norm.weight": state["model.norm.weight"]}, first)
+    with pytest.raises(CheckpointError, match=r"1 repeated \(model\.norm\.weight\)"):
+        Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
+
+
+def test_compressed_and_sparse_pickles_are_refused(glamm_copy):
+    path = glamm_copy / "pytorch_model.bin"
+    with zipfile.ZipFile(path) as stored:
+        records = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in records.items():
+            packed.writestr(name, content)
+    with pytest.raises(ValueError, match="is compressed"):
+        Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
+    torch.save({"model.norm.weight": torch.eye(3).to_sparse()}, path)
+    with pytest.raises(ValueError, match="dense tensors"):
+        list(iter_shapes([path]))
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    ['{"": 5}', '{"[SEG]": true}', '{"[SEG]": -1}', '{"[SEG]": "7"}', "[" * 100_000, "[]", "\x00"],
+)
+def test_added_tokens_are_checked(glamm_copy, tokens):
+    (glamm_copy / "added_tokens.json").write_text(tokens)
+    with pytest.raises(ValueError, match=r"added_tokens\.json"):
+        Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
+
+
+def test_clip_merges_that_lead_outside_the_table_are_refused(tmp_path):
+    clip = Path(shutil.copytree(CLIP_TINY, tmp_path / "clip"))
+    config = json.loads((clip / "config.json").read_text())
+    config["text_config"]["vocab_size"] = 600
+    (clip / "config.json").write_text(json.dumps(config))
+    merges = clip / "merges.txt"
+    merges.write_text("#version: 0.2" + "\na b" * 87)
+    with pytest.raises(ValueError, match=r"merges\.txt: makes 601 token ids"):
+        Annotator.from_pretrained(GLAMM_TINY, clip=clip)
+    merges.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="BPE merges"):
+        Annotator.from_pretrained(GLAMM_TINY, clip=clip)
+
+
+def test_clip_words_are_not_remembered_for_ever():
+    tokenizer = load_clip_tokenizer(None, 77)
+    expected = tokenizer("a red box")
+    for start in range(0, 3 * MAX_CACHED_WORDS, 1000):
+        tokenizer(" ".join(f"w{chr(97 + i % 26) * 3}{chr(97 + i // 26 % 26)}x{start}" for i in range(1000)))
+        tokenizer.cache |= {f"word{start + i}": "" for i in range(1000)}
+    assert len(tokenizer.cache) <= MAX_CACHED_WORDS + 2_000
+    assert torch.equal(tokenizer("a red box"), expected)
+
+
+@pytest.mark.parametrize(
+    "target", [".", "..", "a:b.bin", "a\x00.bin", ["x"], "../secret.bin", "/etc/passwd", "a/b.bin", "..\\x.bin", 7]
+)
 def test_an_index_cannot_point_outside(glamm_copy, target):
     (glamm_copy / "pytorch_model.bin").unlink()
     index = {"weight_map": {"model.norm.weight": target}}
