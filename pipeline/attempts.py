@@ -67,13 +67,13 @@ class Guard:
                 continue
             number = self._begin(scope) + 1
             result = process(part)
-            self.storage.create_exclusive(f"{self._name(scope, number)}.{_SURVIVED}", b"")
+            self.storage.create_exclusive(f"{self._name(scope, number)}.{_SURVIVED}", _unique())
             yield part, result
 
     def _begin(self, scope: str) -> int:
         """Note an attempt of this session. Returns how many came before it."""
         number = 1
-        while not self.storage.create_exclusive(self._name(scope, number), b""):
+        while not self.storage.create_exclusive(self._name(scope, number), _unique()):
             number += 1
         return number - 1
 
@@ -89,6 +89,11 @@ class Guard:
 
     def _name(self, scope: str, number: int) -> str:
         return f"{ATTEMPTS_DIR}/{self.shard_id}/{self.stage}/{scope}/{self.session}.{number}"
+
+
+def _unique() -> bytes:
+    """Content of an attempt. It is told from others by it when the store's answer is lost: that is nobody's death."""
+    return uuid.uuid4().hex.encode()
 
 
 def prior_kills(storage: Storage) -> dict[str, dict[str, int]]:

@@ -1,10 +1,12 @@
 """Reads the bytes of images that a table names by URI, within a `UriPolicy`.
 
 Local files, object stores through fsspec, and HTTP. Transient failures are tried again with growing, random pauses;
-everything else ends at once as a `FetchError` that holds no credentials.
+everything else ends at once as a `FetchError` that holds no credentials. Only credentials that a store refuses are no
+record's fault: they end as a `CredentialsError`.
 """
 
 import errno
+import itertools
 import os
 import random
 import stat
@@ -14,18 +16,15 @@ from typing import Any
 
 import fsspec
 
+from pipeline.filesystems import single_try, store_options
 from pipeline.http import TransientError, http_get
+from pipeline.retries import RetryPolicy
+from pipeline.store_errors import StoreFault, classify, error_code, stop_for
 from pipeline.uri_policy import FetchError, Target, UriPolicy, redact_uri
 
 __all__ = ["FetchError", "ImageFetcher", "UriPolicy"]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
-_CREDENTIAL_ERRORS = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "DefaultCredentialsError",
-)
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -33,7 +32,7 @@ class ImageFetcher:
     """Fetches images by URI. Cheap to make and to pickle; connections are opened at the first use.
 
     `storage_options` go to fsspec as they are; where several stores are in use, nest them by protocol
-    (``{"s3": {...}, "gs": {...}}``).
+    (``{"s3": {...}, "gs": {...}}``). Stores are insisted on by `retry`, web servers by the policy's `max_attempts`.
     """
 
     def __init__(
@@ -41,10 +40,12 @@ class ImageFetcher:
         policy: UriPolicy,
         storage_options: Mapping[str, Any] | None = None,
         *,
+        retry: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.policy = policy
         self.storage_options = dict(storage_options or {})
+        self._retry = retry or RetryPolicy.from_environment()
         self._sleep = sleep
         self._filesystems: dict[str, Any] = {}
 
@@ -52,18 +53,29 @@ class ImageFetcher:
         return {**self.__dict__, "_filesystems": {}}
 
     def fetch(self, uri: str) -> bytes:
-        """The bytes at `uri`. Raises FetchError: refused, bad_uri, not_found, forbidden, too_many_bytes, unavailable,
-        …"""
+        """The bytes at `uri`.
+
+        Raises:
+            FetchError: refused, bad_uri, not_found, forbidden, too_many_bytes, unavailable, …
+            CredentialsError: the store refuses the credentials.
+        """
         target = self.policy.resolve(uri)
-        for attempt in range(1, self.policy.max_attempts + 1):
+        started = time.monotonic()
+        for tried in itertools.count(1):
             try:
                 return self._read(target)
             except TransientError as error:
-                if attempt == self.policy.max_attempts:
-                    detail = f"{redact_uri(uri)}: gave up after {attempt} attempts ({error})"
+                if self._gives_up(target, tried, time.monotonic() - started):
+                    detail = f"{redact_uri(uri)}: gave up after {tried} attempts ({error})"
                     raise FetchError("unavailable", detail) from None
-                self._sleep(_pause_s(attempt, error.retry_after_s))
-        raise AssertionError("unreachable: max_attempts is at least 1")
+                in_store = target.kind == "object"
+                self._sleep(self._retry.pause_s(tried) if in_store else _pause_s(tried, error.retry_after_s))
+        raise AssertionError("unreachable: the tries are bounded")
+
+    def _gives_up(self, target: Target, tried: int, elapsed_s: float) -> bool:
+        if target.kind == "object":
+            return self._retry.ends(tried, elapsed_s)
+        return tried >= self.policy.max_attempts
 
     def _read(self, target: Target) -> bytes:
         if target.kind == "file":
@@ -76,38 +88,22 @@ class ImageFetcher:
         limit = self.policy.max_bytes
         uri = redact_uri(f"{target.protocol}://{target.location}")
         try:
-            filesystem = self._filesystem(target.protocol)
-            try:
-                # One request, one byte more than the limit: no need to ask for the size first.
-                data = filesystem.cat_file(target.location, start=0, end=limit + 1)
-            except (FileNotFoundError, PermissionError):
-                raise
-            except OSError:
-                if filesystem.info(target.location).get("size") != 0:
-                    raise
-                data = b""  # some stores refuse a range of an empty object
+            # One request, one byte more than the limit: no need to ask for the size first.
+            data = self._filesystem(target.protocol).cat_file(target.location, start=0, end=limit + 1)
         except Exception as error:  # noqa: BLE001 - record boundary: stores raise types of their own
-            raise _object_error(error, uri) from None
+            if classify(error) is not StoreFault.EMPTY_RANGE:
+                raise _object_error(error, uri) from None
+            data = b""  # some stores refuse a range of an empty object
         if len(data) > limit:
             raise FetchError("too_many_bytes", f"{uri} is larger than {limit} bytes")
         return bytes(data)
 
     def _filesystem(self, protocol: str) -> Any:
         if protocol not in self._filesystems:
-            nested = self.storage_options.get(protocol)
-            options = dict(nested if isinstance(nested, Mapping) else self.storage_options)
-            if protocol == "s3":
-                options["config_kwargs"] = {**_s3_config(self.policy), **options.get("config_kwargs", {})}
-            filesystem = fsspec.filesystem(protocol, **options)
-            if protocol == "s3":
-                filesystem.retries = 1  # tries are counted here; nested in s3fs's and botocore's they would multiply
-            self._filesystems[protocol] = filesystem
+            timeouts = {"connect_timeout": self.policy.timeout_s, "read_timeout": self.policy.timeout_s}
+            options = store_options(protocol, self.storage_options, timeouts)
+            self._filesystems[protocol] = single_try(fsspec.filesystem(protocol, **options))
         return self._filesystems[protocol]
-
-
-def _s3_config(policy: UriPolicy) -> dict[str, Any]:
-    timeouts = {"connect_timeout": policy.timeout_s, "read_timeout": policy.timeout_s}
-    return {**timeouts, "retries": {"max_attempts": 0}}
 
 
 def _read_file(target: Target, max_bytes: int) -> bytes:
@@ -146,16 +142,20 @@ def _file_error(error: OSError, shown: str) -> FetchError | TransientError:
 
 def _object_error(error: Exception, uri: str) -> Exception:
     """The store's error without its text, which may quote a request with its signature."""
-    name = type(error).__name__
-    if isinstance(error, FileNotFoundError | IsADirectoryError):
+    name, fault = type(error).__name__, classify(error)
+    if fault is StoreFault.CREDENTIALS:
+        return stop_for(error, f"reading {uri}")
+    if fault is StoreFault.MISSING:
         return FetchError("not_found", f"{uri} does not exist")
-    if isinstance(error, PermissionError) or name in _CREDENTIAL_ERRORS:
+    if fault is StoreFault.FORBIDDEN:
         return FetchError("forbidden", f"{uri} may not be read with these credentials")
+    if fault is StoreFault.TRANSIENT:
+        return TransientError(error_code(error) or name)
     if isinstance(error, ImportError):
         return FetchError("unsupported", f"{uri}: the package for this store is not installed")
     if isinstance(error, TypeError | ValueError) and not isinstance(error, OSError):
         return FetchError("bad_uri", f"{uri}: {name}")
-    return TransientError(name)
+    return FetchError("unreadable", f"{uri}: {error_code(error) or name}")
 
 
 def _pause_s(attempt: int, retry_after_s: float | None) -> float:

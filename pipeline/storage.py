@@ -1,101 +1,61 @@
 """One wrapper over fsspec: the few storage operations a run needs, with their guarantees.
 
-* `write_bytes` publishes a whole object or nothing.
-* `create_exclusive` lets exactly one of many writers win. S3 is asked with `If-None-Match: *`; a local file is written
-  and synced under another name, then hard-linked. Stores that refuse the condition fall back to look-then-write, which
-  narrows the race without closing it; the result is then still one marker, naming one complete data file.
-* Transient errors are retried with exponential backoff and jitter, a bounded number of times.
+* `write_bytes` and `open_write` publish a whole object or nothing.
+* `create_exclusive` lets exactly one of many writers win, see there for stores that cannot do that.
+* Transient errors are retried (`pipeline.retries`); what remains is a StorageError, and the run stops to be resumed.
 """
 
 from __future__ import annotations
 
-import errno
+import builtins
 import os
-import random
-import time
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.filesystems import filesystem_for, is_local, protocol_of
+from pipeline.published_file import PublishedFile
+from pipeline.range_file import RangeFile
+from pipeline.retries import RetryPolicy, with_retries
+from pipeline.store_errors import AccessDeniedError, CredentialsError, StorageError, StoreFault, classify, stop_for
+
+__all__ = [
+    "AccessDeniedError",
+    "CredentialsError",
+    "RetryPolicy",
+    "Storage",
+    "StorageError",
+    "filesystem_for",
+    "is_local",
+    "protocol_of",
+    "with_retries",
+]
 
 T = TypeVar("T")
 
-RETRIES = 5
-_FIRST_DELAY_S = 0.2
-_PERMANENT_ERRNOS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOSPC, errno.EROFS, errno.ENOTDIR}
-_PERMANENT_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-
-
-class StorageError(OSError):
-    """The store refuses or stays unreachable after every retry. The run stops; running it again resumes."""
-
-
-def with_retries(action: Callable[[], T], what: str) -> T:
-    """Run a storage action; retry transient errors `RETRIES` times.
-
-    Raises:
-        StorageError: it still fails.
-        FileNotFoundError, FileExistsError, PermissionError: at once, as they are.
-    """
-    delay_s = _FIRST_DELAY_S
-    for attempt in range(RETRIES + 1):
-        try:
-            return action()
-        except _PERMANENT_ERRORS:
-            raise
-        except (OSError, TimeoutError) as error:
-            if error.errno in _PERMANENT_ERRNOS or attempt == RETRIES:
-                raise StorageError(f"{what}: {type(error).__name__}: {error}") from error
-        time.sleep(delay_s * (0.5 + random.random()))
-        delay_s = min(2 * delay_s, 10.0)
-    raise AssertionError("unreachable")
-
-
-def filesystem_for(path: str, options: dict[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system and bare path of a local path or URL.
-
-    `options` reach object stores only: a local disk needs none, and a web server must not be sent credentials.
-
-    Raises:
-        ValueError: unknown protocol, or its package is missing, or the options do not fit.
-    """
-    protocol = protocol_of(path)
-    object_store = protocol not in ("file", "local", "http", "https", "memory")
-    arguments = dict(options) if object_store else {}
-    if object_store:
-        arguments.setdefault("use_listings_cache", False)
-    try:
-        return fsspec.core.url_to_fs(path, **arguments)
-    except (ValueError, ImportError, TypeError) as error:
-        raise ValueError(f"cannot open {path!r} as {protocol}: {error}") from error
-
-
-def protocol_of(path: str) -> str:
-    """Protocol of a URL, `file` for a plain path."""
-    head, separator, _ = path.partition("://")
-    return head.lower() if separator else "file"
-
-
-def is_local(path: str) -> bool:
-    """Whether the path lies on this machine's disk."""
-    return protocol_of(path) in ("file", "local")
+_DELETE_THREADS = 8
+_TEMPORARY = ".tmp-"
+_PART_BYTES = 32 << 20  # of an upload in parts; two of them lie in memory at a time
 
 
 class Storage:
-    """The output directory of a run. Picklable; names are relative, with `/`."""
+    """The output directory of a run. Picklable, with its retry policy; names are relative, with `/`."""
 
-    def __init__(self, root: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, root: str, options: dict[str, Any] | None = None, *, retry: RetryPolicy | None = None) -> None:
         self.root = root.rstrip("/") or "/"
+        self.retry = retry or RetryPolicy.from_environment()
         self._options = dict(options or {})
         if is_local(self.root):
             self.root = os.path.abspath(self.root.removeprefix("file://"))
         self._fs, self._base = filesystem_for(self.root, self._options)
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str, dict[str, Any]]]:
-        return Storage, (self.root, self._options)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Storage, retry=self.retry), (self.root, self._options)
 
     @property
     def local(self) -> bool:
@@ -108,162 +68,196 @@ class Storage:
 
     def read_bytes(self, name: str) -> bytes:
         """Content of an object. Raises FileNotFoundError where there is none."""
-        return with_retries(lambda: self._fs.cat_file(self.path(name)), f"reading {name}")
+        return self._retried(lambda: self._fs.cat_file(self.path(name)), f"reading {name}")
 
     def exists(self, name: str) -> bool:
         """Whether the object is there now."""
+
+        def look() -> bool:
+            try:
+                self._fs.cat_file(self.path(name), start=0, end=1)  # an answer to HEAD would not tell what is wrong
+            except Exception as error:
+                if classify(error) is not StoreFault.EMPTY_RANGE:
+                    raise
+            return True
+
         try:
-            with_retries(lambda: self._fs.info(self.path(name)), f"looking for {name}")
+            return self._retried(look, f"looking for {name}")
         except FileNotFoundError:
             return False
-        return True
 
     def list(self, directory: str) -> list[str]:
-        """Sorted names of all objects below a directory, temporary ones included; empty where it does not exist."""
+        """Sorted names of all objects below a directory, temporary ones included; empty where it does not exist.
+
+        A listing may lag behind: what must be known for sure is looked up by its name instead.
+        """
 
         def find() -> list[str]:
             self._fs.invalidate_cache()
             return self._fs.find(self.path(directory))
 
         try:
-            found = with_retries(find, f"listing {directory}")
+            found = self._retried(find, f"listing {directory}")
         except FileNotFoundError:
             return []
         prefix = f"{self._base.rstrip('/')}/"
         return sorted(path.removeprefix(prefix) for path in found)
 
+    def leftovers(self) -> builtins.list[str]:
+        """Temporary files at the top level of a local output, of writers that died. Stores have none."""
+        if not self.local:
+            return []
+        with os.scandir(self._base) as entries:
+            return sorted(entry.name for entry in entries if _TEMPORARY in entry.name)
+
     def write_bytes(self, name: str, data: bytes) -> None:
         """Put an object, whole or not at all; an older one of that name is replaced."""
         if self.local:
-            temporary = self._write_temporary(name, data)
-            os.replace(temporary, self.path(name))
-            _sync_directory(os.path.dirname(self.path(name)))
+            with self.open_write(name) as stream:
+                stream.write(data)
         else:
-            with_retries(lambda: self._fs.pipe_file(self.path(name), data), f"writing {name}")
+            self._retried(lambda: self._fs.pipe_file(self.path(name), data), f"writing {name}")
 
     def create_exclusive(self, name: str, data: bytes) -> bool:
-        """Create an object unless it exists. Returns whether it was created by this call.
+        """Create an object unless it exists. Returns whether the object is this call's.
 
-        False after a retry may also mean that this call's own write succeeded and its answer was lost.
+        Where it exists, content decides: an answer may be lost after the store took the object, and the client's
+        second try is then refused by its own first. So writers that must be told apart write content of their own.
+
+        * Local disk: written and synced under another name, then hard-linked. One writer wins.
+        * Stores with conditional writes (`If-None-Match: *`): one writer wins.
+        * Stores without: look, write, read back. Two writers that look before either has written both write. The last
+          one's content stays; the other sees that, or, if it reads back too early, also believes to have won. The
+          output is right all the same: whoever writes a marker has written a complete data file before, the marker
+          names one of these files, and readers go by the marker alone; both files hold the records of the same shard.
+          Not guaranteed there: that of two drivers on one output neither does a shard twice, and that the file of a
+          marker outlives the sweep of a driver that read the other's. Stores that silently ignore the condition are
+          looked at first as well, but not read back.
         """
         if self.local:
             return self._link_exclusive(name, data)
+        path = self.path(name)
         try:
-            with_retries(lambda: self._put_conditional(self.path(name), data), f"creating {name}")
+            if not self.exists(name):
+                self._retried(lambda: self._put_conditional(path, data), f"creating {name}")
+                return True
         except FileExistsError:
+            pass
+        try:
+            return self.read_bytes(name) == data
+        except FileNotFoundError:  # swept by another driver that finished this very run
             return False
-        return True
 
-    def open_write(self, name: str) -> BinaryIO:
-        """A binary stream that publishes the object when it is closed."""
+    def open_write(self, name: str) -> PublishedFile:
+        """A binary stream that publishes the object, as a whole, when it is closed; see `PublishedFile`.
+
+        For a remote store it is kept in a temporary file on this machine's disk until then, and sent with retries.
+        """
+        path, unique, what = self.path(name), uuid.uuid4().hex, f"writing {name}"
         if self.local:
-            return cast(BinaryIO, _PublishedFile(self.path(name)))
-        return self._fs.open(self.path(name), "wb")
+            temporary = f"{path}{_TEMPORARY}{unique}"
+            publish = partial(_replace, temporary, path)
+        else:
+            temporary = os.path.join(tempfile.gettempdir(), f"litelvlm-upload-{unique}")
+            publish = partial(self._upload, temporary, name)
+            what = f"{what} by way of {tempfile.gettempdir()}"
+        return PublishedFile(temporary, publish, what)
 
     def open_read(self, name: str) -> BinaryIO:
-        """A binary stream over an object."""
-        return with_retries(lambda: self._fs.open(self.path(name), "rb"), f"opening {name}")
+        """A seekable binary stream over an object. Raises FileNotFoundError where there is none."""
+        return cast(BinaryIO, RangeFile(self._fs.unstrip_protocol(self.path(name)), self._options, self.retry))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those already gone are no error."""
-        for name in names:
+
+        def remove(name: str) -> None:
             try:
-                with_retries(partial(self._fs.rm_file, self.path(name)), f"removing {name}")
+                self._retried(lambda: self._fs.rm_file(self.path(name)), f"removing {name}")
             except FileNotFoundError:
-                continue
+                return
+
+        with ThreadPoolExecutor(_DELETE_THREADS) as pool:
+            for _ in pool.map(remove, names):
+                pass
 
     def check_writable(self) -> None:
-        """Raises ValueError when nothing can be written there."""
+        """Raises ValueError when nothing can be written there, CredentialsError when that may be cured by others."""
         probe = f"_probe-{uuid.uuid4().hex}"
         try:
             self.write_bytes(probe, b"")
             self.delete([probe])
+        except CredentialsError:
+            raise
         except OSError as error:
             raise ValueError(f"output {self.root!r} is not writable: {error}") from error
 
+    def _retried(self, action: Callable[[], T], what: str) -> T:
+        return with_retries(action, f"{self.root}: {what}", self.retry)
+
+    def _upload(self, temporary: str, name: str) -> None:
+        def put() -> None:
+            if "s3" in self._fs.protocol:
+                self._fs.put_file(temporary, self.path(name), chunksize=_PART_BYTES, max_concurrency=2)
+            else:
+                self._fs.put_file(temporary, self.path(name))
+
+        self._retried(put, f"writing {name}")
+
     def _put_conditional(self, path: str, data: bytes) -> None:
+        """Put an object that is not there. Raises FileExistsError where it is, or another writer was the last."""
         try:
             self._fs.pipe_file(path, data, mode="create")
-        except NotImplementedError:
-            if self._fs.exists(path):
-                raise FileExistsError(path) from None
-            self._fs.pipe_file(path, data)
-        except OSError as error:
-            if _lost_race(error):
-                raise FileExistsError(path) from error
-            raise
+        except Exception as error:
+            # Without the condition a request that is bad for another reason fails again, and that is what counts.
+            if classify(error) not in (StoreFault.UNSUPPORTED, StoreFault.PERMANENT):
+                raise
+            self._put_and_read_back(path, data)
+
+    def _put_and_read_back(self, path: str, data: bytes) -> None:
+        self._fs.pipe_file(path, data)
+        if self._fs.cat_file(path) != data:
+            raise FileExistsError(path)
 
     def _link_exclusive(self, name: str, data: bytes) -> bool:
-        if os.path.exists(self.path(name)):
-            return False
-        temporary = self._write_temporary(name, data)
-        try:
-            os.link(temporary, self.path(name))
-        except FileExistsError:
-            return False
-        except FileNotFoundError:
-            if os.path.exists(self.path(name)):  # another driver finished this very run and swept what was left over
-                return False
-            raise
-        except OSError as error:
-            raise StorageError(f"creating {name}: the file system takes no hard links ({error})") from error
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-        _sync_directory(os.path.dirname(self.path(name)))
-        return True
-
-    def _write_temporary(self, name: str, data: bytes) -> str:
         path = self.path(name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{path}.tmp-{uuid.uuid4().hex}"
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-            raise StorageError(f"writing {name}: {error}") from error
-        return temporary
+        if os.path.exists(path):
+            return False
+        temporary = f"{path}{_TEMPORARY}{uuid.uuid4().hex}"
+        created = False
+
+        def link() -> None:
+            nonlocal created
+            created = _link(temporary, path)
+
+        stream = PublishedFile(temporary, link, f"creating {name}")
+        with stream:
+            stream.write(data)
+        return created
 
 
-class _PublishedFile:
-    """A local file under a temporary name that takes its own name when it is closed without an error."""
-
-    def __init__(self, path: str) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        self._path = path
-        self._temporary = f"{path}.tmp-{uuid.uuid4().hex}"
-        self._file = open(self._temporary, "xb")  # noqa: SIM115 - closed by `close`
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def __enter__(self) -> _PublishedFile:
-        return self
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None:
-            self.close()
-        else:
-            self._file.close()
-            os.unlink(self._temporary)
-
-    def close(self) -> None:
-        if self._file.closed:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self._path)
+def _replace(temporary: str, path: str) -> None:
+    try:
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        if not os.path.exists(path):  # where it does, another driver finished this very run and swept what was left
+            raise
+    _sync_directory(os.path.dirname(path))
 
 
-def _lost_race(error: OSError) -> bool:
-    """Whether a conditional write was refused because the object exists (HTTP 412)."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return response.get("Error", {}).get("Code") in ("PreconditionFailed", "412")
+def _link(temporary: str, path: str) -> bool:
+    """Give a complete file its name unless that is taken. Returns whether it got it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return os.stat(temporary).st_nlink == 2  # over NFS: done, but the answer was lost and the request sent again
+    except FileNotFoundError:
+        if os.path.exists(path):  # another driver finished this very run and swept what was left over
+            return False
+        raise
+    except OSError as error:
+        raise stop_for(error, "the file system takes no hard links, or is full") from error
+    _sync_directory(os.path.dirname(path))
+    return True
 
 
 def _sync_directory(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import http.server
 import os
 import pickle
@@ -12,6 +13,7 @@ from typing import ClassVar
 
 import boto3
 import pytest
+from aiohttp import ClientPayloadError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +21,7 @@ from moto.server import ThreadedMotoServer
 
 from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
 from pipeline.http import TransientError, http_get
+from pipeline.store_errors import CredentialsError
 
 BODY = bytes(range(256)) * 40
 
@@ -143,21 +146,22 @@ class _FaultyStore:
             raise self.errors.pop(0)
         return BODY[start:end]
 
-    def info(self, path: str) -> dict[str, int]:
-        return {"size": len(BODY)}
-
 
 class NoCredentialsError(Exception):
     """Named as the one of botocore, which is no OSError."""
+
+
+class CredentialRetrievalError(Exception):
+    """As above."""
 
 
 @pytest.mark.parametrize(
     ("errors", "code", "reads"),
     [
         ([OSError("500 secret"), ConnectionResetError(), TimeoutError()], None, 4),
-        ([OSError("secret")] * 9, "unavailable", 4),
+        ([OSError("secret")] * 9, "unavailable", 8),
+        ([OSError(errno.ENOSYS, "secret"), ClientPayloadError("secret")], None, 3),
         ([PermissionError("secret")], "forbidden", 1),
-        ([NoCredentialsError("secret")], "forbidden", 1),
         ([FileNotFoundError("secret")], "not_found", 1),
         ([ImportError("secret")], "unsupported", 1),
         ([ValueError("secret")], "bad_uri", 1),
@@ -174,7 +178,18 @@ def test_only_what_may_pass_is_tried_again(errors, code, reads):
         assert _code(fetcher, "s3://bucket/a.jpg") == code
     assert store.reads == reads
     assert len(pauses) == reads - 1
-    assert all(0 <= pause <= 0.5 * 2**index for index, pause in enumerate(pauses))
+    assert all(0 <= pause <= 2**index for index, pause in enumerate(pauses))
+
+
+@pytest.mark.parametrize("error", [NoCredentialsError("secret"), CredentialRetrievalError("secret")])
+def test_missing_credentials_are_no_records_fault(error):
+    fetcher = ImageFetcher(UriPolicy(manifest_is_local=True), sleep=lambda _: None)
+    store = _FaultyStore(error, error)
+    fetcher._filesystems["s3"] = store
+    with pytest.raises(CredentialsError, match="fresh ones") as caught:
+        fetcher.fetch("s3://bucket/a.jpg")
+    assert "secret" not in str(caught.value)
+    assert store.reads == 1
 
 
 def test_tries_of_a_store_are_not_multiplied(web):
@@ -187,7 +202,7 @@ def test_tries_of_a_store_are_not_multiplied(web):
     assert fetcher.fetch("s3://bucket/a.jpg") == BODY
     assert len([path for _, path in _Handler.seen if path == "/bucket/a.jpg"]) == 3
     assert _code(fetcher, "s3://bucket/b.jpg") == "unavailable"
-    assert len([path for _, path in _Handler.seen if path == "/bucket/b.jpg"]) == 4
+    assert len([path for _, path in _Handler.seen if path == "/bucket/b.jpg"]) == 8
 
 
 # ---- HTTP ----

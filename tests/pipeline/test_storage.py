@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import threading
 
 import pytest
 
-from pipeline.storage import Storage, StorageError, filesystem_for, with_retries
+from pipeline.storage import RetryPolicy, Storage, StorageError, filesystem_for
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -82,38 +84,6 @@ def test_it_is_picklable(storage):
     assert pickle.loads(pickle.dumps(storage)).read_bytes("x") == b"1"
 
 
-def test_transient_errors_are_retried_and_lasting_ones_named(monkeypatch):
-    monkeypatch.setattr("pipeline.storage.time.sleep", lambda seconds: None)
-    answers = [TimeoutError("slow"), ConnectionResetError("gone"), None]
-
-    def flaky() -> str:
-        answer = answers.pop(0)
-        if answer:
-            raise answer
-        return "done"
-
-    assert with_retries(flaky, "reading x") == "done"
-
-    def broken() -> None:
-        raise ConnectionResetError("gone")
-
-    with pytest.raises(StorageError, match="reading x: ConnectionResetError"):
-        with_retries(broken, "reading x")
-
-
-@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError, PermissionError])
-def test_errors_that_waiting_does_not_heal_are_raised_at_once(error):
-    calls = []
-
-    def fail() -> None:
-        calls.append(1)
-        raise error("no")
-
-    with pytest.raises(error):
-        with_retries(fail, "reading x")
-    assert len(calls) == 1
-
-
 def test_a_full_disk_is_named(tmp_path):
     storage = Storage("/dev/full")
     with pytest.raises(ValueError, match="not writable"):
@@ -126,3 +96,75 @@ def test_options_reach_object_stores_only(tmp_path):
     assert filesystem_for(str(tmp_path), options)[1] == str(tmp_path)
     with pytest.raises(ValueError, match="nope"):
         filesystem_for("nope://x", {})
+
+
+def test_a_published_file_that_is_discarded_takes_what_its_writer_still_says(tmp_path):
+    stream = Storage(str(tmp_path)).open_write("part")
+    stream.write(b"half")
+    stream.discard()
+    stream.write(b"the end of a format")
+    stream.close()
+    assert stream.tell() == len(b"half" + b"the end of a format")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remote_stream_is_put_as_a_whole(tmp_path):
+    storage = Storage(f"memory://{tmp_path.name}-stream")
+    stream = storage.open_write("part")
+    stream.write(b"half")
+    assert not storage.exists("part")
+    stream.close()
+    assert storage.read_bytes("part") == b"half"
+
+
+def test_content_that_is_there_already_is_this_calls_own(tmp_path):
+    """As when an answer was lost and the client sent the request again; but only where names cannot tell it."""
+    remote = Storage(f"memory://{tmp_path.name}-again")
+    assert remote.create_exclusive("m/x", b"mine")
+    assert remote.create_exclusive("m/x", b"mine")
+    assert not remote.create_exclusive("m/x", b"theirs")
+
+
+def test_a_link_whose_answer_was_lost_counts(tmp_path, monkeypatch):
+    real = os.link
+
+    def link_twice(source: str, target: str) -> None:
+        real(source, target)
+        raise FileExistsError(target)
+
+    monkeypatch.setattr(os, "link", link_twice)
+    storage = Storage(str(tmp_path))
+    assert storage.create_exclusive("m/x", b"mine")
+    assert storage.list("m") == ["m/x"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "link", "replace"])
+def test_a_disk_that_is_full_stops_the_run_and_leaves_nothing(tmp_path, monkeypatch, call):
+    storage = Storage(str(tmp_path))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, call, _raising(full))
+    write = storage.create_exclusive if call == "link" else storage.write_bytes
+    with pytest.raises(StorageError, match="No space left"):
+        write("m/x", b"1")
+    assert storage.list("m") == []
+    monkeypatch.undo()
+    assert storage.create_exclusive("m/x", b"1")
+
+
+def _raising(error: OSError):
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_the_policy_travels_with_the_storage(tmp_path):
+    storage = Storage(str(tmp_path), retry=RetryPolicy(seconds=3.0))
+    assert pickle.loads(pickle.dumps(storage)).retry == RetryPolicy(seconds=3.0)
+
+
+def test_temporary_files_at_the_top_are_found(tmp_path):
+    storage = Storage(str(tmp_path))
+    storage.write_bytes("errors.parquet", b"1")
+    (tmp_path / "errors.parquet.tmp-1234").write_bytes(b"half")
+    assert storage.leftovers() == ["errors.parquet.tmp-1234"]
