@@ -7,16 +7,19 @@ import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage import filesystem_for, is_local, protocol_of, with_retries
+from pipeline.filesystems import filesystem_for, is_local, look_up, protocol_of
+from pipeline.listing import files_below, matching_files
+from pipeline.range_file import RangeFile
+from pipeline.store_errors import StorageError
 
 _GLOB_CHARACTERS = "*?["
 _MAGIC = b"PAR1"
+_TAIL_BYTES = 8  # the footer's length and the magic
 _FOOTER_THREADS = 16
 _MAX_ROWS_PER_BYTE = 64  # more cannot hold images: the footer lies
 
@@ -51,6 +54,7 @@ def list_files(inputs: tuple[str, ...], options: dict[str, Any], *, output: str)
 
     Raises:
         ValueError: a path does not exist, or nothing matches.
+        StorageError: a store does not answer, or refuses. No file is left out for that.
     """
     found: set[str] = set()
     for given in inputs:
@@ -66,23 +70,42 @@ def read_footers(paths: list[str], options: dict[str, Any]) -> list[InputFile]:
         return list(pool.map(lambda path: _read_footer(path, options), paths))
 
 
+def footer_of(file: BinaryIO) -> bytes:
+    """The footer of a Parquet file. Raises ValueError where it has none."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _TAIL_BYTES, 0))
+    tail = file.read(_TAIL_BYTES)
+    if size < 12 or tail[4:] != _MAGIC:
+        raise ValueError("it does not end as a Parquet file does")
+    length = struct.unpack("<I", tail[:4])[0]
+    if length + 12 > size:
+        raise ValueError("its footer claims to be longer than the file")
+    file.seek(size - _TAIL_BYTES - length)
+    return file.read(length)
+
+
+def shard_digest(
+    path: str, footer_sha256: str, row_group: int, row_start: int, row_stop: int, sample: float | None
+) -> str:
+    """What a shard is made of, in 12 hex digits: the end of its id."""
+    identity = f"{path}\0{footer_sha256}\0{row_group}\0{row_start}\0{row_stop}\0{sample}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
 def _expand(given: str, options: dict[str, Any], *, output: str) -> list[str]:
     fs, bare = filesystem_for(given, options)
-    local = is_local(given)
-    bare = os.path.abspath(bare) if local else bare.rstrip("/")
+    bare = os.path.abspath(bare) if is_local(given) else bare.rstrip("/")
+    if any(character in bare for character in _GLOB_CHARACTERS):
+        matches = matching_files(fs, bare, given)
+        if not matches:
+            raise ValueError(f"--input {given}: nothing matches")
+        return [_full(given, path) for path in matches]
     try:
-        if any(character in bare for character in _GLOB_CHARACTERS):
-            matches = with_retries(lambda: fs.glob(bare), f"listing {given}")
-            if not matches:
-                raise ValueError(f"--input {given}: nothing matches")
-            return [_full(given, path) for path in matches if fs.isfile(path)]
-        if with_retries(lambda: fs.isfile(bare), f"looking for {given}"):
+        if look_up(fs, bare, f"looking for {given}")["type"] == "file":
             return [_full(given, bare)]
-        names = with_retries(lambda: fs.find(bare), f"listing {given}")
-    except (FileNotFoundError, NotADirectoryError):
+        names = files_below(fs, bare, given)
+    except FileNotFoundError:
         names = []
-    except OSError as error:
-        raise ValueError(f"--input {given}: {type(error).__name__}: {error}") from error
     kept = [path for path in names if _is_data(path, bare)]
     if not kept:
         there = "no such path" if not names else "no *.parquet file in it"
@@ -102,13 +125,16 @@ def _full(given: str, bare: str) -> str:
 
 
 def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
-    fs, bare = filesystem_for(path, options)
     try:
-        size, footer = with_retries(lambda: _footer_bytes(fs, bare), f"reading {path}")
-        with fs.open(bare, "rb") as file:
-            parquet = pq.ParquetFile(file)
-            groups = tuple(parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups))
-            schema = parquet.schema_arrow
+        with RangeFile(path, options) as file:
+            size, footer = file.size, footer_of(cast(BinaryIO, file))
+        # The footer alone, as a file: whatever else Arrow wants to read is not there, nor is it needed.
+        alone = _MAGIC + footer + struct.pack("<I", len(footer)) + _MAGIC
+        parquet = pq.ParquetFile(pa.BufferReader(alone))
+        groups = tuple(parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups))
+        schema = parquet.schema_arrow
+    except StorageError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"--input {path} is not readable Parquet: {_first_line(error)}") from error
     if any(rows < 0 for rows in groups) or sum(groups) > _MAX_ROWS_PER_BYTE * size:
@@ -117,17 +143,6 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
         )
     digest = hashlib.sha256(footer).hexdigest()
     return InputFile(path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema)
-
-
-def _footer_bytes(fs: fsspec.AbstractFileSystem, bare: str) -> tuple[int, bytes]:
-    size = int(fs.size(bare))
-    tail = fs.cat_file(bare, start=max(size - 8, 0), end=size)
-    if size < 12 or tail[4:] != _MAGIC:
-        raise ValueError("it does not end as a Parquet file does")
-    length = struct.unpack("<I", tail[:4])[0]
-    if length + 12 > size:
-        raise ValueError("its footer claims to be longer than the file")
-    return size, fs.cat_file(bare, start=size - 8 - length, end=size)
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.columns import ColumnMapping, iter_rows
+from pipeline.inputs import footer_of, shard_digest
 from pipeline.plan import Shard, selected_rows
-from pipeline.storage import filesystem_for, with_retries
+from pipeline.range_file import ChangedError, RangeFile
+from pipeline.retries import RetryPolicy
+from pipeline.store_errors import StorageError
 
 _BATCH_ROWS = 16
 _BUFFER_BYTES = 1 << 20
-_CHECK_BYTES = 8 << 20
 _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
@@ -31,7 +32,12 @@ class SourceRow:
 
 
 def read_shard(
-    shard: Shard, mapping: ColumnMapping, options: dict[str, Any], *, sample: float | None
+    shard: Shard,
+    mapping: ColumnMapping,
+    options: dict[str, Any],
+    *,
+    sample: float | None,
+    retry: RetryPolicy | None = None,
 ) -> Iterator[SourceRow]:
     """Every selected row of the shard, once, in order.
 
@@ -39,57 +45,56 @@ def read_shard(
 
     Raises:
         StorageError: the file cannot be read although its content may be fine.
+        ChangedError: it is not the file that was planned, or became another meanwhile.
     """
     wanted = list(selected_rows(shard.file, shard.row_start, shard.row_stop, sample))
     done = 0
     try:
-        for row in _stream(shard, mapping, options):
-            if done < len(wanted) and row.number == wanted[done]:
-                done += 1
-                yield row
-            if done == len(wanted):
-                return
-        reason = "the row group ends before this row"
-    except _ARROW_ERRORS as error:
-        _check_storage(shard, options)
-        reason = f"corrupt Parquet data: {_first_line(error)}"
+        file = RangeFile(shard.file, options, retry)
+    except FileNotFoundError as error:
+        raise ChangedError(shard.file) from error
+    with file:
+        _check_planned(file, shard, sample)
+        try:
+            for row in _stream(file, shard, mapping):
+                if done < len(wanted) and row.number == wanted[done]:
+                    done += 1
+                    yield row
+                if done == len(wanted):
+                    return
+            reason = "the row group ends before this row"
+        except StorageError:
+            raise
+        except _ARROW_ERRORS as error:
+            reason = f"corrupt Parquet data: {_first_line(error)}"
+        file.check_unchanged()
     for number in wanted[done:]:
         yield SourceRow(number=number, cells={}, error=reason)
 
 
-def _stream(shard: Shard, mapping: ColumnMapping, options: dict[str, Any]) -> Iterator[SourceRow]:
-    fs, bare = filesystem_for(shard.file, options)
+def _check_planned(file: RangeFile, shard: Shard, sample: float | None) -> None:
+    """The shard's id hashes the footer that was planned with: a rewritten file shows by its own."""
+    try:
+        sha256 = hashlib.sha256(footer_of(cast(BinaryIO, file))).hexdigest()
+    except ValueError as error:
+        raise ChangedError(shard.file) from error
+    digest = shard_digest(shard.file, sha256, shard.row_group, shard.row_start, shard.row_stop, sample)
+    if not shard.shard_id.endswith(f"-{digest}"):
+        raise ChangedError(shard.file)
+
+
+def _stream(file: RangeFile, shard: Shard, mapping: ColumnMapping) -> Iterator[SourceRow]:
     number = shard.row_group_start
-    with with_retries(lambda: fs.open(bare, "rb"), f"opening {shard.file}") as file:
-        parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        batches = parquet.iter_batches(
-            batch_size=_BATCH_ROWS, row_groups=[shard.row_group], columns=mapping.columns(), use_threads=False
-        )
-        for batch in batches:
-            skip = max(0, shard.row_start - number)
-            if skip < batch.num_rows:
-                for offset, cells in enumerate(iter_rows(batch.slice(skip), mapping)):
-                    yield SourceRow(number=number + skip + offset, cells=cells)
-            number += batch.num_rows
-
-
-def _check_storage(shard: Shard, options: dict[str, Any]) -> None:
-    """Read the row group's bytes. Raises StorageError when that fails: then the store is at fault, not the data."""
-    fs, bare = filesystem_for(shard.file, options)
-    start, stop = with_retries(lambda: _byte_range(fs, bare, shard.row_group), f"reading {shard.file}")
-    for offset in range(start, stop, _CHECK_BYTES):
-        end = min(offset + _CHECK_BYTES, stop)
-        with_retries(partial(fs.cat_file, bare, start=offset, end=end), f"reading {shard.file}")
-
-
-def _byte_range(fs: fsspec.AbstractFileSystem, bare: str, row_group: int) -> tuple[int, int]:
-    with fs.open(bare, "rb") as file:
-        group = pq.ParquetFile(file).metadata.row_group(row_group)
-    size = int(fs.size(bare))
-    columns = [group.column(index) for index in range(group.num_columns)]
-    starts = [column.dictionary_page_offset or column.data_page_offset for column in columns]
-    stops = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
-    return max(0, min(starts, default=0)), min(size, max(stops, default=0))
+    parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    batches = parquet.iter_batches(
+        batch_size=_BATCH_ROWS, row_groups=[shard.row_group], columns=mapping.columns(), use_threads=False
+    )
+    for batch in batches:
+        skip = max(0, shard.row_start - number)
+        if skip < batch.num_rows:
+            for offset, cells in enumerate(iter_rows(batch.slice(skip), mapping)):
+                yield SourceRow(number=number + skip + offset, cells=cells)
+        number += batch.num_rows
 
 
 def _first_line(error: BaseException) -> str:
