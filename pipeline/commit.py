@@ -52,7 +52,7 @@ def commit_shard(storage: Storage, result: ShardResult) -> dict[str, Any]:
 
 
 def read_marker(storage: Storage, shard_id: str) -> dict[str, Any]:
-    """The marker of a shard that is done."""
+    """The marker of a shard that is done. Raises FileNotFoundError where it is not."""
     return json.loads(storage.read_bytes(marker_name(shard_id)))
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.attempts import Guard
 from pipeline.columns import ColumnMapping, InputRow, read_row
+from pipeline.commit import read_marker
 from pipeline.engine import Engine
 from pipeline.failures import run_stage
 from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
@@ -25,7 +26,8 @@ from pipeline.plan import Shard, selected_rows
 from pipeline.read import SourceRow, read_shard
 from pipeline.redact import Redactor
 from pipeline.storage import Storage
-from pipeline.work import Draft, ImageWork, ShardWork
+from pipeline.store_errors import StorageError
+from pipeline.work import DoneShard, Draft, ImageWork, ShardWork
 
 _FETCH_THREADS = 8
 _MAX_FAILED_PHRASE = 200  # characters of an unusable phrase that a record keeps
@@ -48,7 +50,12 @@ class DecodeStage:
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self._decode, batch)
 
-    def _decode(self, work: ShardWork) -> ShardWork:
+    def _decode(self, work: ShardWork) -> ShardWork | DoneShard:
+        """The shard with its images, or its marker if there is one after all: listings lag."""
+        try:
+            return DoneShard(marker=read_marker(self.storage, work.shard.shard_id))
+        except FileNotFoundError:
+            pass
         guard = Guard(
             storage=self.storage,
             session=self.session,
@@ -87,7 +94,7 @@ class _ShardDecoder:
     def __init__(self, stage: DecodeStage, work: ShardWork) -> None:
         self._stage = stage
         self._work = work
-        self._fetcher = ImageFetcher(stage.policy, stage.storage_options)
+        self._fetcher = ImageFetcher(stage.policy, stage.storage_options, retry=stage.storage.retry)
         self._redact = Redactor(stage.storage_options)
         self._preprocessor: Any = stage.engine.preprocessor()
 
@@ -95,7 +102,7 @@ class _ShardDecoder:
         """Images of the shard's rows number `rows` (counted within the shard)."""
         stage, shard = self._stage, self._work.shard
         images: list[ImageWork] = []
-        source = read_shard(shard, stage.mapping, stage.storage_options, sample=stage.sample)
+        source = read_shard(shard, stage.mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
         with ThreadPoolExecutor(_FETCH_THREADS) as pool:
             for loading in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
                 self._append(images, loading)
@@ -140,6 +147,8 @@ class _ShardDecoder:
             self._work.add_seconds("fetch", time.perf_counter() - started)
             self._work.bytes_read += len(data)
             self._add_image(images, row, given, data)
+        except StorageError:  # the store's fault, or the credentials': no record may fail for that
+            raise
         except (ImageError, FetchError) as error:
             images.append(self._failed(row, given.image_id, given.phrases, str(error)))
         except Exception as error:  # noqa: BLE001 - the record boundary

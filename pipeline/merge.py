@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.coco import CocoAnnotation, CocoWriter, cvat_labels
 from pipeline.commit import DataError, read_data, read_marker
@@ -27,8 +26,6 @@ from pipeline.records import (
     CVAT_LABELS_NAME,
     ERROR_SCHEMA,
     ERRORS_NAME,
-    RECORD_SCHEMA,
-    RECORDS_DIR,
     STATUS_FAILED,
     STATUS_OK,
     STATUSES,
@@ -36,13 +33,12 @@ from pipeline.records import (
     THROUGHPUT_SCHEMA,
 )
 from pipeline.storage import Storage
+from pipeline.table_writer import RecordWriter, TableWriter, closing_or_discarding
 from pipeline.throughput import throughput_row
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-ROWS_PER_GROUP = 5_000
-BYTES_PER_PART = 128 << 20  # of Arrow memory, before compression
 _READ_AHEAD = 8
 
 
@@ -67,7 +63,7 @@ def merge_shards(
     """Write records, COCO parts, errors and throughput from the shards' markers and data files.
 
     Raises:
-        DataError: a shard lacks records, holds rows of another, or is not what was committed.
+        DataError: a shard has no marker, lacks records, holds rows of another, or is not what was committed.
     """
     shards = list(shards)
     totals = MergeTotals()
@@ -81,21 +77,34 @@ def merge_shards(
 
 def write_errors(storage: Storage, shards: Iterable[Shard]) -> None:
     """Write `errors.parquet` for a run that stops early, from the shards that are done."""
-    errors = TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)
-    for shard in shards:
-        marker = read_marker(storage, shard.shard_id)
-        if marker[STATUS_FAILED]:
-            rows = read_data(storage, marker).to_pylist()
-            errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
-    errors.close()
+    with closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors:
+        for shard in shards:
+            marker = read_marker(storage, shard.shard_id)
+            if marker[STATUS_FAILED]:
+                rows = read_data(storage, marker).to_pylist()
+                errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
 
 
 def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
-    for marker in _ahead(lambda shard: read_marker(storage, shard.shard_id), shards):
+    missing = []
+    for shard, marker in zip(shards, _ahead(lambda shard: _marker_of(storage, shard), shards), strict=True):
+        if marker is None:
+            missing.append(shard.shard_id)
+            continue
         for key, file_name in marker["image_keys"]:
             index.add_run(key, file_name)
+    if missing:
+        raise DataError(f"{len(missing)} shards have no marker, the first is {missing[0]}")
     if index.num_scattered:
         _put_aside(storage, shards, index)
+
+
+def _marker_of(storage: Storage, shard: Shard) -> dict[str, Any] | None:
+    """A shard's marker, looked up by its name: listings may lag."""
+    try:
+        return read_marker(storage, shard.shard_id)
+    except FileNotFoundError:
+        return None
 
 
 def _put_aside(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
@@ -119,31 +128,31 @@ def _merge(
     gpus_per_actor: float,
     gpu_price: float | None,
 ) -> None:
-    records = RecordWriter(storage)
-    errors = TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)
-    throughput = TableWriter(storage, THROUGHPUT_NAME, THROUGHPUT_SCHEMA)
-    coco = _CocoMerge(CocoWriter(lambda name: storage.open_write(f"{ANNOTATIONS_DIR}/{name}")), index)
+    coco = _CocoMerge(CocoWriter(lambda name: cast(BinaryIO, storage.open_write(f"{ANNOTATIONS_DIR}/{name}"))), index)
 
     def load(shard: Shard) -> tuple[Shard, dict[str, Any], pa.Table]:
         marker = read_marker(storage, shard.shard_id)
         return shard, marker, read_data(storage, marker)
 
-    for shard, marker, table in _ahead(load, shards):
-        rows = table.to_pylist()
-        _check_rows(shard, rows, sample)
-        names = [index.name(row["image_key"]) or row["file_name"] for row in rows]
-        for row, name in zip(rows, names, strict=True):
-            row["file_name"] = name
-            coco.add(row)
-        records.add(rows)
-        errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
-        throughput.add([throughput_row(marker, gpus_per_actor=gpus_per_actor, gpu_price=gpu_price)])
-        totals.data_names.add(marker["data"])
-        _count(totals, shard, rows)
-    totals.record_parts = records.close()
-    errors.close()
-    throughput.close()
-    summary = coco.close()
+    with (
+        closing_or_discarding(RecordWriter(storage)) as records,
+        closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors,
+        closing_or_discarding(TableWriter(storage, THROUGHPUT_NAME, THROUGHPUT_SCHEMA)) as throughput,
+    ):
+        for shard, marker, table in _ahead(load, shards):
+            rows = table.to_pylist()
+            _check_rows(shard, rows, sample)
+            names = [index.name(row["image_key"]) or row["file_name"] for row in rows]
+            for row, name in zip(rows, names, strict=True):
+                row["file_name"] = name
+                coco.add(row)
+            records.add(rows)
+            errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
+            throughput.add([throughput_row(marker, gpus_per_actor=gpus_per_actor, gpu_price=gpu_price)])
+            totals.data_names.add(marker["data"])
+            _count(totals, shard, rows)
+        summary = coco.close()
+    totals.record_parts = records.num_parts
     storage.write_bytes(CVAT_LABELS_NAME, cvat_labels())
     totals.images, totals.annotations, totals.coco_parts = summary.images, summary.annotations, summary.parts
 
@@ -173,63 +182,6 @@ def _check_rows(shard: Shard, rows: list[dict[str, Any]], sample: float | None) 
 
 def _error_row(row: dict[str, Any], shard: Shard) -> dict[str, Any]:
     return {name: row[name] for name in ERROR_SCHEMA.names if name != "shard_id"} | {"shard_id": shard.shard_id}
-
-
-class TableWriter:
-    """A Parquet file of `name`, written in row groups of `ROWS_PER_GROUP`."""
-
-    def __init__(self, storage: Storage, name: str, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
-        self._stream = storage.open_write(name)
-        self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
-        self.num_bytes = 0
-
-    def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Append rows, dicts by column name; others are left out."""
-        self._rows.extend(rows)
-        while len(self._rows) >= ROWS_PER_GROUP:
-            self._write(self._rows[:ROWS_PER_GROUP])
-            del self._rows[:ROWS_PER_GROUP]
-
-    def close(self) -> None:
-        """Write the rest and publish the file."""
-        if self._rows:
-            self._write(self._rows)
-            self._rows = []
-        self._writer.close()
-        self._stream.close()
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        table = pa.Table.from_pylist(rows, schema=self._schema)
-        self.num_bytes += table.nbytes
-        self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-
-
-class RecordWriter:
-    """`records/part-*.parquet`, a new part whenever the last one has grown to `BYTES_PER_PART`."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._num_parts = 0
-        self._part = self._open()
-
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        """Append the records of a shard."""
-        if self._part.num_bytes >= BYTES_PER_PART:
-            self._part.close()
-            self._part = self._open()
-        self._part.add(rows)
-
-    def close(self) -> int:
-        """Publish the last part. Returns how many there are."""
-        self._part.close()
-        return self._num_parts
-
-    def _open(self) -> TableWriter:
-        name = f"{RECORDS_DIR}/part-{self._num_parts:05d}.parquet"
-        self._num_parts += 1
-        return TableWriter(self._storage, name, RECORD_SCHEMA)
 
 
 class _CocoMerge:

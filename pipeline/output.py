@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.config import RunConfig, describe_differences, redacted
 from pipeline.plan import Plan
-from pipeline.records import CONFIG_NAME, DONE_DIR, MANIFEST_NAME, OWNED_DIRS, OWNED_NAMES, SUCCESS_NAME
+from pipeline.records import CONFIG_NAME, DONE_DIR, MANIFEST_NAME, OWNED_DIRS, OWNED_NAMES, SUCCESS_NAME, marker_name
 from pipeline.storage import Storage
 
 
@@ -20,7 +20,7 @@ def claim_output(storage: Storage, plan: Plan, config: RunConfig) -> bool:
     """
     if config.overwrite:
         storage.check_writable()
-        clear_output(storage)
+        clear_output(storage, plan)
     existing = read_config(storage)
     if existing is None:
         _refuse_strangers(storage)
@@ -53,7 +53,7 @@ def read_config(storage: Storage) -> dict[str, Any] | None:
         content = json.loads(storage.read_bytes(CONFIG_NAME))
     except FileNotFoundError:
         return None
-    except (NotADirectoryError, PermissionError) as error:
+    except PermissionError as error:
         raise ValueError(f"output {storage.root!r} cannot be read: {error}") from error
     except ValueError as error:
         raise ValueError(
@@ -62,9 +62,16 @@ def read_config(storage: Storage) -> dict[str, Any] | None:
     return content
 
 
-def clear_output(storage: Storage) -> None:
-    """Remove everything a run writes, and nothing else; what makes it count as a run goes first."""
+def clear_output(storage: Storage, plan: Plan) -> None:
+    """Remove everything a run writes, and nothing else; what makes it count as a run goes first.
+
+    Markers that the new plan would look for are removed by name as well: where listings lag, one that is not listed yet
+    would pass for work that is done.
+    """
+    was_run = storage.exists(CONFIG_NAME)
     storage.delete([SUCCESS_NAME, CONFIG_NAME])
+    if was_run and not storage.local:
+        storage.delete(marker_name(shard.shard_id) for shard in plan.shards)
     for directory in (DONE_DIR, *OWNED_DIRS):
         storage.delete(storage.list(directory))
     storage.delete(OWNED_NAMES)
