@@ -50,7 +50,9 @@ class ColumnMapping:
     def describe(self) -> str:
         """One line for people, e.g. ``image=image (struct), phrase=sentences[].sent, id=image_id``."""
         phrase = f"{self.phrase}[].{self.phrase_field}" if self.phrase_field else self.phrase
-        return f"image={self.image} ({self.image_kind}), phrase={phrase}, id={self.id or '(made from the position)'}"
+        line = f"image={self.image} ({self.image_kind}), phrase={phrase}, id={self.id or '(made from the position)'}"
+        # A file chooses its column names, and this line is printed.
+        return line if line.isprintable() else ascii(line)
 
 
 def detect_columns(

@@ -1,5 +1,6 @@
 """Contact sheets to look at: images with their masks drawn in, phrases and scores beneath."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +14,7 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114
 _BACKGROUND, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 _FILL_ALPHA = 0.45
 _GAP, _SWATCH, _FONT_PX, _MAX_LINES = 14, 12, 15, 3
+_MAX_PILE = 3
 _FONTS = ("DejaVuSans.ttf", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -84,8 +86,14 @@ def colour_of(index: int) -> tuple[int, int, int]:
 
 
 def visible(text: str) -> str:
-    """Text with what cannot be seen spelled out, so that a caption shows what a phrase really holds."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[:1000])
+    """Text with what cannot be seen spelled out, so that a caption shows what a phrase really holds. Of marks piled on
+    one letter the first few are kept, so that the pile stays within its line."""
+    shown, pile = [], 0
+    for char in text[:1000]:
+        pile = pile + 1 if unicodedata.combining(char) else 0
+        if pile <= _MAX_PILE:
+            shown.append(char if char.isprintable() else f"\\u{ord(char):04x}")
+    return "".join(shown)
 
 
 def _render_cell(item: OverlayItem, tile: int) -> Image.Image:

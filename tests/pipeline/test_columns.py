@@ -99,6 +99,12 @@ def test_schemas_are_found(name):
     assert expected in detect_columns(schema).describe()
 
 
+def test_column_names_cannot_steer_a_terminal():
+    mapping = detect_columns(_schema(**{"a\x1b[31m\u202e": pa.binary(), "phrase\n": pa.list_(pa.string())}))
+    assert mapping.image == "a\x1b[31m\u202e"
+    assert mapping.describe().isprintable()
+
+
 UNCLEAR = {
     "two images": (_schema(jpg=pa.binary(), png=pa.binary(), phrase=pa.string()), "image.*jpg, png.*--image-column"),
     "two uris": (_schema(url=pa.string(), path=pa.string(), phrase=pa.string()), "image.*url, path.*--image-column"),

@@ -96,6 +96,7 @@ def test_wrapping_fits_the_width_and_keeps_the_words():
 def test_what_cannot_be_seen_is_spelled_out():
     assert visible("a\0b\u202ec\nd\u200be") == "a\\u0000b\\u202ec\\u000ad\\u200be"
     assert len(visible("x" * 10_000_000)) == 1000
+    assert visible("e" + "\u0301" * 500 + "x\u0301") == "e\u0301\u0301\u0301x\u0301"
     render_sheet([_item(phrases=("\0\u202e\ud800\n" * 50, "עברית 漢字 👩\u200d🚀"))], tile=128)
 
 
