@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench train-demo clean
+.PHONY: demo test faults check bench train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -17,6 +17,9 @@ demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show w
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 20 minutes on 2 cores)
+	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
 
 check: $(READY)  ## lint, format and types
 	$(BIN)/ruff check .

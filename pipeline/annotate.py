@@ -35,9 +35,9 @@ class AnnotateStage:
         self._load_error: CheckpointError | None = None
         try:
             self._annotator = engine.annotator(num_threads)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
-            self._load_error = CheckpointError(f"{error}")
+            self._load_error = CheckpointError(str(error) or type(error).__name__)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self.annotate_shard, batch)
@@ -57,10 +57,12 @@ class AnnotateStage:
         run = ShardRun(self._engine, self._annotator, self._lock, work)
         for units, records in guard.run(len(work.images), run.annotate, batch=CALL_IMAGES):
             run.records.extend(run.give_up(units) if records is None else records)
-        baseline = compare_unpruned(run.call, work) if work.baseline_rows else None
-        return ShardResult(
-            shard=work.shard, records=run.records, seconds=work.seconds, facts=self._facts(run, work), baseline=baseline
-        )
+        facts = self._facts(run, work)
+        try:
+            baseline = compare_unpruned(run.call, work) if work.baseline_rows else None
+        except (RuntimeError, ValueError, MemoryError) as error:  # e.g. too large unpruned: the records are good
+            baseline, facts["baseline_error"] = None, f"{type(error).__name__}: {error}"[:500]
+        return ShardResult(shard=work.shard, records=run.records, seconds=work.seconds, facts=facts, baseline=baseline)
 
     def _facts(self, run: ShardRun, work: ShardWork) -> dict[str, Any]:
         return {

@@ -134,6 +134,15 @@ class LiteLVLMEngine:
         return PromptTemplate(question=self.model.question, answer=self.model.answer)
 
 
+def device_is_broken(error: BaseException) -> bool:
+    """Whether the device takes no further work from this process, as after an illegal memory access."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
+        return False
+    return type(error).__name__ == "AcceleratorError" or "CUDA error: " in str(error)
+
+
 @functools.lru_cache(maxsize=2)
 def _preprocessor(model: str, clip: str | None) -> Any:
     from litelvlm import Preprocessor

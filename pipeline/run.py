@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -23,6 +25,8 @@ from pipeline.summary import RunSummary, write_summary
 
 EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
 _MAX_STALLED = 3  # executions in a row that committed nothing
+_MARKER_THREADS, _MARKERS_AHEAD = 8, 256
+_MAX_REASONS = 1_000  # reasons are free text: their table must not grow with the input
 
 
 class RunError(RuntimeError):
@@ -41,13 +45,20 @@ class Tally:
     records: int = 0
     failed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    shard_ids: set[str] = field(default_factory=set)
 
-    def add(self, marker: dict[str, Any]) -> None:
-        """Count a shard's marker."""
+    def add(self, marker: dict[str, Any]) -> bool:
+        """Count a shard's marker. Returns whether it is new."""
+        if marker["shard_id"] in self.shard_ids:
+            return False
+        self.shard_ids.add(marker["shard_id"])
         self.rows += marker["rows"]
         self.records += marker["records"]
         self.failed += marker[STATUS_FAILED]
         self.reasons.update(marker["reasons"])
+        if len(self.reasons) > 2 * _MAX_REASONS:
+            self.reasons = Counter(dict(self.reasons.most_common(_MAX_REASONS)))
+        return True
 
     def exceeds(self, rate: float, *, num_rows: int) -> bool:
         """Whether the failed records are too many even if none of the rows that are left fails."""
@@ -55,8 +66,12 @@ class Tally:
         return self.failed > rate * max(expected, self.records)
 
 
-def annotate_dataset(config: RunConfig, *, engine: Engine | None = None, stream: TextIO | None = None) -> int:
+def annotate_dataset(
+    config: RunConfig, *, engine: Engine | None = None, stream: TextIO | None = None, storage: Storage | None = None
+) -> int:
     """Annotate a data set. Running it again resumes. Returns the exit code: done or failure rate exceeded.
+
+    `engine` and `storage` default to the model and the output that the configuration names.
 
     Raises:
         UsageError: a mistake in the configuration or the input, to be shown as one line.
@@ -67,7 +82,7 @@ def annotate_dataset(config: RunConfig, *, engine: Engine | None = None, stream:
     try:
         policy = uri_policy(config)
         plan = make_plan(config, revision=engine.revision())
-        storage = Storage(config.output, config.storage_options)
+        storage = storage or Storage(config.output, config.storage_options)
         refuse_others(storage, plan, config)
         if not config.overwrite and is_finished(storage, plan.fingerprint):
             print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
@@ -90,10 +105,7 @@ class _Run:
         self._summary = RunSummary(config=config, plan=plan)
 
     def run(self, *, resumed: bool) -> int:
-        todo = self._left()
-        done = [shard for shard in self._plan.shards if shard not in set(todo)] if resumed else []
-        for shard in done:
-            self._tally.add(read_marker(self._storage, shard.shard_id))
+        todo = self._left() if resumed else list(self._plan.shards)
         self._summary.resumed_rows = self._tally.rows
         print(self._opening_line(todo), file=self._stream)
         try:
@@ -101,8 +113,7 @@ class _Run:
                 self._execute(todo)
             return self._finish()
         except FailureRateExceeded:
-            left = set(self._left())
-            write_errors(self._storage, (shard for shard in self._plan.shards if shard not in left))
+            write_errors(self._storage, (s for s in self._plan.shards if s.shard_id in self._tally.shard_ids))
             write_summary(self._storage, self._summary.stopped(self._tally))
             print(self._failure_line(self._tally, stopped=True), file=self._stream)
             return EXIT_FAILURE_RATE
@@ -153,8 +164,8 @@ class _Run:
         """One execution. Returns what the cluster's failure was, if it failed; a stage's own error is raised."""
         try:
             for marker in execution.run(todo):
-                self._tally.add(marker)
-                progress.add(marker, gpus_per_actor=self._config.cluster.gpus_per_actor)
+                if self._tally.add(marker):
+                    progress.add(marker, gpus_per_actor=self._config.cluster.gpus_per_actor)
                 if self._tally.exceeds(self._config.max_failure_rate, num_rows=self._plan.num_rows):
                     raise FailureRateExceeded
         except Exception as error:
@@ -181,8 +192,12 @@ class _Run:
         )
 
     def _left(self) -> list[Shard]:
-        done = done_shards(self._storage)
-        return [shard for shard in self._plan.shards if shard.shard_id not in done]
+        """Shards without a marker, as far as the listing and this session know; markers new to it are counted."""
+        unknown = [shard for shard in self._plan.shards if shard.shard_id not in self._tally.shard_ids]
+        listed = done_shards(self._storage)
+        for marker in _read_markers(self._storage, [shard for shard in unknown if shard.shard_id in listed]):
+            self._tally.add(marker)
+        return [shard for shard in unknown if shard.shard_id not in listed]
 
     def _opening_line(self, todo: list[Shard]) -> str:
         plan = self._plan
@@ -203,6 +218,14 @@ class _Run:
             f"{self._config.max_failure_rate} allows. Most frequent: {top}. The work is kept; "
             "see errors.parquet and run.json"
         )
+
+
+def _read_markers(storage: Storage, shards: list[Shard]) -> Iterator[dict[str, Any]]:
+    """Markers of shards that are done, read in threads, a bounded number at a time."""
+    with ThreadPoolExecutor(_MARKER_THREADS) as pool:
+        for first in range(0, len(shards), _MARKERS_AHEAD):
+            part = shards[first : first + _MARKERS_AHEAD]
+            yield from pool.map(lambda shard: read_marker(storage, shard.shard_id), part)
 
 
 def uri_policy(config: RunConfig) -> UriPolicy:

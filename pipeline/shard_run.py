@@ -1,23 +1,36 @@
-"""One shard's way through the model: images in, records out."""
+"""One shard's way through the model: images in, records out.
+
+Where the model raises, the call is repeated in halves until the phrases at fault stand alone; they fail, all others are
+annotated. An error that a blank image meets as well is the model's own and is raised.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.engine import Engine
+import numpy as np
+
+from pipeline.engine import Engine, device_is_broken
 from pipeline.masks import EncodedMask, encode_mask
 from pipeline.records import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
+from pipeline.redact import Redactor
+from pipeline.storage import StorageError
 from pipeline.work import Draft, ImageWork, ShardWork
 
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
 CALL_IMAGES = 16
 CALL_PHRASES = 256
 _KILLED = "this record killed the worker that annotated it, every time"
+_BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
 _NO_SCORE = "the model returned a score that is no number from 0 to 1"
+
+_EXIT_BROKEN_DEVICE = 70
 
 Asked = tuple[ImageWork, list[str]]
 
@@ -42,6 +55,7 @@ class ShardRun:
         self.records: list[dict[str, Any]] = []
         self.num_images = self.visual_tokens = self.retained_tokens = self.text_tokens = 0
         self._engine, self._annotator, self._lock, self._work = engine, annotator, lock, work
+        self._model_works = False
 
     def annotate(self, units: range) -> list[dict[str, Any]]:
         """Records of the shard's images number `units`."""
@@ -73,19 +87,55 @@ class ShardRun:
                 self._work.add_seconds(stage, seconds - before.get(stage, 0.0))
         return results
 
-    def _answers(self, images: list[ImageWork]) -> dict[int, list[Answer]]:
-        """The answers to every image's prompts, by the image's identity in memory."""
-        answers: dict[int, list[Answer]] = {}
+    def _answers(self, images: list[ImageWork]) -> dict[int, list[Answer | str]]:
+        """The answers to every image's prompts, or why there is none, by the image's identity in memory."""
+        answers: dict[int, list[Answer | str]] = {}
         for asked in model_calls(images):
-            for (image, _), result in zip(asked, self.call(asked), strict=True):
+            for image, outcomes in self._outcomes(asked):
                 if id(image) not in answers:
                     self.num_images += 1
                     answers[id(image)] = []
-                answers[id(image)].extend(self._encoded(result))
-                self.visual_tokens += result.num_prompts * result.num_visual_tokens
-                self.retained_tokens += result.num_prompts * result.num_retained_tokens
-                self.text_tokens += int(result.num_text_tokens)
+                answers[id(image)].extend(outcomes)
         return answers
+
+    def _outcomes(self, asked: list[Asked]) -> list[tuple[ImageWork, list[Answer | str]]]:
+        """Answers to every part of a call, in order; a phrase that the model cannot take has its reason instead."""
+        try:
+            results = self.call(asked)
+            outcomes = [list[Answer | str](self._encoded(result)) for result in results]
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the record boundary
+            if device_is_broken(error):
+                _leave_process(error)
+            failure = error
+        else:
+            self._count(results)
+            return [(image, found) for (image, _), found in zip(asked, outcomes, strict=True)]
+        halves = _halves(asked)
+        if halves:
+            return [outcome for half in halves for outcome in self._outcomes(half)]
+        self._check_model(failure)
+        return [(asked[0][0], [_reason(failure)])]
+
+    def _count(self, results: list[Any]) -> None:
+        self._model_works = True
+        for result in results:
+            self.visual_tokens += result.num_prompts * result.num_visual_tokens
+            self.retained_tokens += result.num_prompts * result.num_retained_tokens
+            self.text_tokens += int(result.num_text_tokens)
+
+    def _check_model(self, error: Exception) -> None:
+        """Raise the error unless the model has answered in this shard, or answers to a blank image."""
+        if self._model_works:
+            return
+        blank = self._engine.preprocessor().prepare(np.full((*_BLANK_SIZE_HW, 3), 128, dtype=np.uint8))
+        try:
+            with self._lock:
+                self._engine.annotate(self._annotator, [blank], [[_BLANK_PHRASE]])
+        except Exception:  # noqa: BLE001 - whatever it is, the first error is the one to tell
+            raise error from None
+        self._model_works = True
 
     def _encoded(self, result: Any) -> Iterator[Answer]:
         started = time.perf_counter()
@@ -98,17 +148,39 @@ class ShardRun:
             )
         self._work.add_seconds("encode", time.perf_counter() - started)
 
-    def _records(self, image: ImageWork, answers: Iterator[Answer]) -> Iterator[dict[str, Any]]:
+    def _records(self, image: ImageWork, answers: Iterator[Answer | str]) -> Iterator[dict[str, Any]]:
         for draft in image.drafts:
-            if draft.error is not None:
-                yield _record(self._work, image, draft, status=STATUS_FAILED, error=draft.error)
-                continue
-            answer = next(answers)
-            if not 0.0 <= answer.score <= 1.0:  # NaN included
+            answer = next(answers) if draft.error is None else draft.error
+            if isinstance(answer, str):
+                draft.error = answer
+                yield _record(self._work, image, draft, status=STATUS_FAILED, error=answer)
+            elif not 0.0 <= answer.score <= 1.0:  # NaN included
                 yield _record(self._work, image, draft, status=STATUS_FAILED, error=_NO_SCORE)
             else:
                 status = STATUS_OK if answer.mask.area else STATUS_EMPTY
                 yield _record(self._work, image, draft, status=status, answer=answer)
+
+
+def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:
+    """The images of a call in halves, or the phrases of its only image; None for a single phrase."""
+    if len(asked) > 1:
+        middle = len(asked) // 2
+        return asked[:middle], asked[middle:]
+    image, prompts = asked[0]
+    if len(prompts) < 2:
+        return None
+    middle = len(prompts) // 2
+    return [(image, prompts[:middle])], [(image, prompts[middle:])]
+
+
+def _reason(error: Exception) -> str:
+    return Redactor({})(f"the model failed on this record: {type(error).__name__}: {error}")
+
+
+def _leave_process(error: Exception) -> None:
+    """End this worker: nothing works on a device in this state, and the next worker counts the attempt as a death."""
+    print(f"the device is broken: {error}", file=sys.stderr, flush=True)
+    os._exit(_EXIT_BROKEN_DEVICE)
 
 
 def model_calls(images: Iterable[ImageWork]) -> Iterator[list[Asked]]:

@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+import ray
 
 from litelvlm import Annotator
+from tests.faults.table import FaultTable, MemoryTable, write_report
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
+
+ROOT = Path(__file__).resolve().parents[1]
+FAULTS, MEMORY = FaultTable(), MemoryTable()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-report", type=Path, metavar="FILE", help="write the table of injected faults there")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for title, table in (("faults", FAULTS), ("memory", MEMORY)):
+        if table.rows:
+            terminalreporter.section(title)
+            terminalreporter.write_line(table.markdown())
+    if report := config.getoption("--faults-report"):
+        write_report(report, FAULTS, MEMORY)
+
+
+@pytest.fixture(scope="session")
+def fault_table() -> FaultTable:
+    """What the fault suite injected and what came of it."""
+    return FAULTS
+
+
+@pytest.fixture(scope="session")
+def memory_table() -> MemoryTable:
+    """What runs over large inputs took."""
+    return MEMORY
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +53,19 @@ def tiny_annotator() -> Annotator:
 def demo_annotator() -> Annotator:
     """The trained checkpoint that the project ships."""
     return Annotator.from_pretrained("demo")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray with 4 logical CPUs, whose workers can import the project and its tests."""
+    os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    yield
+    ray.shutdown()

@@ -1,19 +1,75 @@
-"""A run with the fake model in a process of its own, to be killed: `python -m tests.drive SOURCE OUTPUT SECONDS`."""
+"""A run with the fake model in a process of its own, to be killed."""
 
 from __future__ import annotations
 
+import argparse
+import os
+import signal
 import sys
+from dataclasses import dataclass
 
+from pipeline.finish import done_shards
 from pipeline.run import annotate_dataset
+from pipeline.storage import Storage, StorageError
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import run_config
 
 
+@dataclass(frozen=True)
+class DrivePlan:
+    """What to drive: a table, where to, how slowly, and at which write the driver kills itself."""
+
+    source: str
+    output: str
+    seconds_per_image: float
+    kill_at: str | None = None
+    ray_address: str | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line for `python -m tests.drive`."""
+        given = [self.source, self.output, str(self.seconds_per_image)]
+        given += ["--kill-at", self.kill_at] if self.kill_at else []
+        return given + (["--ray-address", self.ray_address] if self.ray_address else [])
+
+
+class DeadlyStorage(Storage):
+    """Kills the process that is about to write an object whose name begins with `kill_at`."""
+
+    kill_at = ""
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        self._maybe_die(name)
+        super().write_bytes(name, data)
+
+    def open_write(self, name: str):
+        self._maybe_die(name)
+        return super().open_write(name)
+
+    def _maybe_die(self, name: str) -> None:
+        if self.kill_at and name.startswith(self.kill_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> int:
-    """Run; the exit code is that of the run."""
-    source, output, seconds_per_image = sys.argv[1:4]
-    config = run_config(source, output, shard_images=4, num_cpus=4)
-    return annotate_dataset(config, engine=FakeEngine(seconds_per_image=float(seconds_per_image)))
+    """Run; the exit code is that of the run, 1 where the storage failed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source")
+    parser.add_argument("output")
+    parser.add_argument("seconds_per_image", type=float)
+    parser.add_argument("--kill-at")
+    parser.add_argument("--ray-address")
+    plan = DrivePlan(**vars(parser.parse_args()))
+    cluster = {"ray_address": plan.ray_address} if plan.ray_address else {"num_cpus": 4}
+    config = run_config(plan.source, plan.output, shard_images=4, **cluster)
+    storage = DeadlyStorage(plan.output)
+    storage.kill_at = plan.kill_at or ""
+    engine = FakeEngine(seconds_per_image=plan.seconds_per_image)
+    try:
+        return annotate_dataset(config, engine=engine, storage=storage)
+    except StorageError as error:
+        print(f"storage: {error}; {len(done_shards(storage))} shards are done", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

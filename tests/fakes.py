@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -15,7 +16,11 @@ KILL_PHRASE = "kill the worker"
 EMPTY_PHRASE = "nothing at all"
 BAD_PHRASE = "unanswerable"
 NAN_PHRASE = "no score"
+DEVICE_PHRASE = "break the device"
 KILL_HEIGHT = 13  # an image of this height kills the worker that decodes it
+SEGFAULT_HEIGHT = 17  # this one lets it read at address 0, as a broken decoder does
+GREEDY_HEIGHT = 19  # this one lets it take memory until somebody kills it
+_GREED_BYTES, _GREED_STEP = 12 << 30, 64 << 20
 NUM_VISUAL_TOKENS = 64
 
 
@@ -59,13 +64,29 @@ class FakeResult:
             yield true_mask(self.rgb, phrase)
 
 
+@dataclass(frozen=True)
 class FakePreprocessor:
     """As `litelvlm.Preprocessor`."""
 
+    seconds_per_prepare: float = 0.0
+
     def prepare(self, rgb: np.ndarray) -> np.ndarray:
+        time.sleep(self.seconds_per_prepare)
         if rgb.shape[0] == KILL_HEIGHT:
             os.kill(os.getpid(), signal.SIGKILL)
+        if rgb.shape[0] == SEGFAULT_HEIGHT:
+            ctypes.string_at(0)
+        if rgb.shape[0] == GREEDY_HEIGHT:
+            _take_memory()
         return rgb
+
+
+def _take_memory() -> None:
+    taken = []
+    for _ in range(_GREED_BYTES // _GREED_STEP):
+        taken.append(np.ones(_GREED_STEP, dtype=np.uint8))
+        time.sleep(0.01)
+    raise AssertionError("nobody minded")
 
 
 @dataclass
@@ -81,8 +102,10 @@ class FakeEngine:
     """As `pipeline.engine.LiteLVLMEngine`."""
 
     seconds_per_image: float = 0.0
+    seconds_per_prepare: float = 0.0
     load_error: str | None = None
-    break_on: str | None = None  # a phrase on which the engine raises, as a broken one would
+    break_on: str | None = None  # a phrase on which the engine raises
+    broken: bool = False  # raises on everything
 
     def revision(self) -> str:
         return "fake-1"
@@ -99,7 +122,7 @@ class FakeEngine:
         return FakeAnnotator()
 
     def preprocessor(self) -> FakePreprocessor:
-        return FakePreprocessor()
+        return FakePreprocessor(self.seconds_per_prepare)
 
     def check_phrase(self, preprocessor: FakePreprocessor, phrase: str) -> str:
         checked = phrase.strip().lower()
@@ -115,8 +138,10 @@ class FakeEngine:
         asked = [phrase for group in phrases for phrase in group]
         if KILL_PHRASE in asked:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.break_on in asked:
-            raise RuntimeError(f"the engine broke on {self.break_on}")
+        if DEVICE_PHRASE in asked:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if self.broken or self.break_on in asked:
+            raise RuntimeError(f"the engine broke on {asked[0] if self.broken else self.break_on}")
         time.sleep(self.seconds_per_image * len(images))
         annotator.stage_seconds["sam"] += self.seconds_per_image * len(images)
         kept = NUM_VISUAL_TOKENS if unpruned else NUM_VISUAL_TOKENS // 3

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import ROOT
+from tests.conftest import ROOT
 from tests.pipeline.samples import read_coco, read_records, row, write_table
 
 BIN = Path(sys.executable).parent

@@ -15,7 +15,7 @@ from pipeline.config import UsageError
 from pipeline.failures import StageError
 from pipeline.masks import EncodedMask, decode_mask
 from pipeline.run import EXIT_DONE, EXIT_FAILURE_RATE, annotate_dataset
-from tests.fakes import KILL_HEIGHT, FakeEngine, true_mask, true_score
+from tests.fakes import DEVICE_PHRASE, KILL_HEIGHT, FakeEngine, true_mask, true_score
 from tests.pipeline.samples import (
     final_bytes,
     mixed_rows,
@@ -208,11 +208,37 @@ def test_overwriting_starts_over_and_leaves_other_files_alone(tmp_path):
 
 
 def test_a_broken_engine_propagates(tmp_path):
-    source = write_table(tmp_path / "in.parquet", [row(1), row(2, "break")])
-    with pytest.raises(StageError, match="the engine broke on break"):
-        annotate_dataset(
-            run_config(source, tmp_path / "out"), engine=FakeEngine(break_on="break"), stream=io.StringIO()
-        )
+    source = write_table(tmp_path / "in.parquet", [row(1, "a dog"), row(2, "a cat")])
+    with pytest.raises(StageError, match="the engine broke on a dog"):
+        annotate_dataset(run_config(source, tmp_path / "out"), engine=FakeEngine(broken=True), stream=io.StringIO())
+    assert not list((tmp_path / "out").glob("_done/*"))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_phrase_on_which_the_model_raises_fails_alone(tmp_path, alone):
+    rows = [row(number, "a dog", "break" if number == 2 else "a cat") for number in range(5)]
+    rows = [row(2, "break")] if alone else rows
+    source = write_table(tmp_path / "in.parquet", rows)
+    engine = FakeEngine(break_on="break")
+    assert annotate_dataset(run_config(source, tmp_path / "out"), engine=engine, stream=io.StringIO()) == EXIT_DONE
+    records = read_records(tmp_path / "out")
+    failed = [record for record in records if record["status"] == "failed"]
+    assert [(record["phrase"], record["error"]) for record in failed] == [
+        ("break", "the model failed on this record: RuntimeError: the engine broke on break")
+    ]
+    assert len(records) == (1 if alone else 10)
+    assert all(record["status"] == "ok" for record in records if record not in failed)
+
+
+def test_a_record_that_breaks_the_device_is_quarantined_alone(tmp_path):
+    rows = [row(number, DEVICE_PHRASE if number == 3 else "a dog") for number in range(6)]
+    source = write_table(tmp_path / "in.parquet", rows)
+    assert (
+        annotate_dataset(run_config(source, tmp_path / "out"), engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
+    )
+    records = read_records(tmp_path / "out")
+    assert [record["status"] for record in records] == ["ok"] * 3 + ["failed"] + ["ok"] * 2
+    assert "killed the worker" in records[3]["error"]
 
 
 def test_a_checkpoint_that_does_not_load_is_bad_usage(tmp_path):

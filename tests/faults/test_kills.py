@@ -1,0 +1,141 @@
+"""Whatever is killed, and whenever: the same records and the same bytes as a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from pipeline.run import EXIT_DONE, annotate_dataset
+from tests.conftest import ROOT
+from tests.drive import DrivePlan
+from tests.fakes import FakeEngine
+from tests.faults.harness import (
+    LONGEST_S,
+    SHARD_IMAGES,
+    CommitKiller,
+    compare,
+    finish,
+    kill,
+    killer,
+    start_driver,
+    wait_for_markers,
+)
+from tests.pipeline.samples import mixed_rows, run_config, write_table
+
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("local_ray")]
+
+NUM_ROWS = 60
+NUM_SHARDS = NUM_ROWS // SHARD_IMAGES
+SLOW_S = 0.04  # seconds of the fake model for each image
+SEEDS = [pytest.param(seed, marks=pytest.mark.core if seed < 2 else ()) for seed in range(24)]
+FEW_SEEDS = [pytest.param(seed, marks=pytest.mark.core if seed < 1 else ()) for seed in range(5)]
+WRITES = ["manifest", "config", "records/", "annotations/", "errors", "throughput", "run.json", "_SUCCESS"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> str:
+    return write_table(tmp_path_factory.mktemp("input") / "in.parquet", mixed_rows(NUM_ROWS))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, source, local_ray) -> Path:
+    """The output of a run that nobody disturbed."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    finish(source, output)
+    return output
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_driver_killed_at_a_random_moment(fault_table, tmp_path, source, whole, seed):
+    """Odd seeds: the cluster outlives its driver. Even seeds: everything on the machine dies with it."""
+    rng, output = random.Random(seed), tmp_path / "out"
+    address = ray.get_runtime_context().gcs_address if seed % 2 else None
+    plan = DrivePlan(source, str(output), SLOW_S, ray_address=address)
+    kills = 0
+    for _ in range(rng.choice((1, 1, 2))):
+        process = start_driver(plan)
+        if rng.random() < 0.85:
+            wait_for_markers(process, output, rng.randrange(NUM_SHARDS + 1))
+        time.sleep(rng.uniform(0, 0.4))
+        kills += kill(process)
+    assert kills or (output / "_SUCCESS").exists(), process.stderr.read().decode()
+    resumed_s = finish(source, output)
+    what = "driver killed, cluster goes on" if address else "driver killed with its cluster"
+    compare(fault_table, whole, output, fault=what, injected=kills, resumed_s=resumed_s)
+
+
+@pytest.mark.parametrize("write", [pytest.param(w, marks=pytest.mark.core if w == "_SUCCESS" else ()) for w in WRITES])
+def test_a_driver_killed_just_before_a_write(fault_table, tmp_path, source, whole, write):
+    output = tmp_path / "out"
+    process = start_driver(DrivePlan(source, str(output), 0.0, kill_at=write))
+    _, errors = process.communicate(timeout=LONGEST_S)
+    assert process.returncode == -9, errors.decode()
+    assert not (output / "_SUCCESS").exists()
+    resumed_s = finish(source, output)
+    compare(fault_table, whole, output, fault=f"driver killed before {write}", injected=1, resumed_s=resumed_s)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_workers_killed_between_data_file_and_marker(fault_table, tmp_path, source, whole, moment):
+    kills = 3
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    for number in range(kills):
+        (flags / str(number)).touch()
+    output = tmp_path / "out"
+    config = run_config(source, output, shard_images=SHARD_IMAGES)
+    storage = CommitKiller(str(output), None, str(flags), moment)
+    started = time.monotonic()
+    assert annotate_dataset(config, engine=FakeEngine(), storage=storage, stream=io.StringIO()) == EXIT_DONE
+    elapsed = time.monotonic() - started
+    assert not list(flags.iterdir())
+    compare(fault_table, whole, output, fault=f"worker killed {moment} the marker", injected=kills, resumed_s=elapsed)
+
+
+@pytest.mark.parametrize("seed", FEW_SEEDS)
+@pytest.mark.parametrize("stage", ["AnnotateStage", "DecodeStage"])
+def test_a_worker_killed_at_random_moments(fault_table, tmp_path, source, whole, stage, seed):
+    output = tmp_path / "out"
+    config = run_config(source, output, shard_images=SHARD_IMAGES)
+    engine = FakeEngine(seconds_per_image=SLOW_S, seconds_per_prepare=SLOW_S)
+    started = time.monotonic()
+    with killer(stage, kills=2, seed=seed) as killed:
+        assert annotate_dataset(config, engine=engine, stream=io.StringIO()) == EXIT_DONE
+    assert killed
+    elapsed = time.monotonic() - started
+    compare(fault_table, whole, output, fault=f"{stage} worker killed", injected=len(killed), resumed_s=elapsed)
+
+
+@pytest.mark.parametrize("seed", FEW_SEEDS[:3])
+def test_two_drivers_on_one_output(fault_table, tmp_path, source, whole, seed):
+    output = tmp_path / "out"
+    started = time.monotonic()
+    process = start_driver(DrivePlan(source, str(output), SLOW_S))
+    wait_for_markers(process, output, (0, 1, NUM_SHARDS - 1)[seed])
+    config = run_config(source, output, shard_images=SHARD_IMAGES)
+    engine = FakeEngine(seconds_per_image=SLOW_S)
+    assert annotate_dataset(config, engine=engine, stream=io.StringIO()) == EXIT_DONE
+    _, errors = process.communicate(timeout=LONGEST_S)
+    assert process.returncode == EXIT_DONE, errors.decode()
+    elapsed = time.monotonic() - started
+    compare(fault_table, whole, output, fault="two drivers at once", injected=1, resumed_s=elapsed)
+
+
+@pytest.mark.parametrize("scenario", ["lost_node", pytest.param("full_disk", marks=pytest.mark.core)])
+def test_a_scenario_with_a_machine_of_its_own(fault_table, tmp_path, source, whole, scenario):
+    """A node of a cluster removed half-way; a disk that is full while shards are committed."""
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", f"tests.faults.{scenario}", source, str(output)]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    elapsed = time.monotonic() - started
+    compare(fault_table, whole, output, fault=scenario.replace("_", " "), injected=1, resumed_s=elapsed)
