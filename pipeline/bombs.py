@@ -60,6 +60,8 @@ def _jpeg(data: bytes, max_pixels: int) -> Bomb | None:
         if marker == 0xDE or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xCC)):
             height, width = struct.unpack_from(">HH", data, place + 3)
             pixels = height * width
+            if pixels > max_pixels:
+                return _too_many_pixels(width, height, max_pixels)
         place += max(2, struct.unpack_from(">H", data, place)[0])
     if num_scans * pixels > MAX_SCANNED_PIXELS:
         return "too_many_scans", f"a JPEG of {pixels} pixels with {num_scans} scans"

@@ -101,7 +101,7 @@ class UriPolicy:
             return self._resolve_object(uri)
         if scheme in HTTP_SCHEMES:
             return self._resolve_http(uri)
-        raise FetchError("refused", f"scheme {scheme!r} is not read")
+        raise FetchError("refused", f"scheme {redact_uri(scheme)} is not read")
 
     def _resolve_path(self, path: str) -> Target:
         if os.path.isabs(path):
@@ -131,9 +131,8 @@ class UriPolicy:
         if not bucket or not key:
             raise FetchError("bad_uri", f"{redact_uri(uri)} names no object")
         if not self.manifest_is_local and not self._matching_prefixes(uri):
-            raise FetchError(
-                "refused", f"{scheme}://{bucket}/ is outside the table's bucket; allow it with --allow-prefix"
-            )
+            shown = redact_uri(f"{scheme}://{bucket}/")
+            raise FetchError("refused", f"{shown} is outside the table's bucket; allow it with --allow-prefix")
         return Target(kind="object", location=rest, protocol=OBJECT_SCHEMES[scheme.lower()])
 
     def _resolve_http(self, uri: str) -> Target:
