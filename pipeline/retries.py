@@ -73,7 +73,7 @@ def with_retries(
         FileNotFoundError, FileExistsError: at once, as such.
         Exception: what is no error of a store, as it is.
     """
-    retry = retry or RetryPolicy()
+    retry = retry or RetryPolicy.from_environment()
     started = time.monotonic()
     for tried in range(1, retry.tries + 1):
         try:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.filesystems import filesystem_for, is_local, protocol_of
+from pipeline.filesystems import filesystem_for, is_local, protocol_of, read_whole
 from pipeline.published_file import PublishedFile
 from pipeline.range_file import RangeFile
 from pipeline.retries import RetryPolicy, with_retries
@@ -68,7 +68,7 @@ class Storage:
 
     def read_bytes(self, name: str) -> bytes:
         """Content of an object. Raises FileNotFoundError where there is none."""
-        return self._retried(lambda: self._fs.cat_file(self.path(name)), f"reading {name}")
+        return self._retried(lambda: read_whole(self._fs, self.path(name)), f"reading {name}")
 
     def exists(self, name: str) -> bool:
         """Whether the object is there now."""
@@ -101,7 +101,9 @@ class Storage:
         except FileNotFoundError:
             return []
         prefix = f"{self._base.rstrip('/')}/"
-        return sorted(path.removeprefix(prefix) for path in found)
+        names = (path.removeprefix(prefix) for path in found)
+        # s3fs may answer with the directory itself, where another request knows of objects that this one did not list.
+        return sorted(name for name in names if not directory or name.startswith(f"{directory}/"))
 
     def leftovers(self) -> builtins.list[str]:
         """Temporary files at the top level of a local output, of writers that died. Stores have none."""
@@ -215,7 +217,7 @@ class Storage:
 
     def _put_and_read_back(self, path: str, data: bytes) -> None:
         self._fs.pipe_file(path, data)
-        if self._fs.cat_file(path) != data:
+        if read_whole(self._fs, path) != data:
             raise FileExistsError(path)
 
     def _link_exclusive(self, name: str, data: bytes) -> bool:

@@ -20,14 +20,21 @@ SECRET_KEY = "example-secret-example-secret"
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectStore:
-    """Where the server listens."""
+    """Where the server listens, who asks, and for how many seconds a client waits for bytes."""
 
     endpoint_url: str
+    access_key: str = ACCESS_KEY
+    read_timeout_s: float = 60.0
 
     @property
     def options(self) -> dict[str, Any]:
         """fsspec storage options that reach it."""
-        return {"key": ACCESS_KEY, "secret": SECRET_KEY, "client_kwargs": {"endpoint_url": self.endpoint_url}}
+        return {
+            "key": self.access_key,
+            "secret": SECRET_KEY,
+            "client_kwargs": {"endpoint_url": self.endpoint_url},
+            "config_kwargs": {"read_timeout": self.read_timeout_s},
+        }
 
     @property
     def flags(self) -> list[str]:
