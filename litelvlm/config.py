@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
+
+from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes
 
 RULES = ("none", "release", "paper", "random", "high_similarity", "low_similarity", "context")
 ORDERS = ("auto", "release", "raster")
@@ -18,43 +19,6 @@ PHRASE_FIELD = "{phrase}"
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name}: {value!r} is not known; choose one of {', '.join(allowed)}")
-
-
-def _int_at_least(name: str, value: object, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{name}: must be an integer of at least {minimum}, not {value!r}")
-
-
-def _check_sizes(prefix: str, sizes: object, others: tuple[str, ...]) -> None:
-    """Every integer of a dataclass of sizes is positive and of this world, so that a `config.json` that is damaged or
-    lies is refused before anything is built from it."""
-    for item in dataclasses.fields(sizes):  # type: ignore[arg-type]
-        if item.name in others:
-            continue
-        value, largest = getattr(sizes, item.name), _largest(item.name)
-        _int_at_least(f"{prefix}.{item.name}", value, 1)
-        if value > largest:
-            raise ValueError(f"{prefix}.{item.name}: is {value}; no model has more than {largest}")
-
-
-def _largest(name: str) -> int:
-    if name.endswith("layers"):
-        return 512
-    if name in ("image_size", "patch_size"):
-        return 8192
-    return 2**24 if name in ("vocab_size", "max_position_embeddings", "context_length") else 2**18
-
-
-def _check_divides(prefix: str, sizes: object, *pairs: tuple[str, str]) -> None:
-    for whole, part in pairs:
-        if getattr(sizes, whole) % getattr(sizes, part):
-            raise ValueError(f"{prefix}.{whole}: must be a multiple of {part}")
-
-
-def _finite(name: str, value: object, *, positive: bool = False) -> None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or (positive and value <= 0):  # type: ignore[operator]
-        raise ValueError(f"{name}: must be a {'positive' if positive else 'finite'} number, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +46,8 @@ class PruningConfig:
 
     def __post_init__(self) -> None:
         if self.num_retain_tokens is not None:
-            _int_at_least("num_retain_tokens", self.num_retain_tokens, 1)
-        _int_at_least("seed", self.seed, 0)
+            check_int_at_least("num_retain_tokens", self.num_retain_tokens, 1)
+        check_int_at_least("seed", self.seed, 0)
         _one_of("rule", self.rule, RULES)
         _one_of("order", self.order, ORDERS)
         _one_of("positions", self.positions, POSITIONS)
@@ -147,14 +111,14 @@ class SamSizes:
     iou_head_hidden_dim: int = 256
 
     def __post_init__(self) -> None:
-        _check_sizes("sam", self, ("global_attn_indexes",))
+        check_sizes("sam", self, ("global_attn_indexes",))
         layers = range(self.num_hidden_layers)
         if not isinstance(self.global_attn_indexes, list | tuple) or not all(
             isinstance(index, int) and index in layers for index in self.global_attn_indexes
         ):
             raise ValueError("sam.global_attn_indexes: must be a list of layers")
         object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
-        _check_divides(
+        check_divides(
             "sam",
             self,
             ("image_size", "patch_size"),
@@ -195,8 +159,8 @@ class ClipSizes:
     quick_gelu: bool = True
 
     def __post_init__(self) -> None:
-        _check_sizes("clip", self, ("quick_gelu",))
-        _check_divides("clip", self, ("vision_width", "vision_heads"), ("text_width", "text_heads"))
+        check_sizes("clip", self, ("quick_gelu",))
+        check_divides("clip", self, ("vision_width", "vision_heads"), ("text_width", "text_heads"))
         if self.patch_size > self.image_size:
             raise ValueError("clip.patch_size: must not be larger than image_size")
         if self.vision_layers < 2:
@@ -222,10 +186,10 @@ class LlmSizes:
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:
-        _check_sizes("config", self, ("rms_norm_eps", "rope_theta"))
-        _finite("config.rms_norm_eps", self.rms_norm_eps, positive=True)
-        _finite("config.rope_theta", self.rope_theta, positive=True)
-        _check_divides(
+        check_sizes("config", self, ("rms_norm_eps", "rope_theta"))
+        check_finite("config.rms_norm_eps", self.rms_norm_eps, positive=True)
+        check_finite("config.rope_theta", self.rope_theta, positive=True)
+        check_divides(
             "config", self, ("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads")
         )
 
@@ -240,7 +204,7 @@ class ScoreCalibration:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            _finite(f"calibration.{item.name}", getattr(self, item.name))
+            check_finite(f"calibration.{item.name}", getattr(self, item.name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -188,6 +188,7 @@ def _edit_config(directory: Path, **changes: object) -> None:
         ({"rms_norm_eps": "NaN"}, "rms_norm_eps"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
         ({"rope_theta": -1}, "rope_theta"),
+        ({"rope_theta": 10**400}, "rope_theta"),
         ({"sam": {"image_size": 2**20}}, "image_size"),
         ({"sam": {"image_size": 65}}, "image_size"),
         ({"sam": {"global_attn_indexes": 5}}, "global_attn_indexes"),
