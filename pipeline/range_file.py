@@ -21,8 +21,10 @@ _BLOCK_BYTES, _MAX_BLOCKS = 4 << 20, 8
 class ChangedError(StorageError):
     """A file is not what it was when the run was planned."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, path: str) -> ChangedError:
+        """The error that names the file and what to do."""
+        return cls(
             f"{path} has changed since the run was planned: records of both contents would be mixed. "
             "Put the old file back, or start over with --overwrite"
         )
@@ -49,9 +51,11 @@ class RangeFile(io.RawIOBase):
 
     def check_unchanged(self) -> None:
         """Raises ChangedError when the store's facts about the file are others than when it was opened."""
-        now = self._look_up()
+        self._compare(self._look_up())
+
+    def _compare(self, now: dict[str, Any]) -> None:
         if any(now.get(fact) != self._facts.get(fact) for fact in ("size", "ETag", "etag", "mtime", "generation")):
-            raise ChangedError(self.path)
+            raise ChangedError.of(self.path)
 
     def readable(self) -> bool:
         return True
@@ -88,15 +92,16 @@ class RangeFile(io.RawIOBase):
         try:
             return with_retries(lambda: self._get(start, min(stop, self.size)), f"reading {self.path}", self._retry)
         except FileNotFoundError as error:
-            raise ChangedError(self.path) from error
+            raise ChangedError.of(self.path) from error
 
     def _get(self, start: int, stop: int) -> bytes:
         try:
             data = self._fs.cat_file(self._bare, start=start, end=stop)
         except Exception as error:
             if classify(error) is StoreFault.EMPTY_RANGE:
-                raise ChangedError(self.path) from error
+                raise ChangedError.of(self.path) from error
             raise
         if len(data) != stop - start:
+            self._compare(self._fs.info(self._bare))
             raise ConnectionError(f"the answer ends after {len(data)} of {stop - start} bytes")  # another may be whole
         return data

@@ -52,7 +52,7 @@ def read_shard(
     try:
         file = RangeFile(shard.file, options, retry)
     except FileNotFoundError as error:
-        raise ChangedError(shard.file) from error
+        raise ChangedError.of(shard.file) from error
     with file:
         _check_planned(file, shard, sample)
         try:
@@ -77,10 +77,10 @@ def _check_planned(file: RangeFile, shard: Shard, sample: float | None) -> None:
     try:
         sha256 = hashlib.sha256(footer_of(cast(BinaryIO, file))).hexdigest()
     except ValueError as error:
-        raise ChangedError(shard.file) from error
+        raise ChangedError.of(shard.file) from error
     digest = shard_digest(shard.file, sha256, shard.row_group, shard.row_start, shard.row_stop, sample)
     if not shard.shard_id.endswith(f"-{digest}"):
-        raise ChangedError(shard.file)
+        raise ChangedError.of(shard.file)
 
 
 def _stream(file: RangeFile, shard: Shard, mapping: ColumnMapping) -> Iterator[SourceRow]:

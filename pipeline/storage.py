@@ -183,14 +183,15 @@ class Storage:
                 pass
 
     def check_writable(self) -> None:
-        """Raises ValueError when nothing can be written there, CredentialsError when that may be cured by others."""
+        """Raises ValueError when nothing can be written there, StorageError when that may pass."""
         probe = f"_probe-{uuid.uuid4().hex}"
         try:
             self.write_bytes(probe, b"")
             self.delete([probe])
-        except CredentialsError:
-            raise
         except OSError as error:
+            transient = error.__cause__ is not None and classify(error.__cause__) is StoreFault.TRANSIENT
+            if transient or isinstance(error, CredentialsError):
+                raise
             raise ValueError(f"output {self.root!r} is not writable: {error}") from error
 
     def _retried(self, action: Callable[[], T], what: str) -> T:

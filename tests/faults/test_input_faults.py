@@ -14,9 +14,11 @@ import pytest
 from pipeline.columns import ColumnMapping
 from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
 from pipeline.inputs import list_files, read_footers
-from pipeline.plan import Shard, make_plan
+from pipeline.output import clear_output
+from pipeline.plan import Plan, Shard, make_plan
 from pipeline.range_file import ChangedError
 from pipeline.read import read_shard
+from pipeline.records import marker_name
 from pipeline.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
 from pipeline.storage import CredentialsError, Storage, StorageError
 from tests.faults.fault_rules import PASSING, Fault, Rule, path_matches, random_rules
@@ -60,8 +62,12 @@ def table(store, place) -> str:
     return f"{place}/in/part.parquet"
 
 
+def plan_of(table: str, store: ObjectStore) -> Plan:
+    return make_plan(run_config(table, "/nowhere", shard_images=64, storage_options=store.options), revision="r")
+
+
 def planned(table: str, store: ObjectStore) -> tuple[Shard, ColumnMapping]:
-    plan = make_plan(run_config(table, "/nowhere", shard_images=64, storage_options=store.options), revision="r")
+    plan = plan_of(table, store)
     return plan.shards[0], plan.mapping
 
 
@@ -135,6 +141,20 @@ def test_one_directory_that_cannot_be_listed_is_not_passed_over(store, place, ta
     rule = Rule(fault=Fault.SLOW_DOWN, when=lambda request: "other" in request.query.get("prefix", [""])[0])
     with fault_proxy(store, [rule]) as proxy, pytest.raises(StorageError, match="SlowDown"):
         list_files((f"{place}/*/*.parquet",), proxy.store.options, output="/nowhere")
+
+
+def test_starting_over_removes_markers_that_no_listing_shows(store, place, table):
+    """Else a shard of the old run would pass for one of the new."""
+    plan, direct = plan_of(table, store), Storage(place, store.options)
+    names = ["config.json", *(marker_name(shard.shard_id) for shard in plan.shards)]
+    with fault_proxy(store, [Rule(fault=Fault.STALE_LISTING)]) as proxy:
+        lagging = Storage(place, proxy.store.options, retry=PATIENT)
+        for name in names:
+            lagging.write_bytes(name, b"{}")
+        assert lagging.list("_done") == []
+        clear_output(lagging, plan)
+    assert len(names) > 1
+    assert not any(direct.exists(name) for name in names)
 
 
 # ---- images by URI ----
