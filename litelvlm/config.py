@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes
+from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes, shown
 
 RULES = ("none", "release", "paper", "random", "high_similarity", "low_similarity", "context")
 ORDERS = ("auto", "release", "raster")
@@ -249,7 +249,7 @@ class GlammConfig:
         mm_hidden_size = values.get("mm_hidden_size", clip.vision_width)
         if mm_hidden_size != clip.vision_width:
             raise ValueError(
-                f"clip: its vision width is {clip.vision_width} but the checkpoint was trained on {mm_hidden_size} "
+                f"clip: its vision width is {clip.vision_width} but the checkpoint was trained on {mm_hidden_size!r} "
                 "(config.json, mm_hidden_size); pass the CLIP that belongs to it"
             )
         return config
@@ -260,5 +260,5 @@ def _build(kind: type, name: str, values: Any) -> Any:
         raise ValueError(f"{name}: must be an object, not {values!r}")
     unknown = sorted(set(values) - {item.name for item in dataclasses.fields(kind)})
     if unknown:
-        raise ValueError(f"{name}: does not know {', '.join(unknown)}")
+        raise ValueError(f"{name}: does not know {', '.join(map(shown, unknown))}")
     return kind(**values)

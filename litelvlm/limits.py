@@ -6,6 +6,11 @@ import dataclasses
 import math
 
 
+def shown(name: str) -> str:
+    """A name from a file, fit for a message: as it is, or spelled out where it could steer a terminal."""
+    return name[:200] if name[:200].isprintable() else ascii(name[:200])
+
+
 def check_int_at_least(name: str, value: object, minimum: int) -> None:
     """Raises ValueError unless `value` is an integer of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:

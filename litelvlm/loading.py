@@ -12,6 +12,7 @@ from litelvlm.checkpoint import Checkpoint
 from litelvlm.checkpoint_files import weight_paths
 from litelvlm.clip_tokenizer import check_merges
 from litelvlm.glamm import GlammModel
+from litelvlm.limits import shown
 from litelvlm.weight_files import iter_shapes, iter_tensors
 from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
 
@@ -61,7 +62,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype)
                 continue
             if not tensor.is_floating_point():
                 raise CheckpointError(
-                    f"checkpoint {checkpoint.directory}: {name} is {tensor.dtype}, not floating point"
+                    f"checkpoint {checkpoint.directory}: {shown(name)} is {tensor.dtype}, not floating point"
                 )
             _fill(params[placement.name], placement, tensor)
     return model.eval()
@@ -157,8 +158,8 @@ def _summary(problems: list[tuple[str, list[str]]]) -> str:
     texts = []
     for label, names in problems:
         if names:
-            shown = ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
-            texts.append(f"{len(names)} {label} ({shown})")
+            listed = ", ".join(map(shown, names[:_MAX_NAMED])) + (", …" if len(names) > _MAX_NAMED else "")
+            texts.append(f"{len(names)} {label} ({listed})")
     return "; ".join(texts)
 
 

@@ -119,13 +119,14 @@ def test_wrong_tensors_are_listed(glamm_copy):
     state = _state(glamm_copy)
     del state["model.norm.weight"]
     state["model.extra.weight"] = torch.zeros(3)
+    state["\x1b[31m"] = torch.zeros(3)
     state["model.mm_projector.0.bias"] = torch.zeros(5)
     torch.save(state, glamm_copy / "pytorch_model.bin")
     with pytest.raises(CheckpointError) as caught:
         Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
     message = str(caught.value)
     assert "1 missing (llm.norm.weight)" in message
-    assert "1 unexpected (model.extra.weight)" in message
+    assert "2 unexpected (model.extra.weight, '\\x1b[31m')" in message
     assert "1 misshapen (model.mm_projector.0.bias [5] instead of [48])" in message
     assert "\n" not in message
 
@@ -196,13 +197,16 @@ def _edit_config(directory: Path, **changes: object) -> None:
         ({"sam": {"num_hidden_layers": 10**6}}, "num_hidden_layers"),
         ({"sam": [1]}, "sam"),
         ({"hidden_size": True}, "hidden_size"),
+        ({"mm_hidden_size": "\x1b[31m"}, "mm_hidden_size"),
+        ({"sam": {"\x1b[31m": 1}}, "sam: does not know"),
         ({"hidden_size": 1e400}, "hidden_size"),
     ],
 )
 def test_absurd_sizes_are_refused_before_anything_is_built(glamm_copy, changes, field):
     _edit_config(glamm_copy, **changes)
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(ValueError, match=field) as caught:
         open_checkpoint(glamm_copy, CLIP_TINY)
+    assert str(caught.value).isprintable()
 
 
 def test_a_model_larger_than_its_files_takes_no_memory(glamm_copy):
