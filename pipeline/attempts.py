@@ -80,12 +80,20 @@ class Guard:
     def _kills(self, scope: str) -> int:
         """Attempts on a part that ended in a death, in all sessions."""
         names = self.storage.list(f"{ATTEMPTS_DIR}/{self.shard_id}/{self.stage}/{scope}")
-        kills = 0
+        kills = self._kills_of_this_session(scope)
         for session, attempts in _by_session(names).items():
-            died = len(attempts) - sum(attempts.values())
-            open_end = session != self.session and not attempts[max(attempts)]
-            kills += died - open_end
+            if session != self.session:
+                died = len(attempts) - sum(attempts.values())
+                kills += died - (not attempts[max(attempts)])
         return kills
+
+    def _kills_of_this_session(self, scope: str) -> int:
+        """By name: were a listing to lag behind the last death, the same part would be tried, and kill, on and on."""
+        number = died = 0
+        while self.storage.exists(name := self._name(scope, number + 1)):
+            number += 1
+            died += not self.storage.exists(f"{name}.{_SURVIVED}")
+        return died
 
     def _name(self, scope: str, number: int) -> str:
         return f"{ATTEMPTS_DIR}/{self.shard_id}/{self.stage}/{scope}/{self.session}.{number}"

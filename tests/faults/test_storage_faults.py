@@ -131,6 +131,7 @@ def test_a_stream_that_cannot_be_sent_leaves_nothing(store, place):
 # ---- exclusive creation ----
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("lost", [1, 2, 5])
 def test_an_object_whose_answer_was_lost_is_this_calls(store, place, lost):
     with fault_proxy(store, [Rule(fault=Fault.LOST_ANSWER, when=method_is("PUT"), last=lost)]) as proxy:
@@ -141,6 +142,7 @@ def test_an_object_whose_answer_was_lost_is_this_calls(store, place, lost):
     assert Storage(place, store.options).read_bytes("m/x") == b"mine"
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("lost", [1, 4])
 def test_a_lost_answer_is_no_death_of_a_worker(store, place, lost):
     with fault_proxy(store, [Rule(fault=Fault.LOST_ANSWER, when=method_is("PUT"), last=lost)]) as proxy:

@@ -42,6 +42,18 @@ def test_poison_is_given_up_and_nothing_else(tmp_path, poison, batch):
     assert (deaths >= MAX_KILLS) == bool(poison)
 
 
+class LaggingStorage(Storage):
+    """Its listings never show anything."""
+
+    def list(self, directory: str) -> list[str]:
+        return []
+
+
+def test_poison_is_found_although_listings_lag(tmp_path):
+    outcome, _ = survive(LaggingStorage(str(tmp_path)), 32, {5, 20}, batch=16)
+    assert [part.start for part, result in outcome if result is None] == [5, 20]
+
+
 @pytest.mark.parametrize("units", [1, 2, 3, 17])
 def test_it_ends_when_everything_is_poison(tmp_path, units):
     outcome, _ = survive(Storage(str(tmp_path)), units, set(range(units)), batch=4, tries=200)
