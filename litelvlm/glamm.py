@@ -56,21 +56,6 @@ class GlammModel(nn.Module):
         self.clip.restore_buffers(device)
         self.llm.rotary_emb = LlamaRotaryEmbedding(self.llm.config).to(device)
 
-    def hidden_states(self, inputs_embeds: Tensor, position_ids: Tensor, attend: Tensor | None = None) -> Tensor:
-        """The language model's last hidden state, after the final norm.
-
-        Args:
-            inputs_embeds: BxSxW; rows shorter than S are padded on the right, where causal attention never looks.
-            position_ids: BxS int64.
-            attend: Bx1xSxS bool, which position sees which; None is plain causal attention.
-        """
-        if attend is None:  # said outright, lest jumps in the position ids be taken for packed sequences
-            attend = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
-        output = self.llm(
-            inputs_embeds=inputs_embeds, position_ids=position_ids, attention_mask=attend, use_cache=False
-        )
-        return output.last_hidden_state
-
     def mask_prompts(self, hidden: Tensor) -> Tensor:
         """PxC float32 prompt embeddings from hidden states PxW just before each `[SEG]`."""
         return self.text_hidden_fcs(hidden.float())

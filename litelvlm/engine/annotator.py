@@ -16,8 +16,9 @@ from litelvlm.config import LAYOUTS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.clock import StageClock
 from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.engine.memory import BatchLimit
+from litelvlm.engine.packing import packed_length
 from litelvlm.engine.request import AnnotationRequest, AnnotationResult
-from litelvlm.engine.runner import ImagePrompt, Runner, prompt_length
+from litelvlm.engine.runner import ImagePrompt, Runner
 from litelvlm.engine.scheduler import image_batches, prompt_batches
 from litelvlm.glamm import GlammModel
 from litelvlm.loading import load_model
@@ -196,7 +197,7 @@ class Annotator:
     ) -> Tensor:
         """PxC mask prompts of all prompts' phrases, in order."""
         visual = self._runner.project(features)
-        lengths = [prompt_length(item.prompt, retained.shape[1]) for item in prompts]
+        lengths = [packed_length(item.prompt, retained.shape[1]) for item in prompts]
         answered = self._limits["llm"].run(
             range(len(prompts)),
             lambda group: self._runner.prefill(visual, [prompts[i] for i in group], retained[group], pruning),

@@ -1,7 +1,7 @@
 """The runner: everything that touches tensors, in the order of the forward pass.
 
 It never decides what runs together. Shapes: B images, N prompts, P phrases of all images together, V visual tokens,
-R of them kept, S sequence length, W the language model's width, C the grounding encoder's channels.
+R of them kept, T tokens of all prompts together, W the language model's width, C the grounding encoder's channels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch import Tensor
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import SimpleTokenizer
 from litelvlm.config import PruningConfig
+from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.glamm import GlammModel
+from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
 from litelvlm.pixels import normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import Prompt
@@ -54,6 +56,8 @@ class Runner:
         self.model = model
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
+        self._llama = PackedLlama(model.llm)
+        self._prefixes: dict[tuple[int, ...], list[KeysValues]] = {}
 
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
         """CLIP features of B images."""
@@ -122,7 +126,7 @@ class Runner:
     def prefill(
         self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Tensor, pruning: PruningConfig
     ) -> list[Tensor]:
-        """One forward pass over padded prompts; per prompt the mask prompts of its rounds, QxC float32.
+        """One forward pass over packed prompts; per prompt the mask prompts of its rounds, QxC float32.
 
         Args:
             visual: BxVxW projected tokens of the batch's images.
@@ -130,44 +134,58 @@ class Runner:
             retained: NxR.
             pruning: tells which position ids the kept tokens get.
         """
-        lengths = [prompt_length(item.prompt, retained.shape[1]) for item in prompts]
-        embeds, positions = self.embed(visual, prompts, retained, lengths, pruning)
-        attend = (
-            tree_mask(prompts, retained.shape[1], positions) if any(p.prompt.branch_starts for p in prompts) else None
+        original = pruning.positions == "original"
+        plan = plan_packing(
+            [item.prompt for item in prompts],
+            retained.shape[1],
+            text_start=visual.shape[1] if original else retained.shape[1],
         )
-        hidden = self.model.hidden_states(embeds, positions, attend)
-        rows = [row for row, item in enumerate(prompts) for _ in item.prompt.seg_indices]
-        columns = [c for item in prompts for c in read_positions(item.prompt, retained.shape[1])]
-        mask_prompts = self.model.mask_prompts(hidden[rows, columns])
+        packed = self.pack(plan, visual, [item.image_index for item in prompts], retained, original=original)
+        mask_prompts = self.model.mask_prompts(self._llama(packed, self._prefix(plan.prefix_ids)))
         return list(mask_prompts.split([len(item.prompt.seg_indices) for item in prompts]))
 
-    def embed(
-        self,
-        visual: Tensor,
-        prompts: Sequence[ImagePrompt],
-        retained: Tensor,
-        lengths: Sequence[int],
-        pruning: PruningConfig,
-    ) -> tuple[Tensor, Tensor]:
-        """Input embeddings NxSxW, padded on the right, and position ids NxS."""
-        num_retained, num_visual = retained.shape[1], visual.shape[1]
-        width = max(lengths)
+    def pack(
+        self, plan: PackPlan, visual: Tensor, image_index: Sequence[int], retained: Tensor, *, original: bool
+    ) -> PackedPrompts:
+        """The plan's tensors, on the model's device.
+
+        Args:
+            plan: where what stands.
+            visual: BxVxW.
+            image_index: each prompt's image.
+            retained: NxR.
+            original: whether kept tokens carry the position ids that they have in the unpruned prompt.
+        """
         device = visual.device
-        embeds = torch.zeros(len(prompts), width, visual.shape[-1], dtype=visual.dtype, device=device)
-        positions = torch.arange(width, device=device).repeat(len(prompts), 1)
-        for row, item in enumerate(prompts):
-            start, end = item.prompt.image_index, item.prompt.image_index + num_retained
-            ids = torch.tensor(item.prompt.input_ids, device=device)
-            after = ids[start + 1 :][: lengths[row] - end]
-            embeds[row, :start] = self.model.llm.embed_tokens(ids[:start])
-            embeds[row, start:end] = visual[item.image_index, retained[row]]
-            embeds[row, end : end + len(after)] = self.model.llm.embed_tokens(after)
-            if pruning.positions == "original":
-                positions[row, start:end] = start + retained[row]
-                positions[row, end:] += num_visual - num_retained
-            for branch in branch_positions(item.prompt, num_retained):
-                positions[row, branch:] -= positions[row, branch] - positions[row, end]
-        return embeds, positions
+
+        def on_device(values: Sequence[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
+
+        embeds = visual.new_empty(plan.num_tokens, visual.shape[-1])
+        places = on_device(plan.visual_places)
+        embeds[places] = visual[on_device(image_index)[:, None], retained].flatten(0, 1)
+        embeds[on_device(plan.text_places)] = self.model.llm.embed_tokens(on_device(plan.text_ids))
+        position_ids = on_device(plan.position_ids)
+        if original:
+            position_ids[places] = len(plan.prefix_ids) + retained.flatten()
+        return PackedPrompts(
+            embeds=embeds,
+            position_ids=position_ids,
+            rows=on_device(plan.rows),
+            columns=on_device(plan.columns),
+            num_rows=len(image_index),
+            width=plan.width,
+            read=on_device(plan.read),
+            read_slots=on_device(plan.read_slots),
+            num_slots=max(plan.read_slots) + 1,
+            branches=on_device(plan.branches) if plan.branches else None,
+        )
+
+    def _prefix(self, input_ids: tuple[int, ...]) -> list[KeysValues]:
+        """Keys and values of what all prompts begin with; computed once for a model."""
+        if input_ids not in self._prefixes:
+            self._prefixes[input_ids] = self._llama.prefix(torch.tensor(input_ids, device=self.model.device))
+        return self._prefixes[input_ids]
 
     def encode_sam(self, images: Sequence[PreparedImage]) -> Tensor:
         """Image embeddings BxCxGxG."""
@@ -186,29 +204,3 @@ class Runner:
             mask_prompts: PxC.
         """
         return self.model.grounding_encoder.decode_masks(image_embeddings[list(image_index)], mask_prompts)
-
-
-def read_positions(prompt: Prompt, num_retained: int) -> list[int]:
-    """Where, in the sequence with visual tokens, the hidden states just before each `[SEG]` stand."""
-    return [index - 1 + num_retained - 1 for index in prompt.seg_indices]
-
-
-def branch_positions(prompt: Prompt, num_retained: int) -> list[int]:
-    """Where, in the sequence with visual tokens, the branches start; none but in the layout `shared`."""
-    return [index + num_retained - 1 for index in prompt.branch_starts]
-
-
-def tree_mask(prompts: Sequence[ImagePrompt], num_retained: int, positions: Tensor) -> Tensor:
-    """Nx1xSxS bool: every token sees what precedes it in the shared prefix and in its own branch."""
-    index = torch.arange(positions.shape[1], device=positions.device)
-    branch = torch.zeros_like(positions)
-    for row, item in enumerate(prompts):
-        for start in branch_positions(item.prompt, num_retained):
-            branch[row, start:] += 1
-    same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
-    return (same & (index[:, None] >= index))[:, None]
-
-
-def prompt_length(prompt: Prompt, num_retained: int) -> int:
-    """Tokens that must be computed: up to the one just before the last `[SEG]`."""
-    return read_positions(prompt, num_retained)[-1] + 1

@@ -158,19 +158,17 @@ def test_order_and_positions_matter_when_tokens_are_pruned(tiny_annotator):
 
 def test_raster_and_original_positions_in_a_literal_prompt(tiny_annotator):
     """The kept tokens and everything after them carry the ids that they have in the unpruned prompt."""
-    from litelvlm.engine.runner import ImagePrompt
+    from litelvlm.engine.packing import plan_packing
     from litelvlm.prompts import build_prompts
 
     tokenizer = tiny_annotator.preprocessor.tokenizer
     (prompt,) = build_prompts(["dog"], PromptTemplate(), tokenizer, layout="rounds", max_text_tokens=500)
-    item = ImagePrompt(image_index=0, prompt=prompt, questions=("q",))
     retained = torch.tensor([[3, 10, 63]])
     start = prompt.image_index
-    _, positions = tiny_annotator._runner.embed(
-        torch.zeros(1, 64, 48), [item], retained, [start + 8], PruningConfig(positions="original")
-    )
-    expected = [*range(start), start + 3, start + 10, start + 63, *range(start + 64, start + 69)]
-    assert positions[0].tolist() == expected
+    plan = plan_packing([prompt], 3, text_start=64)
+    packed = tiny_annotator._runner.pack(plan, torch.zeros(1, 64, 48), [0], retained, original=True)
+    expected = [start + 3, start + 10, start + 63, *range(start + 64, start + 64 + plan.num_tokens - 3)]
+    assert packed.position_ids.tolist() == expected
 
 
 def test_bfloat16_runs_and_stays_close(tiny_annotator):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from litelvlm import AnnotationRequest, AnnotationResult, Annotator
-from litelvlm.engine.runner import ImagePrompt, Runner
+from litelvlm.engine.packing import plan_packing
+from litelvlm.engine.runner import Runner
 from litelvlm.pixels import normalize_clip
 from litelvlm.prompts import Prompt, build_prompts
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, Case, load_cases, mask_iou
@@ -75,17 +78,22 @@ def test_context_ranking_equals_the_release(tiny_annotator, case):
 def test_inputs_and_hidden_states_match(tiny_annotator, results, case):
     """The whole prompt, up to where the engine stops computing."""
     prompt = _prompt(tiny_annotator, case)
-    item = ImagePrompt(image_index=0, prompt=prompt, questions=tuple(case.template.ask(p) for p in case.phrases))
     prepared = tiny_annotator.preprocessor.prepare(case.image)
     runner: Runner = tiny_annotator._runner
     with torch.inference_mode():
         features = runner.encode_clip([prepared])
         retained = torch.from_numpy(results[case.name].retained[0])[None]
-        length = len(case.recorded["inputs_embeds"])
-        embeds, positions = runner.embed(runner.project(features), [item], retained, [length], case.pruning)
-        hidden = tiny_annotator.model.hidden_states(embeds, positions)
-    torch.testing.assert_close(embeds[0], case.recorded["inputs_embeds"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(hidden[0], case.recorded["last_hidden"], rtol=1e-3, atol=1e-4)
+        visual = runner.project(features)
+        plan = plan_packing([prompt], retained.shape[1], text_start=retained.shape[1])
+        everywhere = range(plan.num_tokens)
+        plan = replace(plan, read=[*everywhere], read_slots=[*everywhere])
+        packed = runner.pack(plan, visual, [0], retained, original=False)
+        hidden = runner._llama(packed, runner._prefix(plan.prefix_ids))
+        before = tiny_annotator.model.llm.embed_tokens(torch.tensor(plan.prefix_ids))
+    embeds = torch.cat([before, packed.embeds])
+    recorded = {name: case.recorded[name][: len(embeds)] for name in ("inputs_embeds", "last_hidden")}
+    torch.testing.assert_close(embeds, recorded["inputs_embeds"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(hidden, recorded["last_hidden"][len(before) :], rtol=1e-3, atol=1e-4)
 
 
 def test_mask_prompts_match(results, case):
