@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 from pipeline.config import MISTAKES, RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
 from pipeline.redact import Redactor
-from pipeline.storage import StorageError
+from pipeline.store_errors import CredentialsError, StorageError
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return EXIT_USAGE
     except StorageError as error:
-        print(f"error: storage: {redact(str(error))}. What was committed is kept; run again to resume", file=sys.stderr)
+        advice = "" if isinstance(error, CredentialsError) else "; run again to resume"
+        print(f"error: storage: {redact(str(error))}. What was committed is kept{advice}", file=sys.stderr)
         return EXIT_CRASHED
     except KeyboardInterrupt:
         print("interrupted; run again to resume", file=sys.stderr)

@@ -8,6 +8,7 @@ read, W the width, H heads and K key-value heads of size D.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -115,7 +116,7 @@ class PackedLlama:
         return self._finish(layer, hidden[read], attended[prompts.rows[read], prompts.read_slots])
 
     def _layers(self) -> list[LlamaDecoderLayer]:
-        return list(self._llm.layers)
+        return cast(list[LlamaDecoderLayer], list(self._llm.layers))
 
     def _rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self._llm.rotary_emb(hidden[None], positions[None])

@@ -56,6 +56,14 @@ def read_marker(storage: Storage, shard_id: str) -> dict[str, Any]:
     return json.loads(storage.read_bytes(marker_name(shard_id)))
 
 
+def find_marker(storage: Storage, shard_id: str) -> dict[str, Any] | None:
+    """The marker of a shard; None while it is not done, whatever a listing says."""
+    try:
+        return read_marker(storage, shard_id)
+    except FileNotFoundError:
+        return None
+
+
 def read_data(storage: Storage, marker: dict[str, Any]) -> pa.Table:
     """The records that a marker stands for.
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import pyarrow as pa
 
 from pipeline.coco import CocoAnnotation, CocoWriter, cvat_labels
-from pipeline.commit import DataError, read_data, read_marker
+from pipeline.commit import DataError, find_marker, read_data, read_marker
 from pipeline.image_index import ImageIndex
 from pipeline.masks import EncodedMask
 from pipeline.plan import Shard, selected_rows
@@ -87,7 +87,9 @@ def write_errors(storage: Storage, shards: Iterable[Shard]) -> None:
 
 def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
     missing = []
-    for shard, marker in zip(shards, _ahead(lambda shard: _marker_of(storage, shard), shards), strict=True):
+    for shard, marker in zip(
+        shards, read_ahead(lambda shard: find_marker(storage, shard.shard_id), shards), strict=True
+    ):
         if marker is None:
             missing.append(shard.shard_id)
             continue
@@ -99,17 +101,9 @@ def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> Non
         _put_aside(storage, shards, index)
 
 
-def _marker_of(storage: Storage, shard: Shard) -> dict[str, Any] | None:
-    """A shard's marker, looked up by its name: listings may lag."""
-    try:
-        return read_marker(storage, shard.shard_id)
-    except FileNotFoundError:
-        return None
-
-
 def _put_aside(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
     position = 0
-    for marker in _ahead(lambda shard: read_marker(storage, shard.shard_id), shards):
+    for marker in read_ahead(lambda shard: read_marker(storage, shard.shard_id), shards):
         if not any(index.is_scattered(key) for key, _ in marker["image_keys"]):
             continue
         for record in read_data(storage, marker).to_pylist():
@@ -139,7 +133,7 @@ def _merge(
         closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors,
         closing_or_discarding(TableWriter(storage, THROUGHPUT_NAME, THROUGHPUT_SCHEMA)) as throughput,
     ):
-        for shard, marker, table in _ahead(load, shards):
+        for shard, marker, table in read_ahead(load, shards):
             rows = table.to_pylist()
             _check_rows(shard, rows, sample)
             names = [index.name(row["image_key"]) or row["file_name"] for row in rows]
@@ -235,7 +229,7 @@ def _annotation(row: dict[str, Any]) -> CocoAnnotation:
     return CocoAnnotation(mask=mask, phrase=row["phrase"], score=row["score"])
 
 
-def _ahead(load: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def read_ahead(load: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Load items in threads, in order, a few ahead of what is used."""
     remaining = iter(items)
     with ThreadPoolExecutor(_READ_AHEAD) as pool:

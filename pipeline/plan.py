@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline.columns import ColumnMapping, detect_columns
 from pipeline.config import RunConfig, fingerprint, fingerprint_facts
-from pipeline.inputs import InputFile, list_files, read_footers
+from pipeline.inputs import InputFile, list_files, read_footers, shard_digest
 from pipeline.records import MANIFEST_SCHEMA
 
 
@@ -157,8 +157,7 @@ def _shard(
     sample: float | None,
 ) -> Shard:
     start, stop = int(rows[0]), int(rows[-1]) + 1
-    identity = f"{file.path}\0{file.footer_sha256}\0{row_group}\0{start}\0{stop}\0{sample}"
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    digest = shard_digest(file.path, file.footer_sha256, row_group, start, stop, sample)
     return Shard(
         shard_id=f"{index:07d}-{digest}",
         index=index,

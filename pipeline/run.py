@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from pipeline.commit import DataError, read_marker
+from pipeline.commit import DataError, find_marker
 from pipeline.config import MISTAKES, RunConfig, UsageError
 from pipeline.engine import Engine, LiteLVLMEngine
 from pipeline.failures import StageError, is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
-from pipeline.merge import MergeTotals, write_errors
+from pipeline.merge import MergeTotals, read_ahead, write_errors
 from pipeline.output import claim_output, refuse_others
 from pipeline.plan import Plan, Shard, make_plan
 from pipeline.progress import Progress
@@ -25,7 +23,6 @@ from pipeline.summary import RunSummary, write_summary
 
 EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
 _MAX_STALLED = 3  # executions in a row that committed nothing
-_MARKER_THREADS, _MARKERS_AHEAD = 8, 256
 _MAX_REASONS = 1_000  # reasons are free text: their table must not grow with the input
 
 
@@ -195,9 +192,11 @@ class _Run:
         """Shards without a marker, as far as the listing and this session know; markers new to it are counted."""
         unknown = [shard for shard in self._plan.shards if shard.shard_id not in self._tally.shard_ids]
         listed = done_shards(self._storage)
-        for marker in _read_markers(self._storage, [shard for shard in unknown if shard.shard_id in listed]):
-            self._tally.add(marker)
-        return [shard for shard in unknown if shard.shard_id not in listed]
+        found = [shard.shard_id for shard in unknown if shard.shard_id in listed]
+        for marker in read_ahead(lambda shard_id: find_marker(self._storage, shard_id), found):
+            if marker is not None:
+                self._tally.add(marker)
+        return [shard for shard in unknown if shard.shard_id not in self._tally.shard_ids]
 
     def _opening_line(self, todo: list[Shard]) -> str:
         plan = self._plan
@@ -218,14 +217,6 @@ class _Run:
             f"{self._config.max_failure_rate} allows. Most frequent: {top}. The work is kept; "
             "see errors.parquet and run.json"
         )
-
-
-def _read_markers(storage: Storage, shards: list[Shard]) -> Iterator[dict[str, Any]]:
-    """Markers of shards that are done, read in threads, a bounded number at a time."""
-    with ThreadPoolExecutor(_MARKER_THREADS) as pool:
-        for first in range(0, len(shards), _MARKERS_AHEAD):
-            part = shards[first : first + _MARKERS_AHEAD]
-            yield from pool.map(lambda shard: read_marker(storage, shard.shard_id), part)
 
 
 def uri_policy(config: RunConfig) -> UriPolicy:

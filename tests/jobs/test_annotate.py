@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.annotate import build_config, build_parser, main
-from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 from tests.conftest import ROOT
+from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 from tests.pipeline.samples import read_coco, read_records, row, write_table
 
 MODEL = ["--model", str(GLAMM_TINY), "--clip", str(CLIP_TINY), "--num-retain-tokens", "21"]
