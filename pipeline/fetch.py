@@ -110,11 +110,11 @@ def _read_file(target: Target, max_bytes: int) -> bytes:
     shown = redact_uri(target.location)
     path = os.path.realpath(target.location)
     roots = [os.path.realpath(root) for root in target.roots]
-    if roots and not any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots):
+    root = next((root for root in roots if path.startswith(root.rstrip(os.sep) + os.sep)), None)
+    if roots and root is None:
         raise FetchError("refused", f"{shown} lies outside the image root")
     try:
-        # Non-blocking, so that a named pipe cannot hold the worker before it is seen not to be a file.
-        descriptor = os.open(path, _OPEN_FLAGS)
+        descriptor = _open_below(root or os.sep, path)
         try:
             info = os.fstat(descriptor)
             if not stat.S_ISREG(info.st_mode):
@@ -128,6 +128,22 @@ def _read_file(target: Target, max_bytes: int) -> bytes:
     if info.st_size > max_bytes or len(data) > max_bytes:
         raise FetchError("too_many_bytes", f"{shown} is larger than {max_bytes} bytes")
     return data
+
+
+def _open_below(root: str, path: str) -> int:
+    """A descriptor of a resolved path, walked part by part from `root`: a directory that became a link since it was
+    looked at is not followed."""
+    *parents, name = os.path.relpath(path, root).split(os.sep)
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for parent in parents:
+            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        # Non-blocking, so that a named pipe cannot hold the worker before it is seen not to be a file.
+        return os.open(name, _OPEN_FLAGS, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def _file_error(error: OSError, shown: str) -> FetchError | TransientError:

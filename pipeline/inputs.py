@@ -84,6 +84,17 @@ def footer_of(file: BinaryIO) -> bytes:
     return file.read(length)
 
 
+def parquet_metadata(footer: bytes) -> pq.FileMetaData:
+    """A footer as Parquet defines it, for `pq.ParquetFile(..., metadata=...)`.
+
+    Arrow keeps a schema of its own in it, which may name extension types: classes that other packages registered, which
+    run on whatever the file says. Under another key it is not looked for.
+    """
+    plain = footer.replace(b"ARROW:schema", b"ARROW-schema")
+    # The footer alone, as a file: whatever else Arrow wants to read is not there, nor is it needed.
+    return pq.read_metadata(pa.BufferReader(_MAGIC + plain + struct.pack("<I", len(plain)) + _MAGIC))
+
+
 def shard_digest(
     path: str, footer_sha256: str, row_group: int, row_start: int, row_stop: int, sample: float | None
 ) -> str:
@@ -128,11 +139,9 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
     try:
         with RangeFile(path, options) as file:
             size, footer = file.size, footer_of(cast(BinaryIO, file))
-        # The footer alone, as a file: whatever else Arrow wants to read is not there, nor is it needed.
-        alone = _MAGIC + footer + struct.pack("<I", len(footer)) + _MAGIC
-        parquet = pq.ParquetFile(pa.BufferReader(alone))
-        groups = tuple(parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups))
-        schema = parquet.schema_arrow
+        metadata = parquet_metadata(footer)
+        groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        schema = metadata.schema.to_arrow_schema()
     except StorageError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.columns import ColumnMapping, iter_rows
-from pipeline.inputs import footer_of, shard_digest
+from pipeline.inputs import footer_of, parquet_metadata, shard_digest
 from pipeline.plan import Shard, selected_rows
 from pipeline.range_file import ChangedError, RangeFile
 from pipeline.retries import RetryPolicy
 from pipeline.store_errors import StorageError
 
-_BATCH_ROWS = 16
+_BATCH_ROWS = 4  # one dictionary value of 150 MB may stand in each of them
 _BUFFER_BYTES = 1 << 20
 _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError)
 
@@ -85,7 +85,8 @@ def _check_planned(file: RangeFile, shard: Shard, sample: float | None) -> None:
 
 def _stream(file: RangeFile, shard: Shard, mapping: ColumnMapping) -> Iterator[SourceRow]:
     number = shard.row_group_start
-    parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    metadata = parquet_metadata(footer_of(cast(BinaryIO, file)))
+    parquet = pq.ParquetFile(file, metadata=metadata, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     batches = parquet.iter_batches(
         batch_size=_BATCH_ROWS, row_groups=[shard.row_group], columns=mapping.columns(), use_threads=False
     )
