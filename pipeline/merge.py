@@ -39,7 +39,7 @@ from pipeline.throughput import throughput_row
 T = TypeVar("T")
 R = TypeVar("R")
 
-_READ_AHEAD = 8
+_READ_AHEAD = 4
 
 
 @dataclass(kw_only=True)

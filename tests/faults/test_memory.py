@@ -79,21 +79,22 @@ def test_a_large_image_with_many_phrases(tmp_path, memory_table):
 
 def test_a_row_group_of_two_gigabytes(tmp_path, memory_table):
     count, side = 128, 2400
-    noise = np.random.default_rng(2).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    plain = np.kron(np.random.default_rng(2).integers(0, 255, (8, 8, 3)), np.ones((side // 8, side // 8, 1)))
     source = tmp_path / "in.parquet"
     schema = pa.schema({"image_id": pa.string(), "image": pa.large_binary(), "phrase": pa.string()})
-    with pq.ParquetWriter(source, schema, compression="none", use_dictionary=False) as out:
+    with pq.ParquetWriter(source, schema, compression="none", use_dictionary=False, write_batch_size=1) as out:
         images = []
         for number in range(count):
             buffer = io.BytesIO()
-            Image.fromarray(np.roll(noise, number, axis=0)).save(buffer, "BMP")
+            Image.fromarray(np.roll(plain.astype(np.uint8), 9 * number, axis=0)).save(buffer, "BMP")  # not compressed
             images.append(buffer.getvalue())
         ids = [f"image-{number:03d}" for number in range(count)]
         out.write_table(pa.table([ids, images, ["the red box"] * count], schema=schema), row_group_size=count)
     assert pq.ParquetFile(source).metadata.row_group(0).total_byte_size >= 2 << 30
-    peaks = run(source, tmp_path / "out", "fake", timeout_s=900)
+    peaks = run(source, tmp_path / "out", "demo", timeout_s=900)
     memory_table.add(case="row group of 2 GiB", **peaks)
     records = read_records(tmp_path / "out")
     assert [record["source_row"] for record in records] == list(range(count))
-    assert all(record["status"] == "ok" for record in records)
+    assert all(record["status"] in ("ok", "empty") for record in records)
+    assert peaks["worker_mib"] <= WORKER_CEILING_MIB
     source.unlink()
