@@ -1,0 +1,107 @@
+"""SAM's image encoder with its relative positions folded into the heads: the same function, without a bias matrix.
+
+The decomposed relative position adds `q·Rh[h, h'] + q·Rw[w, w']` to every logit. With `q' = [q * scale, q·Rh, q·Rw]` and
+`k' = [k, onehot(h'), onehot(w')]` the same logits are `q'·k'`, so that plain attention computes them and no bias of
+queries x keys x heads is ever built. Queries, keys and values are projected for real tokens only; a padded position of a
+window is a key too, whose projection is the bias. Tables are looked up once. The weights are those of transformers'
+`SamVisionEncoder`.
+
+Shapes: B images, G patches along a side, W windows in all, s patches along a window's side (G in global layers), N heads
+of size D.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionLayer
+
+Table = tuple[Tensor, Tensor, Tensor]
+
+
+class FoldedSamEncoder:
+    """Runs a `SamVisionEncoder`."""
+
+    def __init__(self, encoder: SamVisionEncoder) -> None:
+        self._encoder = encoder
+        self._tables: list[Table] | None = None
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
+        encoder = self._encoder
+        hidden = encoder.patch_embed(pixels)
+        if encoder.pos_embed is not None:
+            hidden = hidden + encoder.pos_embed
+        if self._tables is None or self._tables[0][0].device != hidden.device:
+            self._tables = [_table(layer, hidden) for layer in self._layers()]
+        for layer, table in zip(self._layers(), self._tables, strict=True):
+            hidden = hidden + _attention(layer, layer.layer_norm1(hidden), table)
+            hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
+        return encoder.neck(hidden)
+
+    def _layers(self) -> list[SamVisionLayer]:
+        return cast(list[SamVisionLayer], list(self._encoder.layers))
+
+
+def _table(layer: SamVisionLayer, hidden: Tensor) -> Table:
+    """sxsxD relative positions of rows and of columns, and (s*s)x2s: each key's row and column, one hot."""
+    side = layer.window_size or hidden.shape[1]
+    attention: SamVisionAttention = layer.attn
+    rows, columns = (
+        attention.get_rel_pos(side, side, table).to(hidden.dtype) for table in (attention.rel_pos_h, attention.rel_pos_w)
+    )
+    one_hot = torch.eye(side, dtype=hidden.dtype, device=hidden.device)
+    places = torch.cat([one_hot.repeat_interleave(side, 0), one_hot.repeat(side, 1)], dim=1)
+    return rows, columns, places
+
+
+def _attention(layer: SamVisionLayer, normed: Tensor, table: Table) -> Tensor:
+    """BxGxGxE attended and projected, of normed hidden states BxGxGxE."""
+    grid, attention = normed.shape[1], layer.attn
+    side = layer.window_size or grid
+    projected = attention.qkv(normed)
+    windows = _partition(projected, side, attention.qkv.bias)
+    queries, keys, values = windows.unflatten(-1, (3, attention.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
+    attended = _folded(queries, keys, values, table, attention.scale)
+    merged = _unpartition(attended.transpose(1, 2).flatten(-2), side, grid, len(normed))
+    return attention.proj(merged)
+
+
+def _folded(queries: Tensor, keys: Tensor, values: Tensor, table: Table, scale: float) -> Tensor:
+    """WxNx(s*s)xD attention with relative positions, of queries, keys and values WxNx(s*s)xD."""
+    rows, columns, places = table
+    side = len(rows)
+    placed = queries.unflatten(2, (side, side))
+    by_row = torch.einsum("bnhwc,hkc->bnhwk", placed, rows).flatten(2, 3)
+    by_column = torch.einsum("bnhwc,wkc->bnhwk", placed, columns).flatten(2, 3)
+    queries = torch.cat([queries * scale, by_row, by_column], dim=-1)
+    keys = torch.cat([keys, places.expand(*keys.shape[:2], -1, -1)], dim=-1)
+    size = values.shape[-1]
+    values = F.pad(values, (0, queries.shape[-1] - size))  # fused kernels want one head size for all three
+    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :size]
+
+
+def _partition(projected: Tensor, side: int, padding: Tensor | None) -> Tensor:
+    """Wx(s*s)xE windows of BxGxGxE; where the last ones reach beyond the image stands `padding`, E, or zeros."""
+    grid = projected.shape[1]
+    num_windows = -(-grid // side)
+    if num_windows * side > grid:
+        whole = projected.new_zeros(len(projected), num_windows * side, num_windows * side, projected.shape[-1])
+        if padding is not None:
+            whole += padding
+        whole[:, :grid, :grid] = projected
+        projected = whole
+    split = projected.unflatten(2, (num_windows, side)).unflatten(1, (num_windows, side))
+    return split.transpose(2, 3).flatten(3, 4).flatten(0, 2) if side != grid else projected.flatten(1, 2)
+
+
+def _unpartition(windows: Tensor, side: int, grid: int, num_images: int) -> Tensor:
+    """The inverse, without what lies beyond the image."""
+    if side == grid:
+        return windows.unflatten(1, (grid, grid))
+    num_windows = -(-grid // side)
+    split = windows.unflatten(1, (side, side)).unflatten(0, (num_images, num_windows, num_windows))
+    return split.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :grid, :grid]
