@@ -1,13 +1,13 @@
 """SAM's image encoder with its relative positions folded into the heads: the same function, without a bias matrix.
 
-The decomposed relative position adds `q·Rh[h, h'] + q·Rw[w, w']` to every logit. With `q' = [q * scale, q·Rh, q·Rw]` and
-`k' = [k, onehot(h'), onehot(w')]` the same logits are `q'·k'`, so that plain attention computes them and no bias of
-queries x keys x heads is ever built. Queries, keys and values are projected for real tokens only; a padded position of a
-window is a key too, whose projection is the bias. Tables are looked up once. The weights are those of transformers'
+The decomposed relative position adds `q·Rh[h, h'] + q·Rw[w, w']` to every logit. With `q' = [q * scale, q·Rh, q·Rw]`
+and `k' = [k, onehot(h'), onehot(w')]` the same logits are `q'·k'`, so that plain attention computes them and no bias of
+queries x keys x heads is ever built. Queries, keys and values are projected for real tokens only; a padded position of
+a window is a key too, whose projection is the bias. Tables are looked up once. The weights are those of transformers'
 `SamVisionEncoder`.
 
-Shapes: B images, G patches along a side, W windows in all, s patches along a window's side (G in global layers), N heads
-of size D.
+Shapes: B images, G patches along a side, W windows in all, s patches along a window's side (G in global layers), N
+heads of size D.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def _table(layer: SamVisionLayer, hidden: Tensor) -> Table:
     side = layer.window_size or hidden.shape[1]
     attention: SamVisionAttention = layer.attn
     rows, columns = (
-        attention.get_rel_pos(side, side, table).to(hidden.dtype) for table in (attention.rel_pos_h, attention.rel_pos_w)
+        attention.get_rel_pos(side, side, table).to(hidden.dtype)
+        for table in (attention.rel_pos_h, attention.rel_pos_w)
     )
     one_hot = torch.eye(side, dtype=hidden.dtype, device=hidden.device)
     places = torch.cat([one_hot.repeat_interleave(side, 0), one_hot.repeat(side, 1)], dim=1)

@@ -39,9 +39,9 @@ class Annotator:
         self.checkpoint = checkpoint
         self.model = model
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
-        clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
+        self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
-        self._runner = Runner(model, clip_tokenizer)
+        self._runner = Runner(model, self.clip_tokenizer)
         self._clock = StageClock(model.device)
         self._auto_batch_images = 8 if on_gpu else 4
         self._limits = {

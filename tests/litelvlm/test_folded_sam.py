@@ -32,9 +32,7 @@ def random_encoder(*, grid: int, window: int) -> SamVisionEncoder:
     return encoder
 
 
-@pytest.mark.parametrize(
-    ("grid", "window"), [(8, 4), (8, 3), (7, 5), (6, 6), (5, 7)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("grid", "window"), [(8, 4), (8, 3), (7, 5), (6, 6), (5, 7)], ids=lambda value: str(value))
 @torch.inference_mode()
 def test_it_equals_the_plain_encoder(grid, window):
     encoder = random_encoder(grid=grid, window=window).double()

@@ -1,0 +1,93 @@
+"""The release's way of working, as the yardstick: one image at a time, every stage whole, nothing remembered.
+
+The same weights and the same arithmetic as the engine, in the release's order of operations: each record is prepared,
+goes through all of CLIP, all of the language model (every layer at every position, the prompt's tail included, though
+without `lm_head`, whose weights are not loaded) and all of SAM, is upsampled to the original size and encoded by
+pycocotools.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+
+from litelvlm import Annotator, PromptTemplate, PruningConfig
+from litelvlm.clip_encoder import ClipFeatures
+from litelvlm.grounding_encoder import upsample_logits
+from litelvlm.pixels import normalize_clip, normalize_sam
+from litelvlm.prompts import build_prompts
+from litelvlm.pruning import order_tokens, select_tokens, similarity_scores
+
+
+class ReleaseLoop:
+    """Annotates an image at a time with an annotator's weights.
+
+    Args:
+        annotator: whose model and tokenisers are used; none of its engine is.
+    """
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._model, self._preprocessor = annotator.model, annotator.preprocessor
+        self._clip_tokenizer = annotator.clip_tokenizer
+        self._template = PromptTemplate()
+
+    @torch.inference_mode()
+    def annotate(self, rgb: np.ndarray, phrases: list[str], pruning: PruningConfig) -> list[dict]:
+        """COCO run lengths of all phrases, asked as rounds of one conversation.
+
+        Args:
+            rgb: HxWx3 uint8.
+            phrases: of this image.
+            pruning: the rule and the budget.
+        """
+        model, device = self._model, self._model.device
+        image = self._preprocessor.prepare(rgb)
+        features = self._clip(normalize_clip([image.clip_pixels], device, model.dtype))
+        tokenizer = self._preprocessor.tokenizer
+        (prompt,) = build_prompts(phrases, self._template, tokenizer, layout="rounds", max_text_tokens=3000)
+        retained = self._retained(features, phrases, pruning)
+        visual = model.projector(features.patches)[0, retained]
+        ids, at = torch.tensor(prompt.input_ids, device=device), prompt.image_index
+        before, after = model.llm.embed_tokens(ids[:at]), model.llm.embed_tokens(ids[at + 1 :])
+        hidden = model.llm(inputs_embeds=torch.cat([before, visual, after])[None], use_cache=False).last_hidden_state[0]
+        reads = [index - 2 + len(retained) for index in prompt.seg_indices]
+        mask_prompts = model.mask_prompts(hidden[reads])
+        size = model.config.sam.image_size
+        pixels = normalize_sam([image.sam_pixels], size, device, model.dtype)
+        embedding = model.grounding_encoder.image_encoder(pixels).last_hidden_state
+        found = []
+        for row in range(len(phrases)):
+            logits, _ = model.grounding_encoder.decode_masks(embedding, mask_prompts[row : row + 1])
+            whole = upsample_logits(
+                logits, input_size_hw=image.sam_pixels.shape[:2], size_hw=image.original_size_hw, target=size
+            )
+            mask = (whole[0] > 0).cpu().numpy().astype(np.uint8)
+            found.append(coco_mask.encode(np.asfortranarray(mask)))
+        return found
+
+    def _clip(self, pixels: torch.Tensor) -> ClipFeatures:
+        """All blocks of the vision tower, the last one included; the features are those of the one before."""
+        encoder = self._model.clip
+        visual = encoder.clip.visual
+        hidden = visual._embeds(pixels)
+        for block in visual.transformer.resblocks[:-1]:
+            hidden = block(hidden)
+        visual.transformer.resblocks[-1](hidden)
+        patches = hidden[:, 1:]
+        return ClipFeatures(patches, (visual.ln_post(patches) @ visual.proj).float(), encoder._context(hidden))
+
+    def _retained(self, features: ClipFeatures, phrases: list[str], pruning: PruningConfig) -> torch.Tensor:
+        num_tokens = features.patches.shape[1]
+        if pruning.is_unpruned(num_tokens):
+            return torch.arange(num_tokens, device=features.patches.device)
+        questions = [self._template.ask(phrase) for phrase in phrases]
+        texts = torch.cat(
+            [
+                self._model.clip.encode_texts(self._clip_tokenizer([question]).to(features.patches.device))
+                for question in questions
+            ]
+        )
+        similarity = similarity_scores(features.embedded, texts[None])
+        selection = select_tokens(similarity, features.context, pruning, phrase_mask_BP=None, image_seeds=[0])
+        return order_tokens(selection, features.context, release_order=pruning.uses_release_order)[0]
