@@ -27,6 +27,7 @@ check: $(READY)  ## lint, format and types
 	$(BIN)/mypy
 
 bench: $(READY)  ## measurements; results go to benchmarks/results
+	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.checkpoint_loading
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
