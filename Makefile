@@ -18,7 +18,7 @@ demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show w
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest
 
-faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 20 minutes on 2 cores)
+faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
 
 check: $(READY)  ## lint, format and types

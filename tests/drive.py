@@ -42,6 +42,10 @@ class DeadlyStorage(Storage):
         self._maybe_die(name)
         super().write_bytes(name, data)
 
+    def create_exclusive(self, name: str, data: bytes) -> bool:
+        self._maybe_die(name)
+        return super().create_exclusive(name, data)
+
     def open_write(self, name: str):
         self._maybe_die(name)
         return super().open_write(name)
