@@ -58,8 +58,18 @@ def kill(process: subprocess.Popen[bytes]) -> bool:
     if running:
         os.kill(process.pid, signal.SIGKILL)
     process.wait(timeout=30)
-    psutil.wait_procs(family, timeout=60)
+    deadline = time.monotonic() + 60
+    while not all(map(_is_gone, family)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     return running
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    """Whether it runs no more; nobody may be there to reap what a killed driver leaves behind."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def finish(source: str, output: Path, **settings: Any) -> float:
