@@ -89,7 +89,7 @@ def draw_records(size: str, num_images: int, num_phrases: int) -> Records:
     records = []
     for seed in range(num_images):
         scene = draw_scene(2_000_000_000 + seed, size=None if size == "demo" else 640)
-        asked = [phrase.text for phrase in scene.phrases]
+        asked = list(scene.phrases)
         phrases = [f"{asked[n % len(asked)]} {n}" if n >= len(asked) else asked[n] for n in range(num_phrases)]
         records.append((scene.image, phrases))
     return records
@@ -208,7 +208,7 @@ def draw(content: dict, path: Path) -> None:
             bars = axes.bar([i + 0.27 * (number - 1) for i in range(len(budgets))], values, 0.25, label=layout)
             axes.bar_label(bars, fmt="%.1f", fontsize=7)
         axes.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
-        axes.set(title=f"{num_phrases} phrases an image", xlabel="visual tokens")
+        axes.set(title=f"{num_phrases} {'phrase' if num_phrases == 1 else 'phrases'} an image", xlabel="visual tokens")
         axes.axhline(1, color="grey", linewidth=0.8)
     figure.axes[0].set_ylabel("phrases/s, times a record at a time")
     figure.axes[0].legend(loc="upper left", fontsize=8)

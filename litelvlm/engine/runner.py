@@ -17,6 +17,7 @@ from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import SimpleTokenizer
 from litelvlm.config import PruningConfig
 from litelvlm.engine.packing import PackPlan, plan_packing
+from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
 from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
 from litelvlm.pixels import normalize_clip, normalize_sam
@@ -57,6 +58,10 @@ class Runner:
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._llama = PackedLlama(model.llm)
+        grounding = model.grounding_encoder
+        # Folding spares a GPU the bias, 0.5 GB in each global layer; a CPU is a fifth slower with it.
+        on_gpu = model.device.type == "cuda"
+        self._encode_sam = FoldedSamEncoder(grounding.image_encoder) if on_gpu else grounding.encode_images
         self._prefixes: dict[tuple[int, ...], list[KeysValues]] = {}
 
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
@@ -191,7 +196,7 @@ class Runner:
         """Image embeddings BxCxGxG."""
         size = self.model.config.sam.image_size
         pixels = normalize_sam([image.sam_pixels for image in images], size, self.model.device, self.model.dtype)
-        return self.model.grounding_encoder.encode_images(pixels)
+        return self._encode_sam(pixels)
 
     def decode(
         self, image_embeddings: Tensor, image_index: Sequence[int], mask_prompts: Tensor
