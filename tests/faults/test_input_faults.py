@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import random
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,32 +19,13 @@ from pipeline.read import read_shard
 from pipeline.records import marker_name
 from pipeline.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
 from pipeline.storage import CredentialsError, Storage, StorageError
+from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, path_matches, random_rules
 from tests.faults.proxy import FaultProxy, fault_proxy
-from tests.object_store import ObjectStore, object_store
+from tests.object_store import ObjectStore
 from tests.pipeline.samples import mixed_rows, run_config
 
 pytestmark = pytest.mark.faults
-
-PATIENT, HASTY = RetryPolicy(seconds=8.0), RetryPolicy(seconds=0.1)
-CONTENT = bytes(range(256)) * 400
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    with object_store() as running:
-        running.filesystem().mkdir("bucket")
-        yield ObjectStore(endpoint_url=running.endpoint_url, read_timeout_s=0.4)
-
-
-@pytest.fixture
-def place(store, request) -> str:
-    """A prefix of this test's own, with some objects in it."""
-    url = f"s3://bucket/{random.getrandbits(64):x}"
-    direct = Storage(url, store.options)
-    for name in ("a/one", "a/two", "a/empty"):
-        direct.write_bytes(name, b"" if name == "a/empty" else CONTENT)
-    return url
 
 
 def parquet_bytes(num_rows: int) -> bytes:

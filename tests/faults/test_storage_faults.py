@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from pipeline import storage as storage_module
 from pipeline.attempts import Guard
-from pipeline.retries import RetryPolicy
 from pipeline.storage import CredentialsError, Storage, StorageError
+from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, method_is, random_rules
 from tests.faults.proxy import fault_proxy
-from tests.object_store import ObjectStore, object_store
 
 pytestmark = pytest.mark.faults
 
-PATIENT, HASTY = RetryPolicy(seconds=8.0), RetryPolicy(seconds=0.1)
-CONTENT = bytes(range(256)) * 400
 WRITING = ("write", "create", "stream", "delete")
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[ObjectStore]:
-    with object_store() as running:
-        running.filesystem().mkdir("bucket")
-        yield ObjectStore(endpoint_url=running.endpoint_url, read_timeout_s=0.4)
-
-
-@pytest.fixture
-def place(store, request) -> str:
-    """A prefix of this test's own, with some objects in it."""
-    url = f"s3://bucket/{random.getrandbits(64):x}"
-    direct = Storage(url, store.options)
-    for name in ("a/one", "a/two", "a/empty"):
-        direct.write_bytes(name, b"" if name == "a/empty" else CONTENT)
-    return url
 
 
 def stream_out(storage: Storage) -> None:

@@ -135,14 +135,14 @@ def tree() -> Iterator[Path]:
     """A directory with an image root, links that lead out of it, and something to steal beside it."""
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory).resolve()
-        (base / "root" / "sub").mkdir(parents=True)
+        (base / "pictures" / "sub").mkdir(parents=True)
         (base / "secret").mkdir()
         (base / "secret" / "a.jpg").write_bytes(b"stolen")
         for name in ("a.jpg", "sub/a.jpg", "%2e%2e", "sub/..a.jpg"):
-            (base / "root" / name).write_bytes(b"image")
-        (base / "root" / "out").symlink_to(base / "secret")
-        (base / "root" / "out.jpg").symlink_to(base / "secret" / "a.jpg")
-        (base / "root" / "sub" / "up").symlink_to("..")
+            (base / "pictures" / name).write_bytes(b"image")
+        (base / "pictures" / "out").symlink_to(base / "secret")
+        (base / "pictures" / "out.jpg").symlink_to(base / "secret" / "a.jpg")
+        (base / "pictures" / "sub" / "up").symlink_to("..")
         yield base
 
 
@@ -160,7 +160,7 @@ LOCAL_PATHS = st.lists(
             "out.jpg",
             "a.jpg",
             "..a.jpg",
-            "root",
+            "pictures",
             "secret",
             "\0",
             "BASE",
@@ -171,17 +171,17 @@ LOCAL_PATHS = st.lists(
 
 
 @fuzz(1500)
-@given(st.sampled_from(("", "file://", "file://localhost", "BASE/", "file://BASE/root/")), LOCAL_PATHS)
+@given(st.sampled_from(("", "file://", "file://localhost", "BASE/", "file://BASE/pictures/")), LOCAL_PATHS)
 def test_a_local_table_stays_in_the_image_root(tree, scheme, path):
     uri = (scheme + path).replace("BASE", str(tree))
-    policy = UriPolicy.for_input("t.parquet", image_root=str(tree / "root"))
+    policy = UriPolicy.for_input("t.parquet", image_root=str(tree / "pictures"))
     data, error = attempt(FetchError, ImageFetcher(policy).fetch, uri)
     if error is not None:
         assert str(error).isprintable()
         return
     assert data == b"image"
     location = os.path.realpath(policy.resolve(uri).location)
-    assert location.startswith(f"{tree}/root/")
+    assert location.startswith(f"{tree}/pictures/")
 
 
 @fuzz(300)
