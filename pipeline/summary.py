@@ -16,7 +16,7 @@ from pipeline import baseline
 from pipeline.commit import read_marker
 from pipeline.config import RunConfig, UsageError, redacted
 from pipeline.plan import Plan
-from pipeline.records import RUN_NAME, STAGES, STATUSES, THROUGHPUT_NAME
+from pipeline.records import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
 from pipeline.redact import Redactor
 from pipeline.storage import Storage
 
@@ -121,15 +121,8 @@ def write_summary(storage: Storage, summary: dict[str, Any]) -> None:
 
 
 def _throughput_totals(storage: Storage) -> dict[str, Any]:
-    """Sums over the throughput table; cost only where there is a price."""
-    sums = [
-        *(f"{stage}_s" for stage in STAGES),
-        "annotate_s",
-        "visual_tokens",
-        "retained_tokens",
-        "text_tokens",
-    ]
-    sums += ["images", "phrases", "bytes_read", "bytes_written", "gpu_s", "cost"]
+    """Sums over the throughput table; null where no row has a value, as cost without a price."""
+    sums = list(THROUGHPUT_SUMS)
     totals: dict[str, float | None] = dict.fromkeys(sums)
     with storage.open_read(THROUGHPUT_NAME) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=sums):
