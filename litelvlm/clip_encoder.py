@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litelvlm.config import ClipSizes
-from litelvlm.pruning import context_scores
+from litelvlm.rules.evidence import context_scores
 
 
 class ClipFeatures(NamedTuple):
