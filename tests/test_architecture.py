@@ -1,4 +1,4 @@
-"""Dependencies point one way: jobs -> pipeline -> litelvlm."""
+"""Dependencies point one way: jobs -> evaluation -> pipeline -> litelvlm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FORBIDDEN = {
-    "litelvlm": {"ray", "pyarrow", "fsspec", "s3fs", "pipeline", "jobs", "demo", "pycocotools"},
-    "pipeline": {"jobs", "demo"},
+    "litelvlm": {"ray", "pyarrow", "fsspec", "s3fs", "pipeline", "evaluation", "jobs", "demo", "pycocotools"},
+    "pipeline": {"evaluation", "jobs", "demo"},
+    "evaluation": {"jobs", "demo"},
     "jobs": {"demo"},
 }
 
