@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litelvlm.config import ClipSizes
-from litelvlm.rules.evidence import context_scores
+from litelvlm.rules.evidence import cls_attention, context_scores
 
 
 class ClipFeatures(NamedTuple):
@@ -20,11 +20,17 @@ class ClipFeatures(NamedTuple):
         patches: BxVxD, hidden state of layer -2 (the input of the last block), patch tokens only.
         embedded: BxVxE float32, `visual_projection(post_layernorm(patches))`, not normalised.
         context: BxV float32, the context scores.
+        last_input: Bx(1+V)xD, what the last block reads, `[CLS]` first.
+        previous_input: Bx(1+V)xD, what the block before it reads.
+
+    Some rules want more than scores: `attention_cues` and `last_cues` compute it from the inputs, when it is asked for.
     """
 
     patches: Tensor
     embedded: Tensor
     context: Tensor
+    last_input: Tensor | None = None
+    previous_input: Tensor | None = None
 
 
 class ClipEncoder(nn.Module):
@@ -67,12 +73,31 @@ class ClipEncoder(nn.Module):
             pixels: Bx3xSxS, normalised.
         """
         visual = self.clip.visual
-        hidden = visual._embeds(pixels)
-        for block in visual.transformer.resblocks[:-1]:
-            hidden = block(hidden)
+        previous = visual._embeds(pixels)
+        for block in visual.transformer.resblocks[:-2]:
+            previous = block(previous)
+        hidden = visual.transformer.resblocks[-2](previous)
         patches = hidden[:, 1:]
         embedded = (visual.ln_post(patches) @ visual.proj).float()
-        return ClipFeatures(patches, embedded, self._context(hidden))
+        return ClipFeatures(patches, embedded, self._context(hidden), hidden, previous)
+
+    def attention_cues(self, previous_input: Tensor) -> tuple[Tensor, Tensor]:
+        """`Evidence.attention` and `Evidence.keys`: of the layer whose output the features are."""
+        query, key = self._query_and_keys(self.clip.visual.transformer.resblocks[-2], previous_input)
+        heads = self.sizes.vision_heads
+        return cls_attention(query, key, heads), key[:, 1:].unflatten(-1, (heads, -1)).float().mean(2)
+
+    def last_cues(self, last_input: Tensor) -> tuple[Tensor, Tensor]:
+        """`Evidence.last_attention` and `Evidence.last_keys`: of the last layer, over its full width."""
+        query, key = self._query_and_keys(self.clip.visual.transformer.resblocks[-1], last_input)
+        return cls_attention(query, key, 1), key[:, 1:]
+
+    def _query_and_keys(self, block: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The `[CLS]` query BxD, and the keys of `[CLS]` and the patches, Bx(1+V)xD."""
+        normed = block.ln_1(hidden)
+        weight_q, weight_k, _ = block.attn.in_proj_weight.chunk(3)
+        bias_q, bias_k, _ = block.attn.in_proj_bias.chunk(3)
+        return F.linear(normed[:, 0], weight_q, bias_q), F.linear(normed, weight_k, bias_k)
 
     def _context(self, hidden: Tensor) -> Tensor:
         block = self.clip.visual.transformer.resblocks[-1]

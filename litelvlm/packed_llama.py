@@ -7,6 +7,7 @@ read, W the width, H heads and K key-value heads of size D.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -79,11 +80,21 @@ class PackedLlama:
             prompts: what comes after the prefix.
             prefix: of the tokens that all of them begin with.
         """
-        hidden = prompts.embeds
+        return self.resume(prompts.embeds, prompts, prefix, 0)
+
+    def resume(self, hidden: Tensor, prompts: PackedPrompts, prefix: list[KeysValues], start: int) -> Tensor:
+        """The same from the hidden states TxW that layer `start` reads, at most the last one."""
+        hidden = self.advance(hidden, prompts, prefix, start, self.num_layers - 1)
+        cos, sin = self._rotary(hidden, prompts.position_ids)
+        return self._llm.norm(self._last(self._layers()[-1], hidden, prompts, prefix[-1], cos, sin))
+
+    def advance(
+        self, hidden: Tensor, prompts: PackedPrompts, prefix: list[KeysValues], start: int, stop: int
+    ) -> Tensor:
+        """Hidden states TxW after the layers from `start` up to, but without, `stop`."""
         cos, sin = self._rotary(hidden, prompts.position_ids)
         mask = self._mask(prompts, len(prefix[0][0]))
-        layers = self._layers()
-        for layer, before in zip(layers[:-1], prefix, strict=False):
+        for layer, before in zip(self._layers()[start:stop], prefix[start:stop], strict=True):
             normed = layer.input_layernorm(hidden)
             keys, values = (
                 _padded(part, prompts, common)
@@ -92,7 +103,27 @@ class PackedLlama:
             queries = _padded(self._queries(layer, normed, cos, sin), prompts)
             attended = self._attend(queries, keys, values, mask)[prompts.rows, prompts.columns]
             hidden = self._finish(layer, hidden, attended)
-        return self._llm.norm(self._last(layers[-1], hidden, prompts, prefix[-1], cos, sin))
+        return hidden
+
+    def attention(self, hidden: Tensor, prompts: PackedPrompts, prefix: list[KeysValues], index: int) -> Tensor:
+        """What the positions that are read pay to the prefix and their prompt in one layer, NxHxQx(P+S) float32.
+
+        The layer's own attention is fused and yields no weights; these few rows are computed beside it.
+
+        Args:
+            hidden: TxW, what the layer reads.
+            prompts: of which Q positions each are read; rows of padding are of no meaning.
+            prefix: of the tokens that all of them begin with.
+            index: the layer.
+        """
+        layer, before = self._layers()[index], prefix[index]
+        normed = layer.input_layernorm(hidden)
+        cos, sin = self._rotary(hidden, prompts.position_ids)
+        keys = _padded(self._keys_values(layer, normed, cos, sin)[0], prompts, before[0])
+        queries = self._read_queries(layer, normed, prompts, cos, sin)
+        keys = keys.repeat_interleave(queries.shape[2] // keys.shape[2], dim=2)
+        logits = torch.einsum("nqhd,nshd->nhqs", queries.float(), keys.float()) / math.sqrt(keys.shape[-1])
+        return logits.masked_fill(~_read_mask(prompts, len(before[0])), float("-inf")).softmax(-1)
 
     def _last(
         self,
@@ -109,11 +140,23 @@ class PackedLlama:
             _padded(part, prompts, common)
             for part, common in zip(self._keys_values(layer, normed, cos, sin), before, strict=True)
         )
+        queries = self._read_queries(layer, normed, prompts, cos, sin)
+        attended = self._attend(queries, keys, values, _read_mask(prompts, len(before[0])))
+        return self._finish(layer, hidden[read], attended[prompts.rows[read], prompts.read_slots])
+
+    def _read_queries(
+        self, layer: LlamaDecoderLayer, normed: Tensor, prompts: PackedPrompts, cos: Tensor, sin: Tensor
+    ) -> Tensor:
+        """Queries of the positions that are read, NxQxHxD."""
+        read = prompts.read
         found = self._queries(layer, normed[read], cos[read], sin[read])
         queries = found.new_zeros(prompts.num_rows, prompts.num_slots, *found.shape[1:])
         queries[prompts.rows[read], prompts.read_slots] = found
-        attended = self._attend(queries, keys, values, _read_mask(prompts, len(before[0])))
-        return self._finish(layer, hidden[read], attended[prompts.rows[read], prompts.read_slots])
+        return queries
+
+    @property
+    def num_layers(self) -> int:
+        return len(self._llm.layers)
 
     def _layers(self) -> list[LlamaDecoderLayer]:
         return cast(list[LlamaDecoderLayer], list(self._llm.layers))
