@@ -10,8 +10,7 @@
 | F | mean boundary F measure, see `evaluation.boundary` | DAVIS 2017, `metrics.py` |
 
 GLaMM's file adds 1e-5 to every union before it divides, which changes gIoU by less than 1e-7 for objects of 100 pixels;
-that is left out here. ReLA's own cIoU and gIoU are these wherever a model says "no target" by an empty mask, as this one
-does.
+that is left out here. ReLA's own cIoU and gIoU are these where a model says "no target" by an empty mask, as this does.
 
 Shapes: N expressions, B bootstrap samples.
 """
