@@ -1,0 +1,95 @@
+"""Referring segmentation data to one Parquet file with true masks, which `jobs/evaluate.py` and `annotate.py` read.
+
+python jobs/ground_truth.py refer --root data --dataset refcoco --split val --output s3://bucket/refcoco-val.parquet
+python jobs/ground_truth.py table --input RefCOCO/data/testA-*.parquet --output refcoco-testA.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
+
+from evaluation.embed import embed_images
+from evaluation.hub_tables import read_hub_tables
+from evaluation.refer import DATASETS, read_refer
+from evaluation.truth import TrueImage, write_truth
+from pipeline.config import MISTAKES, parse_storage_options
+from pipeline.inputs import list_files
+from pipeline.redact import Redactor
+from pipeline.storage import Storage, StorageError
+
+EXIT_DONE, EXIT_CRASHED, EXIT_USAGE = 0, 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job. Returns 0 done, 1 storage failed, 2 bad usage or input, told in one line."""
+    flags = build_parser().parse_args(argv)
+    redact = Redactor({})
+    try:
+        options = parse_storage_options(flags.storage_options or [])
+        redact = Redactor(options)
+        directory, _, name = flags.output.rpartition("/")
+        if not name.endswith(".parquet"):
+            raise ValueError(f"--output {flags.output}: must name a .parquet file")
+        images = _images(flags, options)
+        if flags.embed_images:
+            images = embed_images(images, root=flags.embed_images, options=options)
+        totals = write_truth(images, Storage(directory or ".", options), name)
+    except StorageError as error:
+        print(f"error: storage: {redact(str(error))}", file=sys.stderr)
+        return EXIT_CRASHED
+    except MISTAKES as error:
+        print(f"error: {redact(str(error))}", file=sys.stderr)
+        return EXIT_USAGE
+    print(f"{flags.output}: {totals.describe()}")
+    return EXIT_DONE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """A subcommand for each kind of source."""
+    parser = argparse.ArgumentParser(
+        prog="ground_truth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sources = parser.add_subparsers(dest="source", required=True)
+    refer = sources.add_parser("refer", help="RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO as refer distributes them")
+    refer.add_argument("--root", required=True, metavar="DIR", help="holds refcoco/refs(unc).p and so on")
+    refer.add_argument("--dataset", required=True, choices=sorted(DATASETS))
+    refer.add_argument("--split", required=True, help="val, testA, …")
+    table = sources.add_parser("table", help="Parquet of lmms-lab, jxu124, moondream, or with a column of masks")
+    table.add_argument("--input", nargs="+", required=True, metavar="PATH", help="Parquet files, directories or globs")
+    table.add_argument("--split", help="keep rows of this split, where there is a column for it")
+    table.add_argument("--mask-column", help="for layouts that are not known: COCO run lengths, polygons or PNG")
+    for name in ("image", "phrase", "id"):
+        table.add_argument(f"--{name}-column", help="with --mask-column; found by name if not given")
+    for source in (refer, table):
+        source.add_argument(
+            "--output", required=True, metavar="PATH", help="a .parquet file; local or s3:// and the like"
+        )
+        source.add_argument(
+            "--embed-images", metavar="ROOT", help="put images named by path into the file, from below this directory"
+        )
+        source.add_argument("--storage-options", nargs="+", action="extend", metavar="K=V", help="for fsspec")
+    return parser
+
+
+def _images(flags: argparse.Namespace, options: dict[str, Any]) -> Iterator[TrueImage]:
+    if flags.source == "refer":
+        return read_refer(flags.root, flags.dataset, flags.split)
+    return read_hub_tables(
+        list_files(tuple(flags.input), options, output=flags.output),
+        options,
+        split=flags.split,
+        mask_column=flags.mask_column,
+        image_column=flags.image_column,
+        phrase_column=flags.phrase_column,
+        id_column=flags.id_column,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
