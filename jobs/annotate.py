@@ -101,6 +101,7 @@ def _add_input_flags(group: Any) -> None:
     add("--image-column", help="column of image bytes, of {bytes, path}, or of URIs; found by name if not given")
     add("--phrase-column", help="column of phrases, e.g. phrase or sentences.sent")
     add("--id-column", help="column of image ids; '' makes ids from positions")
+    add("--mask-column", help="column of true masks; with --baseline-images, quality against them is reported")
     add("--image-root", help="directory or prefix that relative image paths start from")
     add("--allow-prefix", dest="allow_prefixes", action="append", metavar="URI", help="images may come from here, too")
     add("--max-pixels", type=int, help="larger images fail")

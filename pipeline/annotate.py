@@ -1,87 +1,124 @@
 """The actor that holds the model: prepared images in, records with run-length masks out.
 
-Two calls run at once in an actor. A lock keeps the device to one of them; the other encodes masks meanwhile.
+Two calls run at once in an actor. The device is one call's at a time; the other encodes masks meanwhile. A clock keeps
+the time line of the device, see `pipeline.device_clock`.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import threading
 import time
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.attempts import Guard
+from litelvlm.flops import Workload, needed_flop
+from pipeline.attempts import MAX_KILLS, Guard
 from pipeline.baseline import compare_unpruned
+from pipeline.device_clock import DeviceClock, DeviceShare
 from pipeline.engine import Engine
 from pipeline.failures import CheckpointError, run_stage
 from pipeline.shard_run import CALL_IMAGES, ShardRun
 from pipeline.storage import Storage
+from pipeline.timed_model import TimedModel, device_name
 from pipeline.work import ShardResult, ShardWork
+
+_BASELINE_KILLED = "the comparison with the unpruned model killed its worker"
 
 
 class AnnotateStage:
     """A callable class for `map_batches(batch_size=1)` on an actor pool."""
 
     def __init__(self, engine: Engine, storage: Storage, session: str, num_threads: int | None) -> None:
+        self._clock = DeviceClock()
         self._engine = engine
         self._storage = storage
         self._session = session
-        self._lock = threading.Lock()
         self._actor = f"{platform.node()}:{os.getpid()}"
         self._annotator: Any = None
         self._load_error: CheckpointError | None = None
+        self._compared = False
         try:
             self._annotator = engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
             self._load_error = CheckpointError(str(error) or type(error).__name__)
+        self._clock.ready()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return run_stage(self.annotate_shard, batch)
+        with self._clock.call():
+            return run_stage(self.annotate_shard, batch)
 
     def annotate_shard(self, work: ShardWork) -> ShardResult:
         """All records of the shard, in input order. Raises CheckpointError where there is no model."""
         if self._load_error is not None:
             raise self._load_error
         work.add_seconds("wait", max(0.0, time.time() - work.sent_at) if work.sent_at else 0.0)
-        guard = Guard(
-            storage=self._storage,
-            session=self._session,
-            stage="annotate",
-            shard_id=work.shard.shard_id,
-            prior_kills=work.prior_kills.get("annotate", 0),
-        )
-        run = ShardRun(self._engine, self._annotator, self._lock, work)
+        guard = self._guard(work, "annotate", prior_kills=work.prior_kills.get("annotate", 0))
+        share = DeviceShare(self._clock)
+        model = TimedModel(self._engine, self._annotator, share)
+        run = ShardRun(self._engine, model, work)
         for units, records in guard.run(len(work.images), run.annotate, batch=CALL_IMAGES):
             run.records.extend(run.give_up(units) if records is None else records)
-        facts = self._facts(run, work)
-        try:
-            baseline = compare_unpruned(run.call, work) if work.baseline_rows else None
-        except (RuntimeError, ValueError, MemoryError) as error:  # e.g. too large unpruned: the records are good
-            baseline, facts["baseline_error"] = None, f"{type(error).__name__}: {error}"[:500]
-        return ShardResult(shard=work.shard, records=run.records, seconds=work.seconds, facts=facts, baseline=baseline)
+        facts = self._facts(run, work, guard)
+        baseline = self._compare(model, work, facts) if work.baseline_rows else None
+        share.settle()
+        facts |= {"actor_from": share.started_at, "actor_to": share.ended_at}
+        seconds = work.seconds | share.seconds
+        return ShardResult(shard=work.shard, records=run.records, seconds=seconds, facts=facts, baseline=baseline)
 
-    def _facts(self, run: ShardRun, work: ShardWork) -> dict[str, Any]:
+    def _compare(self, model: TimedModel, work: ShardWork, facts: dict[str, Any]) -> dict[str, Any] | None:
+        """The shard's part of the baseline. What fails here, e.g. for want of memory, costs no record."""
+        guard = self._guard(work, "baseline", prior_kills=MAX_KILLS - 1)  # one death is enough
+        try:
+            for _, found in guard.run(1, lambda _: [compare_unpruned(model, work, warm_up=not self._compared)]):
+                if found is None:
+                    facts["baseline_error"] = _BASELINE_KILLED
+                    return None
+                self._compared = self._compared or found[0] is not None
+                return found[0]
+        except (RuntimeError, ValueError, MemoryError) as error:
+            facts["baseline_error"] = f"{type(error).__name__}: {error}"[:500]
+        return None
+
+    def _guard(self, work: ShardWork, stage: str, *, prior_kills: int) -> Guard:
+        return Guard(
+            storage=self._storage,
+            session=self._session,
+            stage=stage,
+            shard_id=work.shard.shard_id,
+            prior_kills=prior_kills,
+        )
+
+    def _facts(self, run: ShardRun, work: ShardWork, guard: Guard) -> dict[str, Any]:
         return {
             "images": run.num_images,
+            "prompts": run.num_prompts,
+            "megapixels": sum((image.height or 0) * (image.width or 0) for image in work.images) / 1e6,
             "visual_tokens": run.visual_tokens,
             "retained_tokens": run.retained_tokens,
             "text_tokens": run.text_tokens,
+            "tflop": self._tflop(run, run.retained_tokens),
+            "unpruned_tflop": self._tflop(run, run.visual_tokens),
             "bytes_read": work.bytes_read,
+            "attempts": guard.attempts,
             "node": platform.node(),
-            "device": self._device(),
+            "device": device_name(self._annotator),
             "actor": self._actor,
         }
 
-    def _device(self) -> str:
-        """Name of the device, e.g. `cpu` or `NVIDIA H100`."""
-        model = getattr(self._annotator, "model", None)
-        device = getattr(model, "device", "cpu")
-        if getattr(device, "type", "cpu") != "cuda":
-            return str(device)
-        import torch
-
-        return torch.cuda.get_device_name(device)
+    def _tflop(self, run: ShardRun, retained_tokens: int) -> float | None:
+        """Needed operations, 1e12, with so many visual tokens; None for a model whose sizes are not known."""
+        if (config := getattr(self._annotator, "config", None)) is None:
+            return None
+        work = Workload(
+            images=run.num_images,
+            prompts=run.num_prompts,
+            phrases=run.num_asked,
+            retained_tokens=retained_tokens,
+            text_tokens=run.text_tokens,
+            scored_texts=run.num_asked if retained_tokens < run.visual_tokens else 0,
+            shared=getattr(getattr(self._engine, "model", None), "layout", None) == "shared",
+        )
+        return sum(needed_flop(config, work).values()) / 1e12

@@ -35,11 +35,12 @@ def new_session() -> str:
     return uuid.uuid4().hex[:12]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Guard:
     """Counts the attempts of one stage on one shard.
 
-    `prior_kills` are deaths in earlier sessions, as `prior_kills` counts them.
+    `prior_kills` are deaths in earlier sessions, as `prior_kills` counts them. `attempts` is how often this session has
+    begun on the shard, once `run` has.
     """
 
     storage: Storage
@@ -47,10 +48,13 @@ class Guard:
     stage: str
     shard_id: str
     prior_kills: int = 0
+    attempts: int = 0
 
     def run(self, num_units: int, process: Callable[[range], T], *, batch: int = 1) -> Iterator[tuple[range, T | None]]:
         """Process units 0 to `num_units` in order. Yields ranges with results, None for a unit that kills workers."""
-        if self.prior_kills + self._begin(_WHOLE) < MAX_KILLS:
+        begun_before = self._begin(_WHOLE)
+        self.attempts = begun_before + 1
+        if self.prior_kills + begun_before < MAX_KILLS:
             yield range(num_units), process(range(num_units))
         else:
             yield from self._bisect(range(num_units), process, batch)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import heapq
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from pipeline.masks import EncodedMask, encode_mask, mask_iou
 from pipeline.plan import Shard, row_hashes, selected_rows
 from pipeline.shard_run import model_calls
-from pipeline.work import ImageWork, ShardWork
+from pipeline.timed_model import Asked, TimedModel
+from pipeline.work import Draft, ImageWork, ShardWork
+
+_WORST_PAIRS = 4  # of a shard, that its marker keeps to be looked at
+_MAX_PAIR_CHARS = 100_000  # of run lengths; noise is not worth a large marker
 
 
 def choose_rows(shards: Iterable[Shard], num_rows: int, sample: float | None) -> dict[str, tuple[int, ...]]:
@@ -25,52 +30,115 @@ def choose_rows(shards: Iterable[Shard], num_rows: int, sample: float | None) ->
     return {shard_id: tuple(sorted(rows)) for shard_id, rows in chosen.items()}
 
 
-def compare_unpruned(call: Callable[..., list[Any]], work: ShardWork) -> dict[str, Any] | None:
-    """Annotate the shard's chosen images pruned and unpruned, on the same actor, one after the other.
+def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> dict[str, Any] | None:
+    """Annotate the shard's chosen images pruned and unpruned, on the same actor, in turns of alternating order.
 
-    `call(asked, unpruned=…, measured=…)` is that of `ShardRun`. Returns images, phrases, seconds and the IoU of every
-    phrase's two masks; None when none of the chosen rows holds an image.
+    Both ways of one call see the same images in the same batch. With `warm_up` the first call is made both ways before
+    any is timed, so that neither pays for what a device does once.
+
+    Returns what `marker["baseline"]` holds, None when none of the chosen rows holds an image.
     """
     rows = set(work.baseline_rows)
-    images = [image for image in work.images if _holds(image, rows)]
-    calls = list(model_calls(images))
+    calls = list(model_calls(image for image in work.images if _holds(image, rows)))
     if not calls:
         return None
-    masks: dict[bool, list[EncodedMask]] = {}
-    seconds: dict[bool, float] = {}
-    for unpruned in (False, True):
-        masks[unpruned], seconds[unpruned] = [], 0.0
-        for asked in calls:
-            started = time.perf_counter()
-            results = call(asked, unpruned=unpruned, measured=False)
-            seconds[unpruned] += time.perf_counter() - started
-            masks[unpruned] += [encode_mask(mask) for result in results for mask in result.iter_masks()]
-    iou = [round(mask_iou(a, b), 4) for a, b in zip(masks[False], masks[True], strict=True)]
+    if warm_up:
+        for unpruned in (False, True):
+            model.call(calls[0], kind="baseline", unpruned=unpruned)
+    ways = {False: _Way(), True: _Way()}
+    for number, asked in enumerate(calls):
+        for unpruned in (False, True) if number % 2 == 0 else (True, False):
+            ways[unpruned].run(model, asked, unpruned=unpruned)
+    drafts = list(_asked_drafts(calls))
+    pruned, unpruned_way = ways[False], ways[True]
+    iou = [round(mask_iou(a, b), 4) for a, b in zip(pruned.masks, unpruned_way.masks, strict=True)]
     return {
         "images": len({id(image) for asked in calls for image, _ in asked}),
         "phrases": len(iou),
-        "pruned_s": seconds[False],
-        "unpruned_s": seconds[True],
+        **{f"pruned_{name}": value for name, value in pruned.took().items()},
+        **{f"unpruned_{name}": value for name, value in unpruned_way.took().items()},
         "iou": iou,
+        "pairs": _worst_pairs(iou, drafts, pruned.masks, unpruned_way.masks),
+        **_against_truth(drafts, pruned.masks, unpruned_way.masks),
+        "num_bad_truths": work.num_bad_truths,
     }
 
 
-def summarise(baselines: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """Totals over shards, for the run summary; None without any."""
-    parts = list(baselines)
-    if not parts:
-        return None
-    iou = np.array([value for part in parts for value in part["iou"]])
-    pruned_s, unpruned_s = sum(part["pruned_s"] for part in parts), sum(part["unpruned_s"] for part in parts)
+@dataclass
+class _Way:
+    """The calls of one way, pruned or unpruned."""
+
+    seconds: float = 0.0
+    llm_s: float = 0.0
+    peak_bytes: int | None = None
+    masks: list[EncodedMask] = field(default_factory=list)
+
+    def run(self, model: TimedModel, asked: list[Asked], *, unpruned: bool) -> None:
+        done = model.call(asked, kind="baseline", unpruned=unpruned, memory=True)
+        self.seconds += done.seconds
+        self.llm_s += done.stage_seconds.get("llm", 0.0)
+        if done.peak_bytes is not None:
+            self.peak_bytes = max(self.peak_bytes or 0, done.peak_bytes)
+        self.masks += [encode_mask(mask) for result in done.results for mask in result.iter_masks()]
+
+    def took(self) -> dict[str, Any]:
+        return {"s": self.seconds, "llm_s": self.llm_s, "peak_bytes": self.peak_bytes}
+
+
+def _asked_drafts(calls: list[list[Asked]]) -> Iterator[Draft]:
+    """The records behind the answers, in their order; an image may be asked in several calls."""
+    left: dict[int, Iterator[Draft]] = {}
+    for asked in calls:
+        for image, phrases in asked:
+            drafts = left.setdefault(id(image), iter(image.asked_drafts))
+            yield from (next(drafts) for _ in phrases)
+
+
+def _worst_pairs(
+    iou: list[float], drafts: list[Draft], pruned: list[EncodedMask], unpruned: list[EncodedMask]
+) -> list[dict[str, Any]]:
+    """The phrases whose masks agree least, with both masks."""
+    found: list[dict[str, Any]] = []
+    for place in sorted(range(len(iou)), key=lambda place: (iou[place], place)):
+        if iou[place] == 1.0 or len(found) == _WORST_PAIRS:
+            break
+        if len(pruned[place].counts) + len(unpruned[place].counts) <= _MAX_PAIR_CHARS:
+            found.append(
+                {
+                    "source_row": drafts[place].source_row,
+                    "phrase_index": drafts[place].phrase_index,
+                    "iou": iou[place],
+                    "size_hw": list(pruned[place].size_hw),
+                    "pruned_rle": pruned[place].counts,
+                    "unpruned_rle": unpruned[place].counts,
+                }
+            )
+    return found
+
+
+def _against_truth(
+    drafts: list[Draft], pruned: list[EncodedMask], unpruned: list[EncodedMask]
+) -> dict[str, dict[str, list[list[int] | None]]]:
+    """Intersection and union in pixels of every mask with the truth, None for a phrase whose truth is not known."""
+    if all(draft.truth is None for draft in drafts):
+        return {}
+    ways = {"pruned": pruned, "unpruned": unpruned}
     return {
-        "images": sum(part["images"] for part in parts),
-        "phrases": int(iou.size),
-        "pruned_s": pruned_s,
-        "unpruned_s": unpruned_s,
-        "measured_speedup": unpruned_s / pruned_s if pruned_s > 0 else None,
-        "mean_iou_pruned_vs_unpruned": float(iou.mean()) if iou.size else None,
-        "iou_quantiles_5_25_50": [float(value) for value in np.quantile(iou, (0.05, 0.25, 0.5))] if iou.size else None,
+        "truth": {
+            name: [
+                None if draft.truth is None else _overlap(mask, draft.truth)
+                for mask, draft in zip(masks, drafts, strict=True)
+            ]
+            for name, masks in ways.items()
+        }
     }
+
+
+def _overlap(first: EncodedMask, second: EncodedMask) -> list[int]:
+    """Intersection and union in pixels."""
+    pair = [{"size": list(mask.size_hw), "counts": mask.counts.encode("ascii")} for mask in (first, second)]
+    shared = int(coco_mask.area(coco_mask.merge(pair, intersect=True)))
+    return [shared, first.area + second.area - shared]
 
 
 def _hashed(shards: Iterable[Shard], num_rows: int, sample: float | None) -> Iterator[tuple[int, str, int]]:

@@ -4,6 +4,7 @@
 `pipeline.rows`, whose names are exported here as well.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,7 +35,10 @@ PATH_FIELDS = ("path", "uri", "url")
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnMapping:
-    """The columns to read. `phrase_field` is the struct field that holds the text, or None for plain strings."""
+    """The columns to read. `phrase_field` is the struct field that holds the text, or None for plain strings.
+
+    `mask` is that of true masks, which the baseline is compared with; None where the input has none.
+    """
 
     image: str
     phrase: str
@@ -42,15 +46,22 @@ class ColumnMapping:
     image_kind: ImageKind
     phrase_field: str | None = None
     path_field: str | None = None
+    mask: str | None = None
 
     def columns(self) -> list[str]:
         """Names to read from the table, without repeats, in a fixed order."""
-        return list(dict.fromkeys(name for name in (self.id, self.image, self.phrase) if name is not None))
+        names = (self.id, self.image, self.phrase, self.mask)
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def without_mask(self) -> "ColumnMapping":
+        """The same columns but the true masks."""
+        return dataclasses.replace(self, mask=None)
 
     def describe(self) -> str:
         """One line for people, e.g. ``image=image (struct), phrase=sentences[].sent, id=image_id``."""
         phrase = f"{self.phrase}[].{self.phrase_field}" if self.phrase_field else self.phrase
         line = f"image={self.image} ({self.image_kind}), phrase={phrase}, id={self.id or '(made from the position)'}"
+        line += f", mask={self.mask}" if self.mask else ""
         # A file chooses its column names, and this line is printed.
         return line if line.isprintable() else ascii(line)
 
@@ -61,12 +72,13 @@ def detect_columns(
     image_column: str | None = None,
     phrase_column: str | None = None,
     id_column: str | None = None,
+    mask_column: str | None = None,
 ) -> ColumnMapping:
     """Choose the columns by flag, else by name, else by type.
 
     `phrase_column` may name a struct field (``sentences.sent`` or ``sentences[].sent``). `id_column=""` means that
-    ids are made from the row's position. Raises ValueError that names the candidates and the flag when a column is
-    missing, of an unusable type, or ambiguous.
+    ids are made from the row's position. True masks are never looked for: `mask_column` names them. Raises ValueError
+    that names the candidates and the flag when a column is missing, of an unusable type, or ambiguous.
     """
     image = _image_column(schema, image_column)
     phrase, phrase_field = _phrase_column(schema, phrase_column, image)
@@ -77,6 +89,7 @@ def detect_columns(
         image_kind=_image_kind(schema.field(image).type) or "bytes",
         phrase_field=phrase_field,
         path_field=_path_field(schema.field(image).type),
+        mask=_mask_column(schema, mask_column),
     )
 
 
@@ -139,6 +152,16 @@ def _id_column(schema: pa.Schema, wanted: str | None) -> str | None:
             raise ValueError(f"{flag} {wanted}: type {schema.field(wanted).type} is no id; expected string or integer")
         return wanted
     return _by_name([field.name for field in schema if _is_id(field.type)], ID_NAMES, flag, "id")
+
+
+def _mask_column(schema: pa.Schema, wanted: str | None) -> str | None:
+    if not wanted:
+        return None
+    _check_wanted(schema, wanted, "--mask-column")
+    kind = _value_type(schema.field(wanted).type)
+    if not (_is_text(kind) or _is_binary(kind) or _is_list(kind) or pa.types.is_struct(kind)):
+        raise ValueError(f"--mask-column {wanted}: type {kind} is no mask; expected run lengths, polygons or PNG bytes")
+    return wanted
 
 
 def _by_name(usable: list[str], groups: tuple[tuple[str, ...], ...], flag: str, what: str) -> str | None:

@@ -35,6 +35,7 @@ class InputConfig:
     image_column: str | None = None
     phrase_column: str | None = None
     id_column: str | None = None
+    mask_column: str | None = None
     image_root: str | None = None
     allow_prefixes: tuple[str, ...] = ()
     max_pixels: int = 100_000_000

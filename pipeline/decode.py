@@ -20,6 +20,7 @@ from pipeline.commit import read_marker
 from pipeline.engine import Engine
 from pipeline.failures import run_stage
 from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
+from pipeline.ground_truth import parse_masks
 from pipeline.images import ImageError, decode_image
 from pipeline.names import safe_file_name
 from pipeline.plan import Shard, selected_rows
@@ -52,6 +53,7 @@ class DecodeStage:
 
     def _decode(self, work: ShardWork) -> ShardWork | DoneShard:
         """The shard with its images, or its marker if there is one after all: listings lag."""
+        cpu_started = time.process_time()
         try:
             return DoneShard(marker=read_marker(self.storage, work.shard.shard_id))
         except FileNotFoundError:
@@ -64,6 +66,7 @@ class DecodeStage:
             prior_kills=work.prior_kills.get("decode", 0),
         )
         work = self.decode_shard(work, guard)
+        work.add_seconds("decode_cpu", time.process_time() - cpu_started)
         work.sent_at = time.time()
         return work
 
@@ -97,12 +100,13 @@ class _ShardDecoder:
         self._fetcher = ImageFetcher(stage.policy, stage.storage_options, retry=stage.storage.retry)
         self._redact = Redactor(stage.storage_options)
         self._preprocessor: Any = stage.engine.preprocessor()
+        self._mapping = stage.mapping if work.baseline_rows else stage.mapping.without_mask()
 
     def decode(self, rows: range) -> list[ImageWork]:
         """Images of the shard's rows number `rows` (counted within the shard)."""
         stage, shard = self._stage, self._work.shard
         images: list[ImageWork] = []
-        source = read_shard(shard, stage.mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
+        source = read_shard(shard, self._mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
         with ThreadPoolExecutor(_FETCH_THREADS) as pool:
             for loading in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
                 self._append(images, loading)
@@ -132,7 +136,7 @@ class _ShardDecoder:
         image_id = default_id(self._work.shard, row.number)
         if row.error is not None:
             return _Loading(row=row.number, given=_unreadable(image_id, row.error))
-        given = read_row(row.cells, self._stage.mapping, default_id=image_id)
+        given = read_row(row.cells, self._mapping, default_id=image_id)
         fetched = pool.submit(self._fetcher.fetch, given.image_uri) if given.image_uri and not given.error else None
         return _Loading(row=row.number, given=given, fetched=fetched)
 
@@ -159,11 +163,13 @@ class _ShardDecoder:
         started = time.perf_counter()
         key = image_key(given.image_id, data)
         drafts = [self._draft(row, index, given) for index in range(len(given.phrases))]
-        if images and images[-1].image_key == key and images[-1].height is not None:
+        if images and images[-1].image_key == key and images[-1].height is not None and images[-1].width is not None:
+            self._add_truths(drafts, row, given, (images[-1].height, images[-1].width))
             images[-1].drafts.extend(drafts)
             return
         decoded = decode_image(data, max_pixels=self._stage.max_pixels)
         height, width = decoded.rgb.shape[:2]
+        self._add_truths(drafts, row, given, (height, width))
         images.append(
             ImageWork(
                 image_id=given.image_id,
@@ -177,6 +183,18 @@ class _ShardDecoder:
             )
         )
         self._work.add_seconds("decode", time.perf_counter() - started)
+
+    def _add_truths(self, drafts: list[Draft], row: int, given: InputRow, size_hw: tuple[int, int]) -> None:
+        """The true masks of a row that is compared with them. One that cannot be read costs no record."""
+        if given.mask is None or row not in self._work.baseline_rows:
+            return
+        try:
+            truths = parse_masks(given.mask, size_hw, len(drafts))
+        except Exception:  # noqa: BLE001 - the record boundary: the record is good without
+            self._work.num_bad_truths += 1
+            return
+        for draft, truth in zip(drafts, truths, strict=True):
+            draft.truth = truth
 
     def _draft(self, row: int, index: int, given: InputRow) -> Draft:
         draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])

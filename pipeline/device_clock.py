@@ -8,8 +8,8 @@ construction on, each second is of one of `HELD_KINDS`:
 * `host`: the device was free though some call was in the actor: host work on the critical path.
 * any other: a call held the device for this.
 
-Seconds in which the device was held are the holder's. Seconds in which it was free go to the shard that takes the device
-next, or that ends first.
+Seconds in which the device was held are the holder's. Seconds in which it was free go to the shard that takes the
+device next, or that ends first.
 """
 
 from __future__ import annotations
@@ -119,6 +119,14 @@ class DeviceShare:
                 yield
             finally:
                 self._clock.give_back()
+
+    def __enter__(self) -> None:
+        self._clock.device.acquire()
+        self._clock.take(self, "annotate")
+
+    def __exit__(self, *error: object) -> None:
+        self._clock.give_back()
+        self._clock.device.release()
 
     def settle(self) -> None:
         """The shard has ended."""

@@ -55,6 +55,7 @@ class MergeTotals:
     coco_parts: int = 0
     record_parts: int = 0
     data_names: set[str] = field(default_factory=set)
+    baselines: list[dict[str, Any]] = field(default_factory=list)
 
 
 def merge_shards(
@@ -144,6 +145,8 @@ def _merge(
             errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
             throughput.add([throughput_row(marker, gpus_per_actor=gpus_per_actor, gpu_price=gpu_price)])
             totals.data_names.add(marker["data"])
+            if marker["baseline"]:
+                totals.baselines.append({name: value for name, value in marker["baseline"].items() if name != "pairs"})
             _count(totals, shard, rows)
         summary = coco.close()
     totals.record_parts = records.num_parts

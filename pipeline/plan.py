@@ -75,7 +75,7 @@ def make_plan(config: RunConfig, *, revision: str) -> Plan:
     if not shards:
         raise ValueError(f"--input {' '.join(source.input)}: no row to annotate")
     facts = fingerprint_facts(
-        config, files=[file.facts() for file in files], columns=mapping.describe(), revision=revision
+        config, files=[file.facts() for file in files], columns=mapping.without_mask().describe(), revision=revision
     )
     return Plan(
         shards=shards,
@@ -118,6 +118,7 @@ def _mapping_of(files: list[InputFile], config: RunConfig) -> ColumnMapping:
                 image_column=source.image_column,
                 phrase_column=source.phrase_column,
                 id_column=source.id_column,
+                mask_column=source.mask_column,
             )
         except ValueError as error:
             raise ValueError(f"{file.path}: {error}") from error

@@ -116,6 +116,7 @@ THROUGHPUT_SCHEMA = pa.schema(
         pa.field("retained_tokens", pa.int64()),
         pa.field("text_tokens", pa.int64()),
         pa.field("tflop", pa.float64()),  # needed floating-point operations, 1e12; modelled by `litelvlm.flops`
+        pa.field("unpruned_tflop", pa.float64()),  # the same, had no token been pruned
         pa.field("mfu", pa.float64()),  # tflop / annotate_s / the device's peak; null where that is unknown
         pa.field("bytes_read", pa.int64()),
         pa.field("bytes_written", pa.int64()),

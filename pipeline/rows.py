@@ -8,6 +8,7 @@ unpickle what they hold.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +23,8 @@ MAX_URI_CHARS = 8192
 # Larger cells are not even copied out of Arrow's buffers, where a few compressed kilobytes may stand for gigabytes.
 MAX_TEXT_BYTES = 64 * 2**20
 MAX_BINARY_BYTES = 256 * 2**20
+MAX_MASK_VALUES = 4_000_000
+MASK_FIELDS = ("size", "counts", "bytes", "path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class InputRow:
 
     `error` is set when nothing in the row can be annotated. Otherwise exactly one of `image_bytes` and `image_uri` is
     set and `phrases` is not empty. `phrase_errors` runs parallel to `phrases`: None, or why that one phrase cannot be
-    used (null, not UTF-8, too long); its text is then what could be read, shortened.
+    used (null, not UTF-8, too long); its text is then what could be read, shortened. `mask` is the cell of true masks
+    as it is, for `pipeline.ground_truth` to parse.
     """
 
     image_id: str
@@ -39,6 +43,7 @@ class InputRow:
     phrases: list[str]
     error: str | None
     phrase_errors: tuple[str | None, ...] = ()
+    mask: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ def iter_rows(table: pa.Table | pa.RecordBatch, mapping: "ColumnMapping") -> Ite
     """
     names = mapping.columns()
     fields = ("bytes", mapping.path_field, mapping.phrase_field)
+    readers = {name: _mask_cell if name == mapping.mask else partial(_cell, fields=fields) for name in names}
     for batch in table.to_batches() if isinstance(table, pa.Table) else [table]:
         columns = [batch.column(name) for name in names]
         for index in range(batch.num_rows):
-            yield {name: _cell(column, index, fields) for name, column in zip(names, columns, strict=True)}
+            yield {name: readers[name](column, index) for name, column in zip(names, columns, strict=True)}
 
 
 def read_row(row: Mapping[str, Any], mapping: "ColumnMapping", *, default_id: str) -> InputRow:
@@ -78,12 +84,20 @@ def read_row(row: Mapping[str, Any], mapping: "ColumnMapping", *, default_id: st
         phrases=phrases,
         error=id_error or image_error or phrases_error,
         phrase_errors=phrase_errors,
+        mask=row.get(mapping.mask) if mapping.mask else None,
     )
 
 
 def _cell(column: pa.Array, index: int, fields: tuple[str | None, ...]) -> Any:
     try:
         return _CellReader(fields).read(_stored(column)[index])
+    except _TooLarge as error:
+        return Oversized(f"{error}")
+
+
+def _mask_cell(column: pa.Array, index: int) -> Any:
+    try:
+        return _MaskReader(MASK_FIELDS, MAX_MASK_VALUES).read(_stored(column)[index])
     except _TooLarge as error:
         return Oversized(f"{error}")
 
@@ -97,9 +111,9 @@ def _stored(array: pa.Array) -> pa.Array:
 class _CellReader:
     """One cell as plain Python: None, bytes, str, int, lists of these, and dicts of the wanted struct fields."""
 
-    def __init__(self, fields: tuple[str | None, ...]) -> None:
+    def __init__(self, fields: tuple[str | None, ...], max_values: int = MAX_PHRASES) -> None:
         self._fields = fields
-        self._values_left = MAX_PHRASES
+        self._max_values = self._values_left = max_values
         self._text_bytes_left = MAX_TEXT_BYTES
 
     def read(self, scalar: pa.Scalar) -> Any:
@@ -119,12 +133,15 @@ class _CellReader:
             if len(scalar.as_buffer()) > MAX_BINARY_BYTES:
                 raise _TooLarge(f"{len(scalar.as_buffer())} bytes, the limit is {MAX_BINARY_BYTES}")
             return scalar.as_py()
+        return self._read_number(scalar)
+
+    def _read_number(self, scalar: pa.Scalar) -> Any:
         return scalar.as_py() if pa.types.is_integer(scalar.type) else scalar
 
     def _read_list(self, values: pa.Array) -> list[Any]:
         self._values_left -= len(values)
         if self._values_left < 0:
-            raise _TooLarge(f"{len(values)} values in one row, the limit is {MAX_PHRASES}")
+            raise _TooLarge(f"{len(values)} values in one row, the limit is {self._max_values}")
         return [self.read(value) for value in _stored(values)]
 
     def _read_text(self, buffer: pa.Buffer) -> str | bytes:
@@ -136,6 +153,13 @@ class _CellReader:
             return data.decode("utf-8")
         except UnicodeDecodeError:
             return data
+
+
+class _MaskReader(_CellReader):
+    """A cell of true masks, whose polygons may hold fractions."""
+
+    def _read_number(self, scalar: pa.Scalar) -> Any:
+        return scalar.as_py() if pa.types.is_primitive(scalar.type) else scalar
 
 
 def _read_id(cell: Any, default_id: str) -> tuple[str, str | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pipeline.masks import EncodedMask, encode_mask
 from pipeline.records import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from pipeline.redact import Redactor
 from pipeline.storage import StorageError
+from pipeline.timed_model import Asked, TimedModel
 from pipeline.work import Draft, ImageWork, ShardWork
 
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
@@ -31,8 +31,6 @@ _BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
 _NO_SCORE = "the model returned a score that is no number from 0 to 1"
 
 _EXIT_BROKEN_DEVICE = 70
-
-Asked = tuple[ImageWork, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +46,15 @@ class Answer:
 class ShardRun:
     """Annotates images of one shard and adds up what it took.
 
-    `lock` keeps the device to one call at a time; masks are encoded outside it.
+    `model` keeps the device to one call at a time; masks are encoded outside it.
     """
 
-    def __init__(self, engine: Engine, annotator: Any, lock: threading.Lock, work: ShardWork) -> None:
+    def __init__(self, engine: Engine, model: TimedModel, work: ShardWork) -> None:
         self.records: list[dict[str, Any]] = []
-        self.num_images = self.visual_tokens = self.retained_tokens = self.text_tokens = 0
-        self._engine, self._annotator, self._lock, self._work = engine, annotator, lock, work
+        self.num_images = self.num_prompts = self.num_asked = 0
+        self.visual_tokens = self.retained_tokens = self.text_tokens = 0
+        self._engine, self._model, self._work = engine, model, work
+        self._annotator, self._lock = model.annotator, model.device
         self._model_works = False
 
     def annotate(self, units: range) -> list[dict[str, Any]]:
@@ -74,18 +74,14 @@ class ShardRun:
             image.fail(_KILLED)
         return [record for image in images for record in self._records(image, iter(()))]
 
-    def call(self, asked: list[Asked], *, unpruned: bool = False, measured: bool = True) -> list[Any]:
-        """Run the model, alone on its device. Its stages' seconds are added to the shard's if `measured`."""
-        prepared, phrases = [image.prepared for image, _ in asked], [part for _, part in asked]
-        with self._lock:
-            before, started = dict(self._annotator.stage_seconds), time.perf_counter()
-            results = self._engine.annotate(self._annotator, prepared, phrases, unpruned=unpruned)
-            elapsed, after = time.perf_counter() - started, dict(self._annotator.stage_seconds)
-        if measured:
-            self._work.add_seconds("annotate", elapsed)
-            for stage, seconds in after.items():
-                self._work.add_seconds(stage, seconds - before.get(stage, 0.0))
-        return results
+    def call(self, asked: list[Asked]) -> list[Any]:
+        """Run the model, alone on its device. Its stages' seconds are added to the shard's."""
+        done = self._model.call(asked)
+        for stage, seconds in done.stage_seconds.items():
+            self._work.add_seconds(stage, seconds)
+        self.num_prompts += sum(result.num_prompts for result in done.results)
+        self.num_asked += sum(len(part) for _, part in asked)
+        return done.results
 
     def _answers(self, images: list[ImageWork]) -> dict[int, list[Answer | str]]:
         """The answers to every image's prompts, or why there is none, by the image's identity in memory."""

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from pipeline import baseline
-from pipeline.commit import read_marker
 from pipeline.config import RunConfig, UsageError, redacted
 from pipeline.plan import Plan
 from pipeline.records import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
 from pipeline.redact import Redactor
+from pipeline.savings import savings, summarise
 from pipeline.storage import Storage
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ class RunSummary:
                 "coco_parts": totals.coco_parts,
             },
             "reasons": self._reasons(totals.reasons),
-            "totals": _throughput_totals(storage),
-            "baseline": self._baseline(storage),
+            **self._money(totals, storage),
         }
 
     def stopped(self, tally: Tally) -> dict[str, Any]:
@@ -107,12 +105,14 @@ class RunSummary:
         redact = Redactor(self.config.storage_options)
         return {redact(reason): count for reason, count in reasons.most_common(_TOP_REASONS)}
 
-    def _baseline(self, storage: Storage) -> dict[str, Any] | None:
-        if not self.config.baseline_images:
-            return None
-        rows = baseline.choose_rows(self.plan.shards, self.config.baseline_images, self.config.source.sample)
-        markers = (read_marker(storage, shard_id) for shard_id in sorted(rows))
-        return baseline.summarise(marker["baseline"] for marker in markers if marker["baseline"])
+    def _money(self, totals: MergeTotals, storage: Storage) -> dict[str, Any]:
+        sums, baseline = _throughput_totals(storage), summarise(totals.baselines)
+        return {
+            "totals": sums,
+            "cost": sums["cost"],
+            "baseline": baseline,
+            "savings": savings(sums, baseline, self.config.gpu_price),
+        }
 
 
 def write_summary(storage: Storage, summary: dict[str, Any]) -> None:

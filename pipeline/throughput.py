@@ -10,7 +10,16 @@ from typing import Any
 from pipeline.device_peaks import peak_tflop_per_s
 from pipeline.records import BASELINE_COLUMNS, HELD_KINDS, MODEL_STAGES, STAGES, STATUSES
 
-_FACTS = ("images", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens", "tflop")
+_FACTS = (
+    "images",
+    "prompts",
+    "megapixels",
+    "visual_tokens",
+    "retained_tokens",
+    "text_tokens",
+    "tflop",
+    "unpruned_tflop",
+)
 _PLACES = ("bytes_read", "attempts", "node", "device", "actor", "actor_from", "actor_to")
 
 

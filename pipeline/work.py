@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.masks import EncodedMask
 from pipeline.plan import Shard
 
 _SHARD_ID = "shard_id"
@@ -16,13 +17,17 @@ _PAYLOAD = "payload"
 
 @dataclass(kw_only=True)
 class Draft:
-    """A record to be: one phrase of one input row. `prompt` is set when it can be annotated, `error` when it cannot."""
+    """A record to be: one phrase of one input row. `prompt` is set when it can be annotated, `error` when it cannot.
+
+    `truth` is the true mask, where the input has one and the baseline compares with it.
+    """
 
     source_row: int
     phrase_index: int
     phrase: str
     prompt: str | None = None
     error: str | None = None
+    truth: EncodedMask | None = None
 
 
 @dataclass(kw_only=True)
@@ -43,9 +48,14 @@ class ImageWork:
     prepared: Any = None
 
     @property
+    def asked_drafts(self) -> list[Draft]:
+        """The drafts whose phrases the model is asked."""
+        return [draft for draft in self.drafts if draft.prompt is not None and draft.error is None]
+
+    @property
     def prompts(self) -> list[str]:
         """Phrases that the model is asked."""
-        return [draft.prompt for draft in self.drafts if draft.prompt is not None and draft.error is None]
+        return [draft.prompt for draft in self.asked_drafts if draft.prompt is not None]
 
     def fail(self, reason: str) -> None:
         """Fail every phrase that has not failed for a reason of its own."""
@@ -64,6 +74,7 @@ class ShardWork:
     baseline_rows: tuple[int, ...] = ()  # rows whose images are annotated unpruned as well, to compare
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_read: int = 0
+    num_bad_truths: int = 0  # true masks of rows that are compared, but that cannot be read
     sent_at: float = 0.0  # seconds since the epoch, to tell how long it waited
 
     def add_seconds(self, stage: str, seconds: float) -> None:
