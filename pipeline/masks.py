@@ -28,6 +28,24 @@ class EncodedMask:
         return {"size": list(self.size_hw), "counts": self.counts}
 
 
+def encode_run_lengths(run_lengths: NDArray[np.int64], size_hw: tuple[int, int]) -> EncodedMask:
+    """Encode alternating run lengths, of zeros first, down the columns of an image of this size.
+
+    Raises ValueError when they do not fill the size exactly.
+    """
+    height, width = size_hw
+    if (run_lengths < 0).any() or int(run_lengths.sum()) != height * width:
+        raise ValueError(f"run_lengths: do not fill {height}x{width}")
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": run_lengths.tolist()}, height, width)
+    left, top, box_width, box_height = coco_mask.toBbox(rle).tolist()
+    return EncodedMask(
+        size_hw=(height, width),
+        counts=rle["counts"].decode("ascii"),
+        area=int(run_lengths[1::2].sum()),
+        bbox_xywh=(left, top, box_width, box_height),
+    )
+
+
 def encode_mask(mask: NDArray[np.bool_]) -> EncodedMask:
     """Encode an (H, W) mask, bool or integer (non-zero is inside).
 
@@ -40,19 +58,10 @@ def encode_mask(mask: NDArray[np.bool_]) -> EncodedMask:
     height, width = inside.shape
     columns = np.flatnonzero(inside.any(axis=0))
     if columns.size == 0:
-        runs = np.array([height * width])
-        bbox_xywh = (0.0, 0.0, 0.0, 0.0)
-    else:
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        touched = inside[:, left:right]
-        runs = _runs(touched, before=left * height, after=(width - right) * height)
-        rows = np.flatnonzero(touched.any(axis=1))
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        bbox_xywh = (float(left), float(top), float(right - left), float(bottom - top))
-    rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
-    return EncodedMask(
-        size_hw=(height, width), counts=rle["counts"].decode("ascii"), area=int(runs[1::2].sum()), bbox_xywh=bbox_xywh
-    )
+        return encode_run_lengths(np.array([height * width]), (height, width))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    run_lengths = _runs(inside[:, left:right], before=left * height, after=(width - right) * height)
+    return encode_run_lengths(run_lengths, (height, width))
 
 
 def decode_mask(mask: EncodedMask) -> NDArray[np.bool_]:
