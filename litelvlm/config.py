@@ -8,7 +8,7 @@ from typing import Any
 
 from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes, shown
 
-RULES = ("none", "release", "paper", "random", "high_similarity", "low_similarity", "context")
+RULES = ("none", "release", "paper", "random", "high_similarity", "low_similarity", "context", "fastv")
 ORDERS = ("auto", "release", "raster")
 POSITIONS = ("compact", "original")
 LAYOUTS = ("rounds", "separate", "shared")
@@ -29,13 +29,14 @@ class PruningConfig:
         num_retain_tokens: the budget R; None, or more than the model's number of visual tokens V, means unpruned (all V
             tokens in raster order). R = V keeps every token too, but in the order that `order` says: the release
             reorders tokens even then, which `raster` avoids.
-        rule: one of `RULES`; see `litelvlm.pruning` for each rule's definition.
+        rule: one of `RULES`; see `litelvlm.rules` for each rule's definition.
         order: in what order the kept tokens are given to the language model. "release" is context tokens by rank and
-            then similarity tokens by index, "raster" is by patch index, "auto" is "release" for the rule `release`
-            and "raster" for every other rule.
+            then similarity tokens by index, "raster" is by patch index, "auto" is that of the rule's own paper:
+            "release" for the rule `release`, "raster" where nothing else is said. `fastv` knows raster order only.
         positions: "compact" numbers the kept tokens consecutively (as the release does), "original" lets each keep
-            the position id that it would have in the unpruned prompt.
+            the position id that it would have in the unpruned prompt, as `fastv` always does.
         seed: seeds the rule `random`; the choice also depends on the image's pixels, never on the batch.
+        fastv_layer: the layers of the language model that read all tokens under the rule `fastv`, its K.
     """
 
     num_retain_tokens: int | None = None
@@ -43,11 +44,13 @@ class PruningConfig:
     order: str = "auto"
     positions: str = "compact"
     seed: int = 0
+    fastv_layer: int = 2
 
     def __post_init__(self) -> None:
         if self.num_retain_tokens is not None:
             check_int_at_least("num_retain_tokens", self.num_retain_tokens, 1)
         check_int_at_least("seed", self.seed, 0)
+        check_int_at_least("fastv_layer", self.fastv_layer, 1)
         _one_of("rule", self.rule, RULES)
         _one_of("order", self.order, ORDERS)
         _one_of("positions", self.positions, POSITIONS)
@@ -63,8 +66,26 @@ class PruningConfig:
         return self.num_retain_tokens
 
     @property
+    def inside_llm(self) -> bool:
+        """Whether tokens are dropped by the language model itself, whose first layers read all of them."""
+        return self.rule == "fastv"
+
+    def entering(self, num_visual_tokens: int) -> int:
+        """The number of visual tokens that the language model's first layers read, out of `num_visual_tokens`."""
+        return num_visual_tokens if self.inside_llm else self.budget(num_visual_tokens)
+
+    @property
     def uses_release_order(self) -> bool:
         return self.order == "release" or (self.order == "auto" and self.rule == "release")
+
+    @property
+    def uses_own_order(self) -> bool:
+        """Whether the order is that of the rule's paper."""
+        return self.order == "auto"
+
+    @property
+    def uses_original_positions(self) -> bool:
+        return self.positions == "original" or self.inside_llm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.engine.memory import BatchLimit
 from litelvlm.engine.packing import packed_length
 from litelvlm.engine.request import AnnotationRequest, AnnotationResult
-from litelvlm.engine.runner import ImagePrompt, Runner
+from litelvlm.engine.retention import ImagePrompt, Retained
+from litelvlm.engine.runner import Runner
 from litelvlm.engine.scheduler import image_batches, prompt_batches
 from litelvlm.glamm import GlammModel
 from litelvlm.loading import load_model
@@ -174,7 +175,7 @@ class Annotator:
         with self._clock.stage("prune"):
             retained = self._runner.retain(features, prompts, [image.content_seed for image in images], pruning)
         with self._clock.stage("llm"):
-            mask_prompts = self._mask_prompts(features, prompts, retained, pruning)
+            mask_prompts, kept = self._mask_prompts(features, prompts, retained, pruning)
         with self._clock.stage("sam"):
             embeddings = self._limits["sam"].run(
                 range(len(images)), lambda part: self._runner.encode_sam([images[i] for i in part])
@@ -184,7 +185,7 @@ class Annotator:
             logits, iou = self._decoded(torch.cat([part for _, part in embeddings]), image_index, mask_prompts)
             scores = self._scores(logits, iou, [images[i] for i in image_index])
         outputs = (scores, iou, logits, mask_prompts)
-        return self._results(images, phrases, prompts, retained, *(output.cpu().numpy() for output in outputs))
+        return self._results(images, phrases, prompts, kept, *(output.cpu().numpy() for output in outputs))
 
     def _clip_features(self, images: list[PreparedImage]) -> ClipFeatures:
         parts = self._limits["clip"].run(
@@ -193,19 +194,20 @@ class Annotator:
         return ClipFeatures(*(torch.cat(tensors) for tensors in zip(*(part for _, part in parts), strict=True)))
 
     def _mask_prompts(
-        self, features: ClipFeatures, prompts: list[ImagePrompt], retained: Tensor, pruning: PruningConfig
-    ) -> Tensor:
-        """PxC mask prompts of all prompts' phrases, in order."""
-        visual = self._runner.project(features)
-        lengths = [packed_length(item.prompt, retained.shape[1]) for item in prompts]
+        self, features: ClipFeatures, prompts: list[ImagePrompt], retained: Retained, pruning: PruningConfig
+    ) -> tuple[Tensor, Tensor]:
+        """PxC mask prompts of all prompts' phrases, and NxR the patches that each prompt kept, in order."""
+        visual = self._runner.project(features, retained)
+        lengths = [packed_length(item.prompt, retained.num_tokens) for item in prompts]
         answered = self._limits["llm"].run(
             range(len(prompts)),
-            lambda group: self._runner.prefill(visual, [prompts[i] for i in group], retained[group], pruning),
+            lambda group: self._runner.prefill(visual, [prompts[i] for i in group], retained.of(group), pruning),
             plan=lambda left, size: [[left[i] for i in g] for g in prompt_batches([lengths[i] for i in left], size)],
             cost=lambda group: len(group) * max(lengths[i] for i in group),
         )
-        by_prompt = {i: answer for group, answers in answered for i, answer in zip(group, answers, strict=True)}
-        return torch.cat([by_prompt[i] for i in range(len(prompts))])
+        by_prompt = {i: pair for group, both in answered for i, *pair in zip(group, *both, strict=True)}
+        answers, kept = zip(*(by_prompt[i] for i in range(len(prompts))), strict=True)
+        return torch.cat(answers), torch.stack(kept)
 
     def _decoded(self, embeddings: Tensor, image_index: list[int], mask_prompts: Tensor) -> tuple[Tensor, Tensor]:
         """PxLxL low-resolution logits and P predicted IoU."""
@@ -217,7 +219,8 @@ class Annotator:
         return torch.cat(logits), torch.cat(iou)
 
     def _max_text_tokens(self, pruning: PruningConfig) -> int:
-        visual = self.num_visual_tokens if pruning.positions == "original" else pruning.budget(self.num_visual_tokens)
+        whole = self.num_visual_tokens
+        visual = whole if pruning.uses_original_positions else pruning.entering(whole)
         return self.config.llm.max_position_embeddings - visual
 
     def _prompts(

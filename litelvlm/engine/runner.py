@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,33 +15,17 @@ from torch import Tensor
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import SimpleTokenizer
 from litelvlm.config import PruningConfig
+from litelvlm.engine import fastv
 from litelvlm.engine.packing import PackPlan, plan_packing
+from litelvlm.engine.retention import ImagePrompt, Retained, on_device, retain
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
 from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
 from litelvlm.pixels import normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
-from litelvlm.prompts import Prompt
-from litelvlm.pruning import order_tokens, select_tokens, similarity_scores
 
 _TEXT_CACHE_SIZE = 20_000
 _TEXT_BATCH = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImagePrompt:
-    """A prompt with the image it is about.
-
-    Attributes:
-        image_index: the image within its batch.
-        prompt: the tokenised conversation.
-        questions: the texts that its visual tokens are chosen for: its rounds' questions, or in the layout `shared`
-            those of all the image's phrases.
-    """
-
-    image_index: int
-    prompt: Prompt
-    questions: tuple[str, ...]
 
 
 class Runner:
@@ -88,8 +71,8 @@ class Runner:
 
     def retain(
         self, features: ClipFeatures, prompts: Sequence[ImagePrompt], seeds: Sequence[int], pruning: PruningConfig
-    ) -> Tensor:
-        """Indices of the visual tokens that each prompt keeps, NxR int64, in the order given to the language model.
+    ) -> Retained:
+        """The visual tokens that each prompt keeps before the language model.
 
         Args:
             features: of the batch's images.
@@ -97,60 +80,80 @@ class Runner:
             seeds: each image's content seed.
             pruning: the rule.
         """
-        context = features.context[[item.image_index for item in prompts]]
-        num_tokens = context.shape[-1]
-        if pruning.is_unpruned(num_tokens):
-            return torch.arange(num_tokens, device=context.device).expand(len(prompts), -1)
-        similarity, phrase_mask = self._similarity(features, prompts)
-        selection = select_tokens(
-            similarity,
-            context,
-            pruning,
-            phrase_mask_BP=phrase_mask,
-            image_seeds=[seeds[item.image_index] for item in prompts],
+        return retain(self.model, features, prompts, seeds, pruning, self.embed_questions)
+
+    def project(self, features: ClipFeatures, retained: Retained | None = None) -> Tensor:
+        """Visual tokens as the language model reads them: the images' BxVxW, or those that the rule has merged."""
+        if retained is not None and retained.projected is not None and retained.merged is None:
+            return retained.projected
+        return self.model.projector(
+            features.patches if retained is None or retained.merged is None else retained.merged
         )
-        return order_tokens(selection, context, release_order=pruning.uses_release_order)
-
-    def _similarity(self, features: ClipFeatures, prompts: Sequence[ImagePrompt]) -> tuple[Tensor, Tensor]:
-        """NxQxV similarity to the prompts' questions, Q the most questions of a prompt, and which are real, NxQ."""
-        embeddings = self.embed_questions([question for item in prompts for question in item.questions])
-        most = max(len(item.questions) for item in prompts)
-        device = features.embedded.device
-        similarity = torch.zeros(len(prompts), most, features.embedded.shape[1], device=device)
-        counts = torch.tensor([len(item.questions) for item in prompts], device=device)
-        for row, item in enumerate(prompts):
-            texts = torch.stack([embeddings[question] for question in item.questions])
-            visual = features.embedded[item.image_index]
-            similarity[row, : len(texts)] = similarity_scores(visual[None], texts[None])[0]
-        return similarity, torch.arange(most, device=device)[None] < counts[:, None]
-
-    def project(self, features: ClipFeatures) -> Tensor:
-        """Visual tokens as the language model reads them, BxVxW."""
-        return self.model.projector(features.patches)
 
     def prefill(
-        self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Tensor, pruning: PruningConfig
-    ) -> list[Tensor]:
-        """One forward pass over packed prompts; per prompt the mask prompts of its rounds, QxC float32.
+        self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
+    ) -> tuple[list[Tensor], Tensor]:
+        """One forward pass over packed prompts.
 
         Args:
-            visual: BxVxW projected tokens of the batch's images.
+            visual: what `project` made of the batch.
             prompts: the N prompts to run together.
-            retained: NxR.
-            pruning: tells which position ids the kept tokens get.
+            retained: their visual tokens.
+            pruning: tells which position ids the kept tokens get, and what the language model itself drops.
+
+        Returns:
+            per prompt the mask prompts of its rounds, QxC float32, and NxR the patches kept to the end.
         """
-        original = pruning.positions == "original"
-        plan = plan_packing(
-            [item.prompt for item in prompts],
-            retained.shape[1],
-            text_start=visual.shape[1] if original else retained.shape[1],
+        num_visual = self.model.config.num_visual_tokens
+        if pruning.inside_llm and not pruning.is_unpruned(num_visual):
+            hidden, indices = self._prefill_inside(visual, prompts, retained, pruning)
+        else:
+            plan, packed = self._packed(visual, prompts, retained, original=pruning.uses_original_positions)
+            hidden, indices = self._llama(packed, self._prefix(plan.prefix_ids)), retained.indices
+        mask_prompts = self.model.mask_prompts(hidden)
+        return list(mask_prompts.split([len(item.prompt.seg_indices) for item in prompts])), indices
+
+    def _prefill_inside(
+        self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
+    ) -> tuple[Tensor, Tensor]:
+        """FastV: the hidden states that are read, and the patches kept, NxR."""
+        num_visual, device = retained.num_tokens, visual.device
+        budget, layer = pruning.budget(num_visual), pruning.fastv_layer
+        whole, packed = self._packed(visual, prompts, retained, original=True)
+        prefix = self._prefix(whole.prefix_ids)
+        scanned = fastv.scan(self._llama, packed, prefix, num_visual=num_visual, budget=budget, layer=layer)
+        kept = Retained(indices=scanned.kept, sources=retained.sources.gather(1, scanned.kept))
+        plan, pruned = self._packed(visual, prompts, kept, original=True)
+        hidden = fastv.finish(
+            self._llama,
+            scanned,
+            pruned,
+            prefix,
+            whole_visual=on_device(whole.visual_places, device),
+            whole_text=on_device(whole.text_places, device),
+            visual=on_device(plan.visual_places, device),
+            text=on_device(plan.text_places, device),
         )
-        packed = self.pack(plan, visual, [item.image_index for item in prompts], retained, original=original)
-        mask_prompts = self.model.mask_prompts(self._llama(packed, self._prefix(plan.prefix_ids)))
-        return list(mask_prompts.split([len(item.prompt.seg_indices) for item in prompts]))
+        return hidden, scanned.kept
+
+    def _packed(
+        self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Retained, *, original: bool
+    ) -> tuple[PackPlan, PackedPrompts]:
+        """Prompts laid end to end; `original` as in `pack`."""
+        text_start = self.model.config.num_visual_tokens if original else retained.num_tokens
+        plan = plan_packing([item.prompt for item in prompts], retained.num_tokens, text_start=text_start)
+        table, rows = visual.flatten(0, 1)[None], [0] * len(prompts)
+        return plan, self.pack(plan, table, rows, retained.sources, original=original, patches=retained.indices)
 
     def pack(
-        self, plan: PackPlan, visual: Tensor, image_index: Sequence[int], retained: Tensor, *, original: bool
+        self,
+        plan: PackPlan,
+        visual: Tensor,
+        image_index: Sequence[int],
+        retained: Tensor,
+        *,
+        original: bool,
+        patches: Tensor | None = None,
     ) -> PackedPrompts:
         """The plan's tensors, on the model's device.
 
@@ -160,6 +163,7 @@ class Runner:
             image_index: each prompt's image.
             retained: NxR.
             original: whether kept tokens carry the position ids that they have in the unpruned prompt.
+            patches: NxR, at whose places they stand there; None is `retained`.
         """
         device = visual.device
 
@@ -172,7 +176,7 @@ class Runner:
         embeds[on_device(plan.text_places)] = self.model.llm.embed_tokens(on_device(plan.text_ids))
         position_ids = on_device(plan.position_ids)
         if original:
-            position_ids[places] = len(plan.prefix_ids) + retained.flatten()
+            position_ids[places] = len(plan.prefix_ids) + (retained if patches is None else patches).flatten()
         return PackedPrompts(
             embeds=embeds,
             position_ids=position_ids,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from litelvlm.config import RULES, PruningConfig
 from litelvlm.pruning import context_scores, order_tokens, select_tokens
+from litelvlm.rules import RULE_BOOK
 
 
 def lowest(scores: np.ndarray, count: int) -> list[int]:
@@ -86,7 +87,7 @@ def test_rules_equal_their_definitions(rule, data):
             assert order[row].tolist() == (expected if release_order else sorted(expected))
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "none"])
+@pytest.mark.parametrize("rule", [*sorted(LITERAL), "random"])
 @pytest.mark.parametrize("budget", [1, 2, 7, 63, 64])
 def test_every_budget_keeps_exactly_that_many(rule, budget):
     similarity, context = torch.randn(5, 9, 64), torch.rand(5, 64)
@@ -109,7 +110,11 @@ def test_unpruned_is_every_token_in_raster_order(pruning):
     assert order.tolist() == [list(range(64))] * 2
 
 
-@pytest.mark.parametrize("rule", RULES)
+def test_the_rule_book_holds_every_rule_that_decides_before_the_language_model():
+    assert sorted(RULE_BOOK) == sorted(set(RULES) - {"none", "fastv"})
+
+
+@pytest.mark.parametrize("rule", [*sorted(LITERAL), "none", "random"])
 def test_a_row_does_not_depend_on_its_batch(rule):
     similarity, context = torch.randn(6, 4, 50), torch.rand(6, 50)
     pruning = PruningConfig(num_retain_tokens=17, rule=rule)
