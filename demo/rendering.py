@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo.phrases import list_expressions
 from demo.scenes import draw_scene
-from litelvlm.preprocess import clip_resize, resize_uint8, sam_input_size
+from litelvlm.preprocess import clip_resize, resize_exactly, sam_input_size
 
 CLIP_SIZE = 144
 SAM_SIZE = 192
@@ -49,7 +49,7 @@ def _render_one(seed: int) -> tuple:
     scene = draw_scene(seed)
     size_hw = sam_input_size(scene.image.shape[:2], SAM_SIZE)
     sam = np.zeros((SAM_SIZE, SAM_SIZE, 3), dtype=np.uint8)
-    sam[: size_hw[0], : size_hw[1]] = resize_uint8(scene.image, size_hw, Image.Resampling.BILINEAR)
+    sam[: size_hw[0], : size_hw[1]] = resize_exactly(scene.image, size_hw, Image.Resampling.BILINEAR)
     objects = np.full(scene.image.shape[:2], BACKGROUND, dtype=np.uint8)
     for index, mask in enumerate(scene.object_masks):
         objects[mask] = index
@@ -59,7 +59,7 @@ def _render_one(seed: int) -> tuple:
     )
     expressions = [(e.text, e.target) for e in list_expressions(scene.objects)]
     words = [f"{o.size} {o.colour} {o.shape}" for o in scene.objects]
-    return clip_resize(scene.image, CLIP_SIZE), sam, labels, size_hw, expressions, words
+    return clip_resize(scene.image, CLIP_SIZE, resize_exactly), sam, labels, size_hw, expressions, words
 
 
 def _render_chunk(directory: Path, start: int, seeds: range) -> list[tuple]:

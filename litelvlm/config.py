@@ -8,8 +8,23 @@ from typing import Any
 
 from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes, shown
 
-RULES = ("none", "release", "paper", "random", "high_similarity", "low_similarity", "context", "fastv")
+RULES = (
+    "none",
+    "release",
+    "paper",
+    "random",
+    "high_similarity",
+    "low_similarity",
+    "context",
+    "trim",
+    "visionzip",
+    "prumerge",
+    "vispruner",
+    "divprune",
+    "fastv",
+)
 ORDERS = ("auto", "release", "raster")
+RESIZING = ("exact", "fast")
 POSITIONS = ("compact", "original")
 LAYOUTS = ("rounds", "separate", "shared")
 SEG_TOKEN = "[SEG]"
