@@ -64,6 +64,9 @@ ERROR_SCHEMA = pa.schema(
     ]
 )
 
+#: The parts of a CPU task.
+TASK_STAGES = ("read", "fetch", "decode")
+
 #: The parts of the model's work on its device, as its stage clock names them. Seconds held beyond these are `other_s`.
 MODEL_STAGES = ("clip", "prune", "llm", "sam", "decode_masks", "masks")
 
@@ -72,7 +75,7 @@ MODEL_STAGES = ("clip", "prune", "llm", "sam", "decode_masks", "masks")
 HELD_KINDS = ("startup", "idle", "host", "annotate", "baseline")
 
 #: Seconds by stage, in the order a shard passes them. They are columns of the throughput table with suffix `_s`.
-STAGES = ("read", "fetch", "decode", "wait", *MODEL_STAGES, "encode", "commit")
+STAGES = (*TASK_STAGES, "wait", *MODEL_STAGES, "encode", "commit")
 
 BASELINE_COLUMNS = (
     "baseline_pruned_s",

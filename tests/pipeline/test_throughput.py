@@ -14,8 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.throughput import main as throughput_job
+from pipeline.live import live_table
 from pipeline.records import HELD_KINDS, THROUGHPUT_SCHEMA, THROUGHPUT_SUMS
 from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.storage import Storage
 from pipeline.throughput import throughput_row
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult
 from tests.pipeline.samples import row, run_config, write_table
@@ -131,3 +134,27 @@ def test_mfu_is_what_was_needed_of_what_the_device_can_do():
     for device, mfu in devices.items():
         marker["facts"]["device"] = device
         assert throughput_row(marker, gpus_per_actor=1.0, gpu_price=None)["mfu"] == (mfu and pytest.approx(mfu))
+
+
+def test_the_table_can_be_had_from_markers_alone(output, table, tmp_path):
+    unfinished = tmp_path / "out"
+    for name in ("config.json", "manifest.parquet", *(f"_done/{path.name}" for path in (output / "_done").iterdir())):
+        (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+        (unfinished / name).write_bytes((output / name).read_bytes())
+    assert live_table(Storage(str(unfinished))).to_pylist() == table
+    (unfinished / f"_done/{table[4]['shard_id']}.json").unlink()
+    assert live_table(Storage(str(unfinished))).to_pylist() == [*table[:4], *table[5:]]
+
+
+def test_the_job_shows_a_run_that_goes_on(output, table, tmp_path, capsys):
+    for name in ("config.json", "manifest.parquet", f"_done/{table[0]['shard_id']}.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((output / name).read_bytes())
+    written = tmp_path / "table.parquet"
+    assert throughput_job([str(tmp_path), "--table", str(written), "--gpu-price", "36"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 12" in shown
+    assert "8 (8 ok, 0 empty, 0 failed) of 4 images" in shown
+    assert pq.read_table(written).to_pylist()[0]["cost"] == pytest.approx(table[0]["cost"] * 36 / PRICE)
+    assert throughput_job([str(tmp_path / "nothing")]) == 2
+    assert "holds no run" in capsys.readouterr().err
