@@ -25,7 +25,7 @@ class OverlayItem:
     """One tile. `rgb` (H, W, 3) uint8; a mask (H, W) bool, a phrase and a score for each of P annotations.
 
     `truths`, if given, are drawn as white outlines: P masks, None where there is none. `title` stands above the
-    captions.
+    captions. `colours` are those of the masks, in turn.
     """
 
     rgb: NDArray[np.uint8]
@@ -34,6 +34,7 @@ class OverlayItem:
     scores: Sequence[float | None]
     title: str = ""
     truths: Sequence[NDArray[np.bool_] | None] = field(default=())
+    colours: Sequence[tuple[int, int, int]] = COLOURS
 
 
 def draw_sheet(items: Sequence[OverlayItem], path: str, *, columns: int = 4, tile: int = 320) -> None:
@@ -70,19 +71,19 @@ def draw_masks(item: OverlayItem, longest_side: int) -> Image.Image:
     pixels = np.asarray(Image.fromarray(item.rgb).resize(size, resample)).astype(np.float32)
     masks = [_resize_mask(mask, size) for mask in item.masks]
     for index, mask in enumerate(masks):
-        colour = np.array(colour_of(index), np.float32)
+        colour = np.array(colour_of(index, item.colours), np.float32)
         pixels[mask] = (1 - _FILL_ALPHA) * pixels[mask] + _FILL_ALPHA * colour
     for truth in item.truths:
         if truth is not None:
             _draw_outline(pixels, _resize_mask(truth, size), (255, 255, 255))
     for index, mask in enumerate(masks):
-        _draw_outline(pixels, mask, colour_of(index))
+        _draw_outline(pixels, mask, colour_of(index, item.colours))
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def colour_of(index: int) -> tuple[int, int, int]:
+def colour_of(index: int, colours: Sequence[tuple[int, int, int]] = COLOURS) -> tuple[int, int, int]:
     """Colour of the mask with this index; repeats after the last."""
-    return COLOURS[index % len(COLOURS)]
+    return colours[index % len(colours)]
 
 
 def visible(text: str) -> str:
@@ -114,7 +115,7 @@ def _render_cell(item: OverlayItem, tile: int) -> Image.Image:
         left = 0
         if index is not None:
             box = (0, top + 3, _SWATCH, top + 3 + _SWATCH)
-            draw.rectangle(box, fill=colour_of(index), outline=_INK)
+            draw.rectangle(box, fill=colour_of(index, item.colours), outline=_INK)
             left = _SWATCH + 6
         for line in lines:
             draw.text((left, top), line, font=font, fill=_FAINT if index is None else _INK)
