@@ -19,6 +19,7 @@ from pipeline.baseline import compare_unpruned
 from pipeline.device_clock import DeviceClock, DeviceShare
 from pipeline.engine import Engine
 from pipeline.failures import CheckpointError, run_stage
+from pipeline.metrics import ACTOR_METRICS, Meters
 from pipeline.shard_run import CALL_IMAGES, ShardRun
 from pipeline.storage import Storage
 from pipeline.timed_model import TimedModel, device_name
@@ -30,7 +31,9 @@ _BASELINE_KILLED = "the comparison with the unpruned model killed its worker"
 class AnnotateStage:
     """A callable class for `map_batches(batch_size=1)` on an actor pool."""
 
-    def __init__(self, engine: Engine, storage: Storage, session: str, num_threads: int | None) -> None:
+    def __init__(
+        self, engine: Engine, storage: Storage, session: str, num_threads: int | None, run_tag: str = ""
+    ) -> None:
         self._clock = DeviceClock()
         self._engine = engine
         self._storage = storage
@@ -39,6 +42,7 @@ class AnnotateStage:
         self._annotator: Any = None
         self._load_error: CheckpointError | None = None
         self._compared = False
+        self._meters = Meters(ACTOR_METRICS, run_tag)
         try:
             self._annotator = engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -66,6 +70,7 @@ class AnnotateStage:
         share.settle()
         facts |= {"actor_from": share.started_at, "actor_to": share.ended_at}
         seconds = work.seconds | share.seconds
+        self._meters.annotated(seconds, facts)
         return ShardResult(shard=work.shard, records=run.records, seconds=seconds, facts=facts, baseline=baseline)
 
     def _compare(self, model: TimedModel, work: ShardWork, facts: dict[str, Any]) -> dict[str, Any] | None:

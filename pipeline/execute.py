@@ -19,6 +19,7 @@ from pipeline.decode import DecodeStage
 from pipeline.engine import Engine
 from pipeline.failures import Failure
 from pipeline.fetch import UriPolicy
+from pipeline.metrics import run_tag
 from pipeline.plan import Plan, Shard
 from pipeline.storage import Storage
 from pipeline.work import DoneShard, ShardWork, pack, unpack_payload
@@ -58,7 +59,13 @@ class Execution:
         )
         dataset = dataset.map_batches(
             AnnotateStage,
-            fn_constructor_args=(self.engine, self.storage, session, self._threads_per_actor()),
+            fn_constructor_args=(
+                self.engine,
+                self.storage,
+                session,
+                self._threads_per_actor(),
+                run_tag(self.plan.fingerprint),
+            ),
             batch_size=1,
             batch_format="pyarrow",
             compute=self._actor_pool(),

@@ -45,9 +45,7 @@ def describe_table(table: pa.Table, *, num_shards: int | None = None) -> str:
         "records": f"{total['phrases']} ({total['ok']} ok, {total['empty']} empty, {total['failed']} failed) "
         f"of {total['images']} images",
         "visual tokens": f"{total['retained_tokens']} kept of {total['visual_tokens']}",
-        "CPU tasks": _seconds(
-            total, ("read", "fetch", "decode"), total["read_s"] + total["fetch_s"] + total["decode_s"]
-        ),
+        "CPU tasks": _seconds(total, TASK_STAGES, sum(total[f"{stage}_s"] for stage in TASK_STAGES)),
         "device": _seconds(total, HELD_KINDS, held_s),
         "model": _seconds(total, (*MODEL_STAGES, "other"), total["annotate_s"]),
     }

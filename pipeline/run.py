@@ -14,6 +14,7 @@ from pipeline.failures import StageError, is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
 from pipeline.merge import MergeTotals, read_ahead, write_errors
+from pipeline.metrics import DRIVER_METRICS, Meters, run_tag
 from pipeline.output import claim_output, refuse_others
 from pipeline.plan import Plan, Shard, make_plan
 from pipeline.progress import Progress
@@ -99,6 +100,7 @@ class _Run:
         self._config, self._engine, self._plan, self._storage = config, engine, plan, storage
         self._policy, self._stream = policy, stream
         self._tally = Tally()
+        self._meters = Meters((), "")
         self._summary = RunSummary(config=config, plan=plan)
 
     def run(self, *, resumed: bool) -> int:
@@ -139,10 +141,13 @@ class _Run:
             rows_total=self._plan.num_rows,
             rows_done=self._tally.rows,
             gpu_price=self._config.gpu_price,
+            gpus_per_actor=self._config.cluster.gpus_per_actor,
             stream=self._stream,
         )
         stalled = 0
         with ray_session(self._config.cluster):
+            self._meters = Meters(DRIVER_METRICS, run_tag(self._plan.fingerprint))
+            self._meters.began(num_shards_left=len(todo))
             execution = self._execution()
             while todo:
                 error = self._execute_once(execution, todo, progress)
@@ -162,7 +167,8 @@ class _Run:
         try:
             for marker in execution.run(todo):
                 if self._tally.add(marker):
-                    progress.add(marker, gpus_per_actor=self._config.cluster.gpus_per_actor)
+                    row = progress.add(marker)
+                    self._meters.committed(row, num_shards_left=self._num_left(), eta_s=progress.eta_s)
                 if self._tally.exceeds(self._config.max_failure_rate, num_rows=self._plan.num_rows):
                     raise FailureRateExceeded
         except Exception as error:
@@ -170,6 +176,9 @@ class _Run:
                 raise
             return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         return None
+
+    def _num_left(self) -> int:
+        return len(self._plan.shards) - len(self._tally.shard_ids)
 
     def _execution(self) -> Any:
         from pipeline.cluster import choose_device, max_decoders, quiet_data_context
