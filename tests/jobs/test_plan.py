@@ -1,0 +1,307 @@
+"""The planner's command line: what it works out from tables with known costs, what it refuses, what it says aloud."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.plan import main
+from pipeline.planner import pareto
+from pipeline.planner_calibrate import calibrate
+from pipeline.planner_prices import load_prices
+from tests.conftest import ROOT
+from tests.pipeline import planned_runs as made
+from tests.pipeline.samples import run_config
+
+JOB = ["--images", "160000", "--phrases-per-image", "3"]
+#: Device seconds of 160,000 images with 3 phrases each at 192 tokens, by hand.
+PER_IMAGE_S = 0.130 + 3 * (0.001 + 0.004 + 0.006) + 3 * 0.252 * made.PER_KILOTOKEN + made.HOST_PER_IMAGE
+
+
+@pytest.fixture(autouse=True)
+def prices(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(made.PRICES)
+    monkeypatch.setattr("pipeline.planner_prices.DEFAULT_PRICES", path)
+
+
+@pytest.fixture
+def run(tmp_path) -> str:
+    table = made.compared(made.rows(tokens=192), ratio=1.5, iou=0.9)
+    return made.write_run(tmp_path / "r192", table)
+
+
+def plan(*arguments: str, capsys: Any = None) -> dict[str, Any]:
+    """The plan as JSON; the text before it goes to `text`."""
+    assert main([*arguments, "--json", "-"]) == 0
+    text, separator, document = capsys.readouterr().out.partition("\n{\n")
+    return json.loads(separator + document) | {"text": text}
+
+
+def one(found: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+    """The only plan that is so."""
+    chosen = [item for item in found["plans"] if all(item[key] == value for key, value in wanted.items())]
+    assert len(chosen) == 1
+    return chosen[0]
+
+
+def test_one_instance_takes_what_its_shards_take(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192", capsys=capsys)
+    only = found["plans"][0]
+    assert only["basis"] == "measured"
+    assert only["device_s_per_image"] == pytest.approx(PER_IMAGE_S, rel=1e-3)
+    outside_s = 180 + 90 - 12  # the node's start; the run's wall time but for its actor's
+    expected_s = outside_s + made.START_S + made.WARM_UP_S + 160_000 * PER_IMAGE_S
+    assert only["hours"] == pytest.approx(expected_s / 3600, rel=1e-3)
+    assert only["compute_cost"] == pytest.approx(only["hours"] * 6.88)
+    assert only["gpus"] == only["instances"] == 1
+    assert only["speed"] == 1.0
+    assert only["spot_overhead"] == 0.0
+    assert only["quality"] == [{"kind": "agreement", "value": pytest.approx(0.9), "phrases": 72}]
+    assert only["warnings"] == []
+
+
+def test_a_deadline_takes_the_fewest_instances_that_keep_it(run, capsys):
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192"]
+    alone = plan(*arguments, capsys=capsys)["plans"][0]
+    some = plan(*arguments, "--deadline-hours", "2", capsys=capsys)["plans"][0]
+    assert some["possible"]
+    assert some["hours"] <= 2
+    fewer_hours = 10_000 / (some["gpus"] - 1) * 16 * PER_IMAGE_S / 3600
+    assert fewer_hours > 2 - 0.1
+    assert some["gpu_hours"] == pytest.approx(some["hours"] * some["gpus"])
+    assert some["gpu_hours"] > alone["gpu_hours"]
+
+
+def test_a_deadline_that_cannot_be_kept_is_said(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h100", "--deadline-hours", "0.05", capsys=capsys)
+    assert not found["plans"][0]["possible"]
+    assert "cannot be kept" in found["text"]
+    assert "(late)" in found["text"]
+
+
+def test_whole_instances_are_paid_for(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h200", "--num-retain-tokens", "192", capsys=capsys)
+    only = found["plans"][0]
+    assert (only["instances"], only["gpus"]) == (1, 8)
+    assert only["compute_cost"] == pytest.approx(only["hours"] * 64)
+
+
+def test_another_device_is_modelled_by_the_less_favourable_figure_and_said_so(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--num-retain-tokens", "192", capsys=capsys)
+    other, same = one(found, gpu="l40s"), one(found, gpu="h100")
+    assert other["speed"] == pytest.approx(864 / 3350)
+    assert other["speed_at_best"] == pytest.approx(362 / 989)
+    device_s = PER_IMAGE_S - made.HOST_PER_IMAGE  # the host's work is as fast as ever
+    assert other["device_s_per_image"] == pytest.approx(device_s * 3350 / 864 + made.HOST_PER_IMAGE, rel=1e-3)
+    assert any("not measured on l40s" in warning for warning in other["warnings"])
+    assert not any("l40s" in warning for warning in same["warnings"])
+    assert "not measured on l40s" in found["text"]
+
+
+def test_too_few_cores_make_the_device_wait(tmp_path, capsys):
+    table = [values | {"decode_cpu_s": values["images"] * 3.0} for values in made.rows()]
+    run = made.write_run(tmp_path / "slow", table)
+    found = plan("--run", run, *JOB, "--gpu", "l40s", "h200", capsys=capsys)
+    small = one(found, gpu="l40s")
+    assert small["bottleneck"] == "cpu"
+    assert small["device_s_per_image"] == pytest.approx(3.0 / 3)  # of 4 cores, one is the actor's
+    assert one(found, gpu="h200")["cpu_cores_per_gpu"] == pytest.approx(1 + 3.0 / PER_IMAGE_S, rel=0.01)
+    assert "the GPU waits" in found["text"]
+
+
+def test_spot_counts_interruptions(run, capsys):
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192", "--spot"]
+    listed = plan(*arguments, capsys=capsys)["plans"][0]
+    rate = -math.log(0.5) / 730
+    lost_s = 16 * PER_IMAGE_S + made.START_S + made.WARM_UP_S + 180
+    assert listed["spot_overhead"] == pytest.approx(rate * lost_s / 3600, rel=1e-3)
+    often = plan(*arguments, "--interruptions-per-hour", "1", capsys=capsys)["plans"][0]
+    assert often["spot_overhead"] == pytest.approx(lost_s / 3600, rel=1e-3)
+    assert often["hours"] > listed["hours"]
+    assert listed["compute_cost"] == pytest.approx(listed["hours"] * 2.5)
+
+
+def test_an_unknown_rate_of_interruptions_is_said(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "b200", "--spot", capsys=capsys)
+    assert found["plans"][0]["spot_overhead"] is None
+    assert "not known: no interruption is counted" in found["text"]
+
+
+def test_storage_and_transfer_are_priced(run, capsys):
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192"]
+    inside = plan(*arguments, capsys=capsys)["plans"][0]
+    kept_gb = 160_000 * 2_000 * 4 / 1e9
+    requests = 10_000 * (8 * 0.0004 + 4 * 0.005) / 1000
+    assert inside["storage_cost"] == pytest.approx(kept_gb * 0.023 + requests)
+    assert inside["transfer_cost"] == 0
+    outside = plan(*arguments, "--transfer", "internet", capsys=capsys)["plans"][0]
+    assert outside["transfer_cost"] == pytest.approx((80 + kept_gb) * 0.09)
+    assert outside["cost"] == pytest.approx(inside["cost"] + outside["transfer_cost"])
+
+
+def test_unpruned_comes_from_the_runs_own_comparison(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h100", capsys=capsys)
+    pruned, unpruned = found["plans"]
+    assert (pruned["setting"]["tokens"], unpruned["setting"]["tokens"]) == (192, 576)
+    assert unpruned["basis"] == "measured ratio"
+    device_s = pruned["device_s_per_image"] - made.HOST_PER_IMAGE
+    assert unpruned["device_s_per_image"] == pytest.approx(1.5 * device_s + made.HOST_PER_IMAGE)
+    assert unpruned["quality"][0]["value"] == 1.0
+
+
+def test_a_budget_between_two_runs_is_interpolated_and_one_outside_modelled(run, tmp_path, capsys):
+    unpruned = made.write_run(tmp_path / "all", made.rows(tokens=576), rule="none")
+    arguments = ["--run", run, unpruned, *JOB, "--gpu", "h100", "--num-retain-tokens"]
+    found = plan(*arguments, "192", "384", "96", "all", capsys=capsys)
+    by_tokens = {item["setting"]["tokens"]: item for item in found["plans"]}
+    assert {tokens: item["basis"] for tokens, item in by_tokens.items()} == {
+        192: "measured",
+        384: "interpolated",
+        96: "modelled",
+        576: "measured",
+    }
+    more_s = 3 * 0.192 * made.PER_KILOTOKEN
+    assert by_tokens[384]["device_s_per_image"] == pytest.approx(PER_IMAGE_S + more_s, rel=1e-3)
+    assert by_tokens[96]["device_s_per_image"] < by_tokens[192]["device_s_per_image"]
+    assert by_tokens[96]["quality"] == []
+    assert "not measured: seconds are modelled from those of separate, paper to 192 tokens" in found["text"]
+
+
+def test_a_layout_without_a_run_is_modelled_from_the_operations_it_needs(run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h100", "--layout", "separate", "shared", capsys=capsys)
+    pruned = [item for item in found["plans"] if item["setting"]["tokens"] == 192]
+    separate, shared = (next(i for i in pruned if i["setting"]["layout"] == name) for name in ("separate", "shared"))
+    assert (separate["basis"], shared["basis"]) == ("measured", "modelled")
+    assert shared["device_s_per_image"] < separate["device_s_per_image"]
+    assert shared["stage_s_on_measured_device"]["sam"] == separate["stage_s_on_measured_device"]["sam"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--phrases-per-image", "9"], "extrapolated: 9 phrases an image, while the runs had 2.5 to 3.88"),
+        (["--megapixels-per-image", "12"], "extrapolated: 12 megapixels an image"),
+    ],
+)
+def test_what_lies_outside_the_measured_range_is_said(flags, words, run, capsys):
+    found = plan("--run", run, *JOB, "--gpu", "h100", *flags, capsys=capsys)
+    assert words in found["text"]
+    assert all(any(words in warning for warning in item["warnings"]) for item in found["plans"])
+
+
+def test_ground_truth_counts_as_quality(tmp_path, capsys):
+    truth = {"phrases": 72, "pruned": {"giou": 0.71, "ciou": 0.7}, "unpruned": {"giou": 0.77, "ciou": 0.75}}
+    table = made.compared(made.rows(), ratio=1.5, iou=0.9)
+    run = made.write_run(tmp_path / "r", table, baseline={"truth": truth})
+    found = plan("--run", run, *JOB, "--gpu", "h100", capsys=capsys)
+    values = [{item["kind"]: item["value"] for item in each["quality"]} for each in found["plans"]]
+    assert values == [{"agreement": pytest.approx(0.9), "gIoU": 0.71}, {"gIoU": 0.77, "agreement": 1.0}]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_chart_is_drawn(suffix, run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    chart = tmp_path / f"chart.{suffix}"
+    plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--chart", str(chart), capsys=capsys)
+    content = chart.read_bytes()
+    assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    assert len(content) > 5_000
+
+
+def test_the_front_holds_what_nothing_beats():
+    points = [(3.0, 0.9), (1.0, 0.7), (2.0, 0.6), (2.0, 0.9), (4.0, 1.0)]
+    assert pareto(points) == [1, 3, 4]
+
+
+def edited(path: Path, old: str, new: str) -> str:
+    assert old in made.PRICES
+    path.write_text(made.PRICES.replace(old, new))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--images", "0"], "--images is 0"),
+        (["--images", "many"], "--images"),
+        (["--phrases-per-image", "0"], "--phrases-per-image is 0"),
+        (["--deadline-hours", "-1"], "--deadline-hours is -1"),
+        (["--gpu", "abacus"], "--gpu abacus: not in the price table; it has h100"),
+        (["--gpu", "cpu-2"], "the runs were measured on NVIDIA H100 80GB HBM3"),
+        (["--num-retain-tokens", "9000"], "the model has 576 visual tokens"),
+        (["--num-retain-tokens", "0"], "--num-retain-tokens"),
+        (["--layout", "spiral"], "--layout"),
+        (["--transfer", "moon"], "--transfer moon: the price table has same-region, internet"),
+        (["--prices", "{tmp}/none.yaml"], "--prices"),
+        (["--prices", "{bad}"], "gpus.h100.on_demand must be a number"),
+        (["--prices", "{unsourced}"], "which is not among the sources"),
+        (["--chart", "{tmp}/chart.doc"], "must end in .png"),
+        (["--chart", "{tmp}/none/chart.png"], "no such directory"),
+        (["--run", "{tmp}/none"], "holds no finished run"),
+        (["--run", "{run}", "{unfinished}"], "state is crashed"),
+        (["--run", "{run}", "{older}"], "lacks prompts"),
+        (["--run", "{run}", "{other}"], "device is cpu, but NVIDIA H100 80GB HBM3"),
+        (["--input", "x.parquet"], "--input: no such flag without --calibrate"),
+        (["--calibrate"], "--run and --calibrate"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(flags, message, run, tmp_path, capsys):
+    places = {
+        "tmp": tmp_path,
+        "run": run,
+        "bad": edited(tmp_path / "bad.yaml", "on_demand: 6.88", "on_demand: cheap"),
+        "unsourced": edited(tmp_path / "unsourced.yaml", "sources: [market]", "sources: [hearsay]"),
+        "unfinished": made.write_run(tmp_path / "unfinished", made.rows(2), state="crashed"),
+        "older": older(tmp_path / "older"),
+        "other": made.write_run(tmp_path / "other", [values | {"device": "cpu"} for values in made.rows(2)]),
+    }
+    given = [flag.format(**places) for flag in flags]
+    assert main(["--run", run, *JOB, *given]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def older(root: Path) -> str:
+    """A run whose table has fewer columns."""
+    import pyarrow.parquet as pq
+
+    path = Path(made.write_run(root, made.rows(2)), "throughput.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["prompts"]), path)
+    return str(root)
+
+
+def test_the_committed_prices_are_dated_and_complete():
+    table = load_prices(str(ROOT / "infra/prices.yaml"))
+    for offer in table.offers.values():
+        assert all(table.sources[name]["url"].startswith("https://") for name in offer.sources)
+        assert offer.spot is None or offer.spot < offer.on_demand
+    assert all(len(source["date"]) == 10 for source in table.sources.values())
+    assert table.of_device("NVIDIA A100-SXM4-80GB").name == "a100-80gb"
+    assert table.of_device("NVIDIA L4").name == "l4"
+    assert table.of_device("NVIDIA L40S").name == "l40s"
+    assert table.of_device("Abacus") is None
+
+
+def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys):
+    asked = []
+
+    def annotate(config: Any, *, stream: Any) -> int:
+        asked.append(config)
+        return 0
+
+    config = run_config("in.parquet", tmp_path / "out", rule="paper", num_retain_tokens=21)
+    roots = calibrate(config, num_images=64, output=config.output, stream=io.StringIO(), annotate=annotate)
+    assert roots == [f"{tmp_path}/out/pruned", f"{tmp_path}/out/unpruned"]
+    assert [item.output for item in asked] == roots
+    assert [(item.model.rule, item.model.num_retain_tokens) for item in asked] == [("paper", 21), ("none", 2**31 - 1)]
+    assert [item.baseline_images for item in asked] == [16, 0]
+    assert {(item.source.limit, item.source.shard_images) for item in asked} == {(64, 8)}

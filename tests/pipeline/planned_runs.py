@@ -1,0 +1,158 @@
+"""Throughput tables with known coefficients, and the run directories that hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.records import THROUGHPUT_SCHEMA
+
+#: A price table of its own, so that tests do not change with the world's prices.
+PRICES = """
+currency: USD
+sources:
+  market: {url: "https://example.com/prices", date: 2026-11-01, what: prices of a made-up market}
+gpus:
+  h100: {devices: [h100], instance: one, gpus_per_instance: 1, vcpus: 16, memory_gb: 80, on_demand: 6.88, spot: 2.5,
+    interrupted_per_month: [0.2, 0.5], peak_tflops: 989, memory_gb_per_s: 3350, sources: [market]}
+  h200: {devices: [h200], instance: eight, gpus_per_instance: 8, vcpus: 192, memory_gb: 141, on_demand: 64.0,
+    spot: null, interrupted_per_month: null, peak_tflops: 989, memory_gb_per_s: 4800, sources: [market]}
+  b200: {devices: [b200], instance: new, gpus_per_instance: 8, vcpus: 192, memory_gb: 180, on_demand: 114.0, spot: 42.0,
+    interrupted_per_month: null, peak_tflops: 2250, memory_gb_per_s: 7700, sources: [market]}
+  l40s: {devices: [l40s], instance: small, gpus_per_instance: 1, vcpus: 4, memory_gb: 48, on_demand: 1.9, spot: 1.6,
+    interrupted_per_month: [0.05, 0.1], peak_tflops: 362, memory_gb_per_s: 864, sources: [market]}
+  cpu-2: {devices: [cpu], instance: two, gpus_per_instance: 1, vcpus: 2, memory_gb: 4, on_demand: 0.1, spot: 0.03,
+    interrupted_per_month: null, peak_tflops: null, memory_gb_per_s: null, sources: [market]}
+storage: {name: a store, per_gb_month: 0.023, per_1000_writes: 0.005, per_1000_reads: 0.0004,
+  transfer_per_gb: {same-region: 0.0, internet: 0.09}, sources: [market]}
+"""
+VISUAL_TOKENS = 576
+TEXT_TOKENS = 60  # of every prompt
+START_S = 20.0
+WARM_UP_S = 3.0
+#: Seconds of the made-up device.
+PER_IMAGE = {"clip": 0.010, "sam": 0.120}
+PER_PHRASE = {"prune": 0.001, "llm": 0.004, "decode_masks": 0.006}
+PER_KILOTOKEN = 0.050
+PER_MEGAPIXEL = 0.008  # on decoding cores
+HOST_PER_IMAGE = 0.002
+
+
+def row(
+    number: int,
+    *,
+    images: int = 16,
+    phrases: int = 48,
+    tokens: int = 192,
+    megapixels: float = 16.0,
+    layout: str = "separate",
+    noise: Callable[[], float] = lambda: 1.0,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A shard's row; the first one of an actor has its start and warms up."""
+    pruned = tokens < VISUAL_TOKENS
+    prompts = phrases if layout == "separate" else images
+    retained, text = prompts * tokens, phrases * TEXT_TOKENS
+    seconds = {stage: value * images * noise() for stage, value in PER_IMAGE.items()}
+    seconds |= {stage: value * phrases * noise() for stage, value in PER_PHRASE.items()}
+    seconds["llm"] += (retained + text) / 1000 * PER_KILOTOKEN * noise()
+    if not pruned:
+        seconds["prune"] = 0.0
+    first = number == 0
+    seconds["other"] = WARM_UP_S if first else 0.0
+    annotate_s = sum(seconds.values())
+    host_s = HOST_PER_IMAGE * images
+    values: dict[str, Any] = dict.fromkeys(THROUGHPUT_SCHEMA.names)
+    values |= {f"{stage}_s": value for stage, value in seconds.items()}
+    values |= {
+        "shard_id": f"shard-{number:04d}",
+        "index": number,
+        "rows": images,
+        "images": images,
+        "prompts": prompts,
+        "phrases": phrases,
+        "ok": phrases - 1,
+        "empty": 1,
+        "failed": 0,
+        "megapixels": megapixels,
+        "masks_s": 0.0,
+        "read_s": 0.1,
+        "fetch_s": 0.0,
+        "decode_s": 0.1,
+        "decode_cpu_s": PER_MEGAPIXEL * megapixels,
+        "startup_s": START_S if first else 0.0,
+        "idle_s": 0.0,
+        "host_s": host_s,
+        "annotate_s": annotate_s,
+        "held_s": annotate_s + host_s + (START_S if first else 0.0),
+        "actor_from": 1000.0 + number,
+        "actor_to": 1001.0 + number,
+        "visual_tokens": prompts * VISUAL_TOKENS,
+        "retained_tokens": retained,
+        "text_tokens": text,
+        "bytes_read": images * 500_000,
+        "bytes_written": images * 2_000,
+        "device": "NVIDIA H100 80GB HBM3",
+        "actor": "node:1",
+        "finished_at": 1001.0 + number,
+    }
+    return values | changes
+
+
+def rows(count: int = 12, **given: Any) -> list[dict[str, Any]]:
+    """Shards of 40 to 62 phrases and 14 to 18 megapixels, in turns."""
+    return [
+        row(number, phrases=40 + 2 * (number * 5 % 12), megapixels=14.0 + number * 7 % 5, **given)
+        for number in range(count)
+    ]
+
+
+def summary(*, rule: str = "paper", layout: str = "separate", **changes: Any) -> dict[str, Any]:
+    """What `run.json` says of a finished run."""
+    model = {"model": "demo", "clip": None, "precision": "auto", "rule": rule, "layout": layout}
+    return {
+        "state": "done",
+        "model_revision": "abc",
+        "resumed_rows": 0,
+        "executions": 1,
+        "started_at": "1970-01-01T00:16:00Z",  # 960 s
+        "ended_at": "1970-01-01T00:17:30Z",  # 1050 s
+        "baseline": None,
+        "config": {
+            "model": model,
+            "cluster": {"gpus_per_actor": 1.0},
+            "source": {"shard_images": 16},
+        },
+    } | changes
+
+
+def write_run(root: Path, table: list[dict[str, Any]], **about: Any) -> str:
+    """A run directory with the two files that a planner reads. Returns its path."""
+    root.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(table, schema=THROUGHPUT_SCHEMA), root / "throughput.parquet")
+    (root / "run.json").write_text(json.dumps(summary(**about)))
+    return str(root)
+
+
+def compared(table: list[dict[str, Any]], *, ratio: float, iou: float) -> list[dict[str, Any]]:
+    """The same shards, each with a comparison of two images: unpruned took `ratio` times as long."""
+    extra = {
+        "baseline_images": 2,
+        "baseline_phrases": 6,
+        "baseline_pruned_s": 1.0,
+        "baseline_unpruned_s": ratio,
+        "baseline_mean_iou": iou,
+    }
+    return [values | extra for values in table]
+
+
+def noisy(share: float, seed: int = 0) -> Callable[[], float]:
+    """Factors around 1."""
+    rng = np.random.default_rng(seed)
+    return lambda: float(1 + share * rng.standard_normal())
