@@ -90,7 +90,7 @@ class ClipEncoder(nn.Module):
     def last_cues(self, last_input: Tensor) -> tuple[Tensor, Tensor]:
         """`Evidence.last_attention` and `Evidence.last_keys`: of the last layer, over its full width."""
         query, key = self._query_and_keys(self.clip.visual.transformer.resblocks[-1], last_input)
-        return cls_attention(query, key, 1), key[:, 1:]
+        return cls_attention(query, key, 1), key[:, 1:].float()
 
     def _query_and_keys(self, block: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """The `[CLS]` query BxD, and the keys of `[CLS]` and the patches, Bx(1+V)xD."""

@@ -52,4 +52,7 @@ def select(evidence: Evidence, pruning: PruningConfig) -> Selection:
     num_tokens = evidence.context.shape[-1]
     if pruning.is_unpruned(num_tokens):
         return keep(torch.ones_like(evidence.context, dtype=torch.bool), num_tokens)
-    return RULE_BOOK[pruning.rule].select(evidence, pruning.budget(num_tokens))
+    rule = RULE_BOOK[pruning.rule].select
+    if rule is None:
+        raise ValueError(f"rule: {pruning.rule} is decided inside the language model, not from evidence")
+    return rule(evidence, pruning.budget(num_tokens))

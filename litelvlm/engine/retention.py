@@ -132,9 +132,9 @@ def _cues(model: GlammModel, features: ClipFeatures, needs: frozenset[str], rows
         assert features.last_input is not None, "these features are not the engine's"
         found["last_attention"], found["last_keys"] = model.clip.last_cues(features.last_input)
     if "patches" in needs:
-        found["patches"] = features.patches
+        found["patches"] = features.patches.float()
     if "projected" in needs:
-        found["projected"] = model.projector(features.patches)
+        found["projected"] = model.projector(features.patches).float()
     return found if rows is None else {name: value[rows] for name, value in found.items()}
 
 

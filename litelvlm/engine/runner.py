@@ -85,7 +85,7 @@ class Runner:
     def project(self, features: ClipFeatures, retained: Retained | None = None) -> Tensor:
         """Visual tokens as the language model reads them: the images' BxVxW, or those that the rule has merged."""
         if retained is not None and retained.projected is not None and retained.merged is None:
-            return retained.projected
+            return retained.projected.to(self.model.dtype)
         return self.model.projector(
             features.patches if retained is None or retained.merged is None else retained.merged
         )

@@ -12,6 +12,12 @@ deterministic, never wait for the device, decide each row by that row alone, and
 | `high_similarity` | similarity | prompts | no | most similar, the phrases taking turns |
 | `context` | context | images | no | best context |
 | `random` | seeds | images | no | R at random, by seed and image |
+| `trim` | similarity | prompts | yes | R - 1 most similar, and the mean of the rest |
+| `visionzip` | attention, keys | images | yes | most attended by `[CLS]`, and targets that the rest is merged into |
+| `prumerge` | last_attention, last_keys | images | yes | R - 1 most attended with neighbours, and the rest summed |
+| `vispruner` | attention, patches | images | no | half most attended, half of the others without duplicates |
+| `divprune` | projected | images | no | greedily the farthest from each other |
+| `fastv` | llm_attention | prompts | no | most attended by the last token in the language model's layer K |
 
 docs/rules.md says where each comes from and what differs from its source.
 """
@@ -22,10 +28,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from litelvlm.rules.chance import random
+from litelvlm.rules.divprune import divprune
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.prumerge import prumerge
 from litelvlm.rules.published import context, paper, release
 from litelvlm.rules.selection import Selection
 from litelvlm.rules.similarity import high_similarity, low_similarity
+from litelvlm.rules.trim import trim
+from litelvlm.rules.visionzip import visionzip
+from litelvlm.rules.vispruner import vispruner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +44,65 @@ class Rule:
     """An entry of the rule book.
 
     Attributes:
-        select: the rule.
+        select: the rule; None where the language model itself drops tokens (`litelvlm.engine.fastv`).
         needs: names of the fields of `Evidence` that it reads besides `context`, which is always there.
         merges: whether some tokens are made of several.
+        paper: where it is from.
+        repository: its authors' code.
     """
 
-    select: Callable[[Evidence, int], Selection]
+    select: Callable[[Evidence, int], Selection] | None
     needs: frozenset[str] = frozenset()
     merges: bool = False
+    paper: str | None = None
+    repository: str | None = None
 
     @property
     def per_prompt(self) -> bool:
         """Whether it looks at the phrases; otherwise all prompts of an image keep the same tokens."""
-        return "similarity" in self.needs
+        return not self.needs.isdisjoint({"similarity", "llm_attention"})
 
 
 _TEXT = frozenset({"similarity", "phrase_mask"})
+_LITELVLM, _RELEASE = "arXiv 2605.13178", "sejong-rcv/LiteLVLM"
 
 RULE_BOOK: dict[str, Rule] = {
-    "release": Rule(select=release, needs=_TEXT),
-    "paper": Rule(select=paper, needs=_TEXT),
-    "low_similarity": Rule(select=low_similarity, needs=_TEXT),
-    "high_similarity": Rule(select=high_similarity, needs=_TEXT),
-    "context": Rule(select=context),
+    "release": Rule(select=release, needs=_TEXT, paper=_LITELVLM, repository=_RELEASE),
+    "paper": Rule(select=paper, needs=_TEXT, paper=_LITELVLM),
+    "low_similarity": Rule(select=low_similarity, needs=_TEXT, paper=_LITELVLM),
+    "high_similarity": Rule(select=high_similarity, needs=_TEXT, paper=_LITELVLM),
+    "context": Rule(select=context, paper=_LITELVLM, repository=_RELEASE),
     "random": Rule(select=random, needs=frozenset({"seeds"})),
+    "trim": Rule(
+        select=trim, needs=_TEXT, merges=True, paper="arXiv 2409.10994", repository="FreedomIntelligence/TRIM"
+    ),
+    "visionzip": Rule(
+        select=visionzip,
+        needs=frozenset({"attention", "keys"}),
+        merges=True,
+        paper="arXiv 2412.04467",
+        repository="dvlab-research/VisionZip",
+    ),
+    "prumerge": Rule(
+        select=prumerge,
+        needs=frozenset({"last_attention", "last_keys"}),
+        merges=True,
+        paper="arXiv 2403.15388",
+        repository="42Shawn/LLaVA-PruMerge",
+    ),
+    "vispruner": Rule(
+        select=vispruner,
+        needs=frozenset({"attention", "patches"}),
+        paper="arXiv 2412.01818",
+        repository="Theia-4869/VisPruner",
+    ),
+    "divprune": Rule(
+        select=divprune, needs=frozenset({"projected"}), paper="arXiv 2503.02175", repository="vbdi/divprune"
+    ),
+    "fastv": Rule(
+        select=None,
+        needs=frozenset({"llm_attention"}),
+        paper="arXiv 2403.06764",
+        repository="pkunlp-icler/FastV",
+    ),
 }

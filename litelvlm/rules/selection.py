@@ -45,6 +45,11 @@ def highest(scores_BV: Tensor, count: int) -> Tensor:
     return ranks(-scores_BV) < count
 
 
+def identity(scores_BV: Tensor) -> Tensor:
+    """Weights of tokens that stay what they are, VxV."""
+    return torch.eye(scores_BV.shape[-1], dtype=scores_BV.dtype, device=scores_BV.device)
+
+
 def order_tokens(selection: Selection, context_BV: Tensor, *, release_order: bool, own_order: bool = False) -> Tensor:
     """Indices of the kept tokens in the order in which the language model gets them, BxR int64.
 

@@ -110,8 +110,8 @@ def test_unpruned_is_every_token_in_raster_order(pruning):
     assert order.tolist() == [list(range(64))] * 2
 
 
-def test_the_rule_book_holds_every_rule_that_decides_before_the_language_model():
-    assert sorted(RULE_BOOK) == sorted(set(RULES) - {"none", "fastv"})
+def test_the_rule_book_holds_every_rule():
+    assert sorted(RULE_BOOK) == sorted(set(RULES) - {"none"})
 
 
 @pytest.mark.parametrize("rule", [*sorted(LITERAL), "none", "random"])
