@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,15 @@ from pipeline.work import ShardResult, ShardWork
 _BASELINE_KILLED = "the comparison with the unpruned model killed its worker"
 
 
+@dataclass
+class _Comparison:
+    """What became of the baseline of a shard."""
+
+    found: dict[str, Any] | None = None
+    error: str | None = None
+    attempts: int = 0
+
+
 class AnnotateStage:
     """A callable class for `map_batches(batch_size=1)` on an actor pool."""
 
@@ -42,13 +52,13 @@ class AnnotateStage:
         self._annotator: Any = None
         self._load_error: CheckpointError | None = None
         self._compared = False
-        self._meters = Meters(ACTOR_METRICS, run_tag)
         try:
             self._annotator = engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
             self._load_error = CheckpointError(str(error) or type(error).__name__)
         self._clock.ready()
+        self._meters = Meters(ACTOR_METRICS, run_tag)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with self._clock.call():
@@ -62,30 +72,41 @@ class AnnotateStage:
         guard = self._guard(work, "annotate", prior_kills=work.prior_kills.get("annotate", 0))
         share = DeviceShare(self._clock)
         model = TimedModel(self._engine, self._annotator, share)
+        comparison = self._compare(model, work) if work.baseline_rows else _Comparison()
         run = ShardRun(self._engine, model, work)
         for units, records in guard.run(len(work.images), run.annotate, batch=CALL_IMAGES):
             run.records.extend(run.give_up(units) if records is None else records)
-        facts = self._facts(run, work, guard)
-        baseline = self._compare(model, work, facts) if work.baseline_rows else None
+        facts = self._facts(run, work) | {"attempts": max(guard.attempts, comparison.attempts)}
+        if comparison.error is not None:
+            facts["baseline_error"] = comparison.error
         share.settle()
         facts |= {"actor_from": share.started_at, "actor_to": share.ended_at}
         seconds = work.seconds | share.seconds
         self._meters.annotated(seconds, facts)
-        return ShardResult(shard=work.shard, records=run.records, seconds=seconds, facts=facts, baseline=baseline)
+        return ShardResult(
+            shard=work.shard, records=run.records, seconds=seconds, facts=facts, baseline=comparison.found
+        )
 
-    def _compare(self, model: TimedModel, work: ShardWork, facts: dict[str, Any]) -> dict[str, Any] | None:
-        """The shard's part of the baseline. What fails here, e.g. for want of memory, costs no record."""
+    def _compare(self, model: TimedModel, work: ShardWork) -> _Comparison:
+        """The shard's part of the baseline. What fails here, e.g. for want of memory, costs no record.
+
+        It comes before the shard is annotated: afterwards the model would remember its questions, and pruning would
+        look faster than it is.
+        """
         guard = self._guard(work, "baseline", prior_kills=MAX_KILLS - 1)  # one death is enough
+        comparison = _Comparison()
         try:
-            for _, found in guard.run(1, lambda _: [compare_unpruned(model, work, warm_up=not self._compared)]):
-                if found is None:
-                    facts["baseline_error"] = _BASELINE_KILLED
-                    return None
-                self._compared = self._compared or found[0] is not None
-                return found[0]
+            with model.device.hold("baseline"):  # before an attempt is counted: the other call's death is not its own
+                for _, found in guard.run(1, lambda _: [compare_unpruned(model, work, warm_up=not self._compared)]):
+                    if found is None:
+                        comparison.error = _BASELINE_KILLED
+                    else:
+                        comparison.found = found[0]
+                        self._compared = self._compared or comparison.found is not None
         except (RuntimeError, ValueError, MemoryError) as error:
-            facts["baseline_error"] = f"{type(error).__name__}: {error}"[:500]
-        return None
+            comparison.error = f"{type(error).__name__}: {error}"[:500]
+        comparison.attempts = guard.attempts
+        return comparison
 
     def _guard(self, work: ShardWork, stage: str, *, prior_kills: int) -> Guard:
         return Guard(
@@ -96,7 +117,7 @@ class AnnotateStage:
             prior_kills=prior_kills,
         )
 
-    def _facts(self, run: ShardRun, work: ShardWork, guard: Guard) -> dict[str, Any]:
+    def _facts(self, run: ShardRun, work: ShardWork) -> dict[str, Any]:
         return {
             "images": run.num_images,
             "prompts": run.num_prompts,
@@ -107,7 +128,6 @@ class AnnotateStage:
             "tflop": self._tflop(run, run.retained_tokens),
             "unpruned_tflop": self._tflop(run, run.visual_tokens),
             "bytes_read": work.bytes_read,
-            "attempts": guard.attempts,
             "node": platform.node(),
             "device": device_name(self._annotator),
             "actor": self._actor,

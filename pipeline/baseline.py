@@ -17,6 +17,7 @@ from pipeline.shard_run import model_calls
 from pipeline.timed_model import Asked, TimedModel
 from pipeline.work import Draft, ImageWork, ShardWork
 
+_WARM_UP_PHRASE = "object"
 _WORST_PAIRS = 4  # of a shard, that its marker keeps to be looked at
 _MAX_PAIR_CHARS = 100_000  # of run lengths; noise is not worth a large marker
 
@@ -31,10 +32,11 @@ def choose_rows(shards: Iterable[Shard], num_rows: int, sample: float | None) ->
 
 
 def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> dict[str, Any] | None:
-    """Annotate the shard's chosen images pruned and unpruned, on the same actor, in turns of alternating order.
+    """Annotate the shard's chosen images pruned and unpruned, on a device that is held, in turns of alternating order.
 
     Both ways of one call see the same images in the same batch. With `warm_up` the first call is made both ways before
-    any is timed, so that neither pays for what a device does once.
+    any is timed, so that neither pays for what a device does once; it asks for something else, since the model
+    remembers questions.
 
     Returns what `marker["baseline"]` holds, None when none of the chosen rows holds an image.
     """
@@ -43,8 +45,9 @@ def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> di
     if not calls:
         return None
     if warm_up:
+        other = [(image, [_WARM_UP_PHRASE] * len(phrases)) for image, phrases in calls[0]]
         for unpruned in (False, True):
-            model.call(calls[0], kind="baseline", unpruned=unpruned)
+            model.run(other, unpruned=unpruned)
     ways = {False: _Way(), True: _Way()}
     for number, asked in enumerate(calls):
         for unpruned in (False, True) if number % 2 == 0 else (True, False):
@@ -74,7 +77,7 @@ class _Way:
     masks: list[EncodedMask] = field(default_factory=list)
 
     def run(self, model: TimedModel, asked: list[Asked], *, unpruned: bool) -> None:
-        done = model.call(asked, kind="baseline", unpruned=unpruned, memory=True)
+        done = model.run(asked, unpruned=unpruned, memory=True)
         self.seconds += done.seconds
         self.llm_s += done.stage_seconds.get("llm", 0.0)
         if done.peak_bytes is not None:

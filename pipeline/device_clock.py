@@ -34,7 +34,7 @@ class DeviceClock:
     ) -> None:
         self.device = threading.Lock()  # to have the device for oneself
         self._books = threading.Lock()
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._now = self._free_since = monotonic()
         self._epoch_of_zero = epoch() - self._now
         self._ready = False
@@ -82,7 +82,7 @@ class DeviceClock:
                 self._claim(share)
 
     def _advance(self) -> None:
-        before, self._now = self._now, self._monotonic()
+        before, self._now = self._now, self.monotonic()
         if self._holder is None:
             kind = "startup" if not self._ready else "host" if self._num_calls else "idle"
             self._free_s[kind] += self._now - before
@@ -127,6 +127,10 @@ class DeviceShare:
     def __exit__(self, *error: object) -> None:
         self._clock.give_back()
         self._clock.device.release()
+
+    def now(self) -> float:
+        """Seconds of the clock, for durations."""
+        return self._clock.monotonic()
 
     def settle(self) -> None:
         """The shard has ended."""

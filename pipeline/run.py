@@ -19,7 +19,8 @@ from pipeline.output import claim_output, refuse_others
 from pipeline.plan import Plan, Shard, make_plan
 from pipeline.progress import Progress
 from pipeline.records import STATUS_FAILED
-from pipeline.storage import Storage, is_local
+from pipeline.redact import Redactor
+from pipeline.storage import Storage, StorageError, is_local
 from pipeline.summary import RunSummary, write_summary
 
 EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
@@ -114,6 +115,7 @@ class _Run:
         except FailureRateExceeded:
             write_errors(self._storage, (s for s in self._plan.shards if s.shard_id in self._tally.shard_ids))
             write_summary(self._storage, self._summary.stopped(self._tally))
+            self._report()
             print(self._failure_line(self._tally, stopped=True), file=self._stream)
             return EXIT_FAILURE_RATE
         except (RunError, StageError, DataError, UsageError) as error:
@@ -125,6 +127,7 @@ class _Run:
         failed = totals.statuses[STATUS_FAILED]
         exceeded = failed > self._config.max_failure_rate * totals.records
         write_summary(self._storage, self._summary.finished(totals, exceeded=exceeded, storage=self._storage))
+        self._report()
         if exceeded:
             tally = Tally(rows=totals.rows, records=totals.records, failed=failed, reasons=totals.reasons)
             print(self._failure_line(tally, stopped=False), file=self._stream)
@@ -132,6 +135,18 @@ class _Run:
         seal_run(self._storage, self._plan, totals)
         print(self._closing_line(totals), file=self._stream)
         return EXIT_DONE
+
+    def _report(self) -> None:
+        """`report.html`. A run is good without: whatever keeps it from being drawn becomes a line."""
+        from pipeline.report import write_report
+
+        try:
+            write_report(self._storage, self._config, self._policy)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the report shows what others wrote: it must not undo their work
+            redact = Redactor(self._config.storage_options)
+            print(f"report.html is not written: {redact(f'{type(error).__name__}: {error}')}", file=self._stream)
 
     def _execute(self, todo: list[Shard]) -> None:
         """Run the pipeline until every shard has its marker, again for those that a failing cluster left out."""

@@ -18,7 +18,7 @@ class ModelCall:
 
     Attributes:
         results: one for each image, as the engine returns them.
-        seconds: the device was held for.
+        seconds: from the call to its results, with nothing left to do on the device.
         stage_seconds: of these, by stage of the model.
         peak_bytes: most memory of the device allocated at once; None where it has none of its own, or was not asked.
     """
@@ -43,23 +43,25 @@ class TimedModel:
         self.device = device
         self._engine = engine
 
-    def call(
-        self, asked: list[Asked], *, kind: str = "annotate", unpruned: bool = False, memory: bool = False
-    ) -> ModelCall:
-        """Annotate the phrases asked of each image. `kind` says what the device's seconds go to."""
+    def call(self, asked: list[Asked]) -> ModelCall:
+        """Annotate the phrases asked of each image; the device is held for that long."""
+        with self.device.hold("annotate"):
+            return self.run(asked)
+
+    def run(self, asked: list[Asked], *, unpruned: bool = False, memory: bool = False) -> ModelCall:
+        """The same on a device that is held already; with `memory`, how much of the device's it took at most."""
         prepared, phrases = [image.prepared for image, _ in asked], [part for _, part in asked]
-        with self.device.hold(kind):
-            held_before, stages_before = self.device.seconds.get(kind, 0.0), dict(self.annotator.stage_seconds)
-            if memory:
-                self._reset_peak()
-            results = self._engine.annotate(self.annotator, prepared, phrases, unpruned=unpruned)
-            stages = dict(self.annotator.stage_seconds)
-            peak_bytes = self._peak_bytes() if memory else None
+        stages_before = dict(self.annotator.stage_seconds)
+        if memory:
+            self._reset_peak()
+        started = self.device.now()
+        results = self._engine.annotate(self.annotator, prepared, phrases, unpruned=unpruned)
+        stages = dict(self.annotator.stage_seconds)  # on a GPU, this waits for it
         return ModelCall(
             results=results,
-            seconds=self.device.seconds[kind] - held_before,
+            seconds=self.device.now() - started,
             stage_seconds={stage: seconds - stages_before.get(stage, 0.0) for stage, seconds in stages.items()},
-            peak_bytes=peak_bytes,
+            peak_bytes=self._peak_bytes() if memory else None,
         )
 
     def _reset_peak(self) -> None:

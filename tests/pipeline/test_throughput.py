@@ -79,7 +79,8 @@ def test_seconds_held_are_the_wall_time_of_every_actor(output, table):
         from_to = max(shard["actor_to"] for shard in shards) - min(shard["actor_from"] for shard in shards)
         assert from_to == pytest.approx(wall_s, rel=0.05)
         started = [shard["startup_s"] for shard in shards if shard["startup_s"] > 0]
-        assert started == [pytest.approx(0.2, rel=0.2)]
+        assert len(started) == 1
+        assert started[0] >= 0.2
 
 
 def test_the_kinds_of_a_row_are_what_was_done_with_the_device(table):
