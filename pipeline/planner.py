@@ -180,7 +180,7 @@ class Planner:
                 "give --interruptions-per-hour"
             )
         work_s = shard_s * (1 + (overhead or 0.0))
-        fixed_s = self._outside_s(images) + start_s
+        fixed_s = self.terms.node_start_s + self.outside_s + start_s
         instances, possible = self._instances(num_shards, work_s, fixed_s, offer)
         actors = max(1, math.floor(instances * offer.gpus_per_instance / self.gpus_per_actor))
         hours = (fixed_s + math.ceil(num_shards / actors) * work_s) / 3600
@@ -254,14 +254,11 @@ class Planner:
         needed = math.ceil(num_shards / rounds / actors_per_instance - 1e-9)
         return (max(needed, 1), True) if needed <= most else (most, False)
 
-    def _outside_s(self, images: float) -> float:
-        """Wall seconds outside the actors' time: the least of the runs', and what grew with their images."""
-        known = [(run.outside_s, run.images) for run in self.runs if run.outside_s is not None]
-        if not known:
-            return self.terms.node_start_s
-        fixed = min(seconds for seconds, _ in known)
-        grown = max(((seconds - fixed) / count for seconds, count in known), default=0.0)
-        return self.terms.node_start_s + fixed + grown * images
+    @property
+    def outside_s(self) -> float:
+        """Wall seconds of a job outside its actors' time, the mean of the runs: planning, starting Ray, merging."""
+        known = [run.outside_s for run in self.runs if run.outside_s is not None]
+        return sum(known) / len(known) if known else 0.0
 
     def _storage(self, images: float, num_shards: int, storage: StoragePrices) -> tuple[float, float]:
         """Cost of requests and of keeping the output, and of transfer."""
