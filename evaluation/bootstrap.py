@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from evaluation.metrics import Ints, iou_per_expression
 
 NUM_SAMPLES = 1000
 LEVEL = 0.95
+_NUMBERS_AT_ONCE = 4_000_000
 
 
 def bootstrap_intervals(
@@ -36,21 +37,42 @@ def bootstrap_intervals(
         np.bincount(group, weights=values)
         for values in (intersection, union, iou_per_expression(intersection, union), np.ones(len(group)))
     ]
+    chosen = _draws(len(sums[0]), num_samples, seed)
+    totals = np.concatenate([part @ np.stack(sums, axis=1) for part in chosen]) if num_samples else np.zeros((0, 4))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = {"ciou": totals[:, 0] / totals[:, 1], "giou": totals[:, 2] / totals[:, 3]}
+    tails = 50 * (1 - level), 50 * (1 + level)
+    intervals = {}
+    for name, values in drawn.items():
+        if (known := values[np.isfinite(values)]).size:
+            low, high = np.percentile(known, tails)
+            intervals[name] = float(low), float(high)
+    return intervals
+
+
+def bootstrap_mean(
+    values: NDArray[np.float64],
+    images: Sequence[object],
+    *,
+    seed: int = 0,
+    num_samples: int = NUM_SAMPLES,
+    level: float = LEVEL,
+) -> tuple[float, float]:
+    """Percentile interval of the mean of N >= 1 values, such as differences of two rules, drawn by image."""
+    group = group_by_first_seen(images)
+    sums = np.stack([np.bincount(group, weights=values), np.bincount(group)], axis=1)
+    totals = np.concatenate([part @ sums for part in _draws(len(sums), num_samples, seed)])
+    low, high = np.percentile(totals[:, 0] / totals[:, 1], (50 * (1 - level), 50 * (1 + level)))
+    return float(low), float(high)
+
+
+def _draws(num_images: int, num_samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each image is in each sample, SxI in parts that fit in memory."""
     rng = np.random.default_rng(seed)
-    num_images = len(sums[0])
-    tails = 100 * (1 - level) / 2, 100 * (1 + level) / 2
-    drawn: list[list[float]] = [[], []]
-    for _ in range(num_samples):
-        chosen = np.bincount(rng.integers(num_images, size=num_images), minlength=num_images)
-        total_intersection, total_union, total_iou, count = (float(chosen @ part) for part in sums)
-        drawn[0].append(total_intersection / total_union if total_union else np.nan)
-        drawn[1].append(total_iou / count)
-    return {
-        name: (float(low), float(high))
-        for name, values in zip(("ciou", "giou"), drawn, strict=True)
-        for low, high in [np.nanpercentile(values, tails) if np.isfinite(values).any() else (np.nan, np.nan)]
-        if np.isfinite(low)
-    }
+    part = max(1, _NUMBERS_AT_ONCE // num_images)
+    shares = np.full(num_images, 1 / num_images)
+    for start in range(0, num_samples, part):
+        yield rng.multinomial(num_images, shares, size=min(part, num_samples - start)).astype(np.float64)
 
 
 def group_by_first_seen(keys: Sequence[object]) -> NDArray[np.int64]:

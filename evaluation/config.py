@@ -1,0 +1,99 @@
+"""What an evaluation is asked to do: which rules, budgets and seeds, how expressions are asked, on which run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from evaluation.protocol import Protocol
+from litelvlm.config import RULES, PruningConfig
+from pipeline.config import RunConfig
+
+UNPRUNED = "none"
+SEEDED_RULES = ("random",)  # for the others another seed changes nothing
+MAX_COMBINATIONS = 10_000
+DEFAULT_BUDGETS = (192, 128, 64)  # of the published tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """Rules x budgets x orders x positions x seeds. The unpruned model is one combination, whatever the others are.
+
+    `example_images` is how many images keep their masks and tokens for the report's pictures.
+    """
+
+    rules: tuple[str, ...] = RULES
+    budgets: tuple[int, ...] = DEFAULT_BUDGETS
+    seeds: tuple[int, ...] = (0,)
+    orders: tuple[str, ...] = ("auto",)
+    positions: tuple[str, ...] = ("compact",)
+    fastv_layer: int = 2
+    example_images: int = 6
+    boundary: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("rules", "budgets", "seeds", "orders", "positions"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"--{name} is {','.join(map(str, values))!r}; give one or more, each once")
+        if self.example_images < 0:
+            raise ValueError(f"--example-images is {self.example_images}; it must be 0 or more")
+        if len(self.combinations()) > MAX_COMBINATIONS:
+            raise ValueError(f"more than {MAX_COMBINATIONS} combinations; evaluate them in several runs")
+
+    def combinations(self) -> list[PruningConfig]:
+        """Every combination once, the unpruned model first if it is asked for.
+
+        Raises ValueError naming a rule, budget, order or kind of positions that does not exist.
+        """
+        found = [PruningConfig(rule=UNPRUNED, num_retain_tokens=None)] if UNPRUNED in self.rules else []
+        for rule, budget in product(self.rules, self.budgets):
+            if rule == UNPRUNED:
+                continue
+            seeds = self.seeds if rule in SEEDED_RULES else self.seeds[:1]
+            for order, positions, seed in product(self.orders, self.positions, seeds):
+                found.append(self._pruning(rule, budget, order, positions, seed))
+        return list(dict.fromkeys(found))
+
+    def _pruning(self, rule: str, budget: int, order: str, positions: str, seed: int) -> PruningConfig:
+        return PruningConfig(
+            rule=rule,
+            num_retain_tokens=budget,
+            order=order,
+            positions=positions,
+            seed=seed,
+            fastv_layer=self.fastv_layer,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """One run of `jobs/evaluate.py`.
+
+    `run` says what is read, with which model, where and to which output; its pruning, layout and template do not count.
+    `dataset` is the name in the outputs; of a published split (`refcoco_val`), the published numbers stand beside.
+    """
+
+    run: RunConfig
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    protocol: Protocol = field(default_factory=Protocol)
+    dataset: str = "dataset"
+    bootstrap_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.bootstrap_samples < 0:
+            raise ValueError(f"--bootstrap-samples is {self.bootstrap_samples}; it must be 0 or more")
+        if not self.dataset or len(self.dataset) > 100:
+            raise ValueError("--dataset must be 1 to 100 characters")
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the answers beyond the run's own facts, as JSON values, for the fingerprint."""
+        return {
+            "evaluation": [dataclasses.asdict(pruning) for pruning in self.sweep.combinations()],
+            "protocol": dataclasses.asdict(self.protocol),
+            "mask_column": self.run.source.mask_column,
+            "example_images": self.sweep.example_images,
+            "boundary": self.sweep.boundary,
+        }

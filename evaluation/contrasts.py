@@ -1,0 +1,96 @@
+"""Questions that a sweep answers: what one choice does against another, on the same images.
+
+Differences are taken per expression and drawn by image, so that what both choices find hard cancels out: an interval
+that leaves out 0 is evidence that two single intervals may hide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.answers import Answers
+from evaluation.bootstrap import bootstrap_mean
+from evaluation.metrics import iou_per_expression
+from litelvlm.config import PruningConfig
+
+#: (rule, against, question)
+RULE_QUESTIONS = (
+    ("low_similarity", "high_similarity", "Are the least similar tokens better than the most similar?"),
+    ("low_similarity", "random", "Are the least similar tokens better than chance?"),
+    ("context", "random", "Are context tokens better than chance?"),
+    ("context", "low_similarity", "Are context tokens better than the least similar?"),
+    ("paper", "low_similarity", "Does context added to similarity help (paper)?"),
+    ("paper", "context", "Does similarity added to context help (paper)?"),
+    ("release", "paper", "Is the release's rule better than the paper's text?"),
+)
+ORDER_QUESTION = "Does raster order help against the release's?"
+POSITION_QUESTION = "Do original position ids help against compact ones?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """`difference` in gIoU of `first` over `second`, with its interval."""
+
+    question: str
+    first: PruningConfig
+    second: PruningConfig
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """`yes`, `no` (it hurts), or `not shown` where the interval holds 0."""
+        return "yes" if self.low > 0 else "no, it hurts" if self.high < 0 else "not shown"
+
+
+def contrasts(combinations: list[PruningConfig], answers: Answers, *, num_samples: int) -> Iterator[Contrast]:
+    """Every question that the sweep's combinations can answer, by question, then by budget."""
+    if not num_samples or answers.failed.all():
+        return
+    iou, image = _by_combination(answers, len(combinations))
+    for question, first, second in _pairs(combinations):
+        difference = iou[first] - iou[second]
+        low, high = bootstrap_mean(difference, image.tolist(), num_samples=num_samples)
+        yield Contrast(
+            question=question,
+            first=combinations[first],
+            second=combinations[second],
+            difference=float(difference.mean()),
+            low=low,
+            high=high,
+        )
+
+
+def _by_combination(answers: Answers, count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """IoU CxE of E expressions that were answered, the same ones in the same order for every combination."""
+    scored = ~answers.failed
+    common, predicted, true = (answers[name][scored] for name in ("intersection", "predicted_area", "true_area"))
+    iou = iou_per_expression(common, predicted + true - common)
+    order = np.argsort(answers["combination"][scored], kind="stable")
+    return iou[order].reshape(count, -1), answers.image[scored][order].reshape(count, -1)[0]
+
+
+def _pairs(combinations: list[PruningConfig]) -> Iterator[tuple[str, int, int]]:
+    """Question and places of two combinations that differ in one thing."""
+    place = {pruning: index for index, pruning in enumerate(combinations)}
+    questions = [("rule", first, second, question) for first, second, question in RULE_QUESTIONS]
+    questions += [
+        ("order", "raster", "release", ORDER_QUESTION),
+        ("positions", "original", "compact", POSITION_QUESTION),
+    ]
+    by_budget = sorted(combinations, key=lambda pruning: -(pruning.num_retain_tokens or 0))
+    for name, value, other, question in questions:
+        for pruning in by_budget:
+            if getattr(pruning, name) != value:
+                continue
+            changed: dict[str, Any] = {name: other}
+            against = dataclasses.replace(pruning, **changed)
+            if against in place:
+                yield question, place[pruning], place[against]

@@ -1,0 +1,69 @@
+"""The model as an evaluation uses it: images encoded once, then asked under one combination after another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from evaluation.protocol import Round
+from litelvlm.config import PruningConfig
+from pipeline.engine import Engine, LiteLVLMEngine
+
+
+class EvaluationEngine(Engine, Protocol):
+    """What an annotation run asks of an engine, and images that are encoded once for many answers."""
+
+    def on_device(self, device: str) -> EvaluationEngine: ...
+
+    def num_visual_tokens(self) -> int: ...
+
+    def encode(self, annotator: Any, images: list[Any]) -> list[Any]: ...
+
+    def answer(
+        self,
+        annotator: Any,
+        encoded: list[Any],
+        asked: Sequence[tuple[list[str], Sequence[Round]]],
+        pruning: PruningConfig,
+        layout: str,
+    ) -> list[Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiteLVLMEvaluation(LiteLVLMEngine):
+    """The real model."""
+
+    def on_device(self, device: str) -> LiteLVLMEvaluation:
+        """The same model on `cpu` or `cuda`."""
+        return dataclasses.replace(self, device=device)
+
+    def num_visual_tokens(self) -> int:
+        """Visual tokens of an image before pruning."""
+        return self.preprocessor().config.num_visual_tokens
+
+    def encode(self, annotator: Any, images: list[Any]) -> list[Any]:
+        """Both image encoders' output for prepared images; `answer` takes it in their place."""
+        return annotator.encode(images)
+
+    def answer(
+        self,
+        annotator: Any,
+        encoded: list[Any],
+        asked: Sequence[tuple[list[str], Sequence[Round]]],
+        pruning: PruningConfig,
+        layout: str,
+    ) -> list[Any]:
+        """One result per image. `asked` holds each image's phrases and, parallel to them, their rounds."""
+        from litelvlm import AnnotationRequest, PromptTemplate
+
+        requests = [
+            AnnotationRequest(
+                image=image,
+                phrases=phrases,
+                templates=[PromptTemplate(question=one.question, answer=one.answer) for one in rounds],
+            )
+            for image, (phrases, rounds) in zip(encoded, asked, strict=True)
+        ]
+        return annotator.annotate(requests, pruning=pruning, layout=layout, batch_images=self.batch_images)

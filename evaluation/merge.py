@@ -1,0 +1,126 @@
+"""From committed shards to `answers.parquet`, `results.parquet` and the report; done anew whenever a run ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from evaluation.answers import Answers
+from evaluation.config import EvaluationConfig
+from evaluation.contrasts import Contrast, contrasts
+from evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
+from evaluation.results import Cost, result_rows
+from evaluation.stage import read_answers
+from pipeline.commit import read_marker
+from pipeline.plan import Plan, Shard
+from pipeline.range_file import RangeFile
+from pipeline.storage import Storage
+from pipeline.table_writer import TableWriter, closing_or_discarding
+
+ANSWERS_NAME = "answers.parquet"
+RESULTS_NAME = "results.parquet"
+SUMMARY_NAME = "evaluation.json"
+_LABELS = (SENTENCE_IDS, KINDS)
+
+
+def merge_evaluation(
+    storage: Storage, plan: Plan, config: EvaluationConfig, *, revision: str, num_visual_tokens: int
+) -> dict[str, Any]:
+    """Verify and merge all shards. Writes both tables and returns the summary, which it writes as well.
+
+    Raises:
+        DataError: a shard's file is not what was committed.
+    """
+    markers = [read_marker(storage, shard.shard_id) for shard in plan.shards]
+    stream = storage.open_write(ANSWERS_NAME)
+    try:
+        with pq.ParquetWriter(stream, ANSWER_SCHEMA, compression="zstd") as writer:
+            answers = Answers.of(_written(writer, storage, plan, markers, config.run.storage_options))
+        stream.close()
+    finally:
+        stream.discard()
+    cost = Cost.of(markers)
+    rows = list(result_rows(config, answers, cost, revision=revision, num_visual_tokens=num_visual_tokens))
+    with closing_or_discarding(TableWriter(storage, RESULTS_NAME, RESULT_SCHEMA)) as results:
+        results.add(rows)
+    summary = {
+        "dataset": config.dataset,
+        "protocol": config.protocol.describe(),
+        "model": config.run.model.model,
+        "model_revision": revision,
+        "num_visual_tokens": num_visual_tokens,
+        "images": cost.images,
+        "answers": len(answers.failed),
+        "failed": int(answers.failed.sum()),
+        "devices": list(cost.devices),
+        "encode_s": cost.encode_s,
+        "answer_s": sum(cost.answer_s),
+        "contrasts": [contrast_values(one, num_visual_tokens) for one in _contrasts(config, answers)],
+        "results": [row for row in rows if row["slice_by"] == "all"],
+    }
+    storage.write_bytes(SUMMARY_NAME, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+    return summary
+
+
+def _contrasts(config: EvaluationConfig, answers: Answers) -> Iterator[Contrast]:
+    return contrasts(config.sweep.combinations(), answers, num_samples=config.bootstrap_samples)
+
+
+def contrast_values(one: Contrast, num_visual_tokens: int) -> dict[str, Any]:
+    """A question's answer for the summary."""
+    names = ("rule",) if one.first.rule != one.second.rule else ("order", "positions")
+    sides = [", ".join(getattr(side, name) for name in names) for side in (one.first, one.second)]
+    rule = "" if names == ("rule",) else f"{one.first.rule}: "
+    return {
+        "question": one.question,
+        "compared": f"{rule}{sides[0]} − {sides[1]}",
+        "num_retain_tokens": one.first.budget(num_visual_tokens),
+        "difference": one.difference,
+        "low": one.low,
+        "high": one.high,
+        "answer": one.verdict,
+    }
+
+
+def _written(
+    writer: pq.ParquetWriter, storage: Storage, plan: Plan, markers: list[dict[str, Any]], options: dict[str, Any]
+) -> Iterator[pa.Table]:
+    """Every shard's answers with the labels of their expressions, written on the way."""
+    for shard, marker in zip(plan.shards, markers, strict=True):
+        table = _labelled(read_answers(storage, marker), shard, options)
+        writer.write_table(table)
+        yield table
+
+
+def _labelled(table: pa.Table, shard: Shard, options: dict[str, Any]) -> pa.Table:
+    """Fill in sentence ids and kinds, where the input has lists of them beside its phrases."""
+    labels = _read_labels(shard, options)
+    places = list(zip(table.column("source_row").to_pylist(), table.column("phrase_index").to_pylist(), strict=True))
+    for column, name in (("sentence_id", SENTENCE_IDS), ("kind", KINDS)):
+        found = labels.get(name)
+        if found is None:
+            continue
+        values = [_at(found[row - shard.row_group_start], index) for row, index in places]
+        position = table.schema.get_field_index(column)
+        table = table.set_column(position, table.schema.field(column), pa.array(values, pa.string()))
+    return table
+
+
+def _read_labels(shard: Shard, options: dict[str, Any]) -> dict[str, list[Any]]:
+    with RangeFile(shard.file, options) as file:
+        parquet = pq.ParquetFile(file, pre_buffer=False)
+        kinds = {field.name: field.type for field in parquet.schema_arrow}
+        names = [name for name in _LABELS if pa.types.is_list(kinds.get(name, pa.null()))]
+        if not names:
+            return {}
+        table = parquet.read_row_group(shard.row_group, columns=names)
+    return {name: pc.cast(table.column(name), pa.list_(pa.string())).to_pylist() for name in names}
+
+
+def _at(values: list[Any] | None, index: int) -> str | None:
+    return values[index] if values is not None and index < len(values) else None

@@ -1,0 +1,108 @@
+"""How expressions are asked: the release's way, which draws at random, and a deterministic one.
+
+`release` is what `RefCOCO_Segm_ds.py` of groundingLMM does and the published tables were made with: of all expressions
+of an image up to 3 are drawn without replacement, they are the rounds of one conversation, and each round's question
+and answer are drawn from lists. `every` asks every expression in a conversation of its own, always in the same words.
+
+Draws are seeded by the image's content and id and the protocol's seed, not by the order in which images come: any part
+of a data set, on any number of actors, asks the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RELEASE = "release"
+EVERY = "every"
+PROTOCOLS = (EVERY, RELEASE)
+MAX_ROUNDS = 3
+DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
+DEFAULT_ANSWER = "It is [SEG]."
+
+_WORDINGS = (
+    "Can you segment the {phrase} in this image?",
+    "Please segment {phrase} in this image.",
+    "What is {phrase} in this image? Please respond with segmentation mask.",
+    "What is {phrase} in this image? Please output segmentation mask.",
+    "Could you provide a segmentation mask for the {phrase} in this image?",
+    "Please identify and segment the {phrase} in this image.",
+    "Where is the {phrase} in this picture? Please respond with a segmentation mask.",
+    "Can you highlight the {phrase} in this image with a segmentation mask?",
+)
+#: groundingLMM, `dataset/utils/utils.py`, SEG_QUESTIONS: each wording with and without its last character.
+QUESTIONS = (*_WORDINGS, *(wording[:-1] for wording in _WORDINGS))
+#: The same file, ANSWER_LIST.
+ANSWERS = (
+    "It is [SEG].",
+    "Sure, [SEG].",
+    "Sure, it is [SEG].",
+    "Sure, the segmentation result is [SEG].",
+    "[SEG].",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One expression, by its place among those of the image, with the words it is asked and answered in."""
+
+    index: int
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Which expressions of an image are asked, and how. `seed` matters for `release` alone."""
+
+    name: str = EVERY
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in PROTOCOLS:
+            raise ValueError(f"--protocol is {self.name!r}; choose from {', '.join(PROTOCOLS)}")
+        if self.seed < 0:
+            raise ValueError(f"--protocol-seed is {self.seed}; it must be at least 0")
+
+    @property
+    def layout(self) -> str:
+        """The engine's layout of prompts."""
+        return "rounds" if self.name == RELEASE else "separate"
+
+    def describe(self) -> str:
+        """One line for people, in every output."""
+        if self.name == RELEASE:
+            return (
+                f"release: up to {MAX_ROUNDS} expressions an image, drawn with seed {self.seed}, as rounds of one "
+                "conversation; questions and answers drawn from the release's lists"
+            )
+        return f"every: every expression in a conversation of its own, asked {DEFAULT_QUESTION!r}"
+
+    def rounds(self, num_expressions: int, image_key: str) -> list[Round]:
+        """What is asked of an image, in the order of the conversation."""
+        if self.name == EVERY:
+            return [_plain(index) for index in range(num_expressions)]
+        rng = _generator(self.seed, image_key)
+        chosen: Sequence[int] = range(num_expressions)
+        if num_expressions >= MAX_ROUNDS:
+            chosen = rng.choice(num_expressions, size=MAX_ROUNDS, replace=False).tolist()
+        return [
+            Round(
+                index=index,
+                question=QUESTIONS[int(rng.integers(len(QUESTIONS)))],
+                answer=ANSWERS[int(rng.integers(len(ANSWERS)))],
+            )
+            for index in chosen
+        ]
+
+
+def _plain(index: int) -> Round:
+    return Round(index=index, question=DEFAULT_QUESTION, answer=DEFAULT_ANSWER)
+
+
+def _generator(seed: int, image_key: str) -> np.random.Generator:
+    digest = hashlib.blake2b(f"{seed}/{image_key}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))

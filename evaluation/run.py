@@ -1,0 +1,192 @@
+"""An evaluation from configuration to exit code: plan, claim the output, execute what is left, merge, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from typing import Any, TextIO
+
+from evaluation.config import EvaluationConfig
+from evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
+from evaluation.merge import ANSWERS_NAME, RESULTS_NAME, SUMMARY_NAME, merge_evaluation
+from evaluation.report import REPORT_NAME, write_report
+from pipeline.commit import find_marker
+from pipeline.config import MISTAKES, UsageError, fingerprint
+from pipeline.failures import is_cluster_failure
+from pipeline.finish import done_shards, is_finished
+from pipeline.output import claim_output, refuse_others
+from pipeline.plan import Plan, Shard, make_plan
+from pipeline.records import ATTEMPTS_DIR, SUCCESS_NAME
+from pipeline.run import RunError, uri_policy
+from pipeline.storage import Storage
+
+EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
+_MAX_STALLED = 3  # executions in a row that committed nothing
+_LINE_EVERY_S = 10.0
+
+
+def evaluate_dataset(
+    config: EvaluationConfig,
+    *,
+    engine: EvaluationEngine | None = None,
+    stream: TextIO | None = None,
+    storage: Storage | None = None,
+) -> int:
+    """Evaluate every combination on a data set. Running it again resumes. Returns the exit code.
+
+    `engine` and `storage` default to the model and the output that the configuration names.
+
+    Raises:
+        UsageError: a mistake in the configuration or the input, to be shown as one line.
+        RunError, StorageError: the cluster or the storage failed; what was committed stays.
+    """
+    stream = stream or sys.stderr
+    run = config.run
+    engine = engine or LiteLVLMEvaluation(model=run.model, batch_images=run.cluster.batch_images)
+    try:
+        if run.source.mask_column is None:
+            raise ValueError("--mask-column is missing: an evaluation needs true masks")
+        policy = uri_policy(run)
+        plan = _planned(config, engine.revision())
+        storage = storage or Storage(run.output, run.storage_options)
+        refuse_others(storage, plan, run)
+        if not run.overwrite and is_finished(storage, plan.fingerprint):
+            print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
+            return EXIT_DONE
+        remarks = engine.check()
+        if run.overwrite:
+            storage.delete([SUCCESS_NAME, ANSWERS_NAME, RESULTS_NAME, SUMMARY_NAME, REPORT_NAME])
+        claim_output(storage, plan, run)
+    except MISTAKES as error:
+        raise UsageError(str(error)) from error
+    print(
+        "\n".join([f"columns: {plan.mapping.describe()}", f"protocol {config.protocol.describe()}", *remarks]),
+        file=stream,
+    )
+    return _Evaluation(config, engine, plan, storage, policy, stream).run()
+
+
+def _planned(config: EvaluationConfig, revision: str) -> Plan:
+    """The plan of the run, tied to what is evaluated."""
+    plan = make_plan(config.run, revision=revision)
+    facts = {key: value for key, value in plan.facts.items() if key not in _NOT_EVALUATED} | config.facts()
+    facts = json.loads(json.dumps(facts))
+    return dataclasses.replace(plan, facts=facts, fingerprint=fingerprint(facts))
+
+
+# Settings of an annotation run that an evaluation has its own for.
+_NOT_EVALUATED = ("num_retain_tokens", "rule", "order", "positions", "layout", "question", "answer")
+
+
+class _Evaluation:
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        engine: EvaluationEngine,
+        plan: Plan,
+        storage: Storage,
+        policy: Any,
+        stream: TextIO,
+    ) -> None:
+        self._config, self._engine, self._plan, self._storage = config, engine, plan, storage
+        self._policy, self._stream = policy, stream
+        self._done: set[str] = set()
+        self._started = self._last_line = time.monotonic()
+
+    def run(self) -> int:
+        todo = self._left()
+        combinations = len(self._config.sweep.combinations())
+        self._say(
+            f"{self._plan.num_rows} rows in {len(self._plan.shards)} shards under {combinations} combinations; "
+            f"{len(todo)} shards to do"
+        )
+        if todo:
+            self._execute(todo)
+        summary = merge_evaluation(
+            self._storage,
+            self._plan,
+            self._config,
+            revision=self._engine.revision(),
+            num_visual_tokens=self._engine.num_visual_tokens(),
+        )
+        write_report(self._storage, self._config, self._policy)
+        return self._finish(summary)
+
+    def _finish(self, summary: dict[str, Any]) -> int:
+        failed, allowed = summary["failed"], self._config.run.max_failure_rate
+        if failed > allowed * summary["answers"]:
+            self._say(
+                f"error: {failed} of {summary['answers']} answers failed, more than --max-failure-rate {allowed} "
+                f"allows; reasons are in {ANSWERS_NAME}"
+            )
+            return EXIT_FAILURE_RATE
+        content = {"fingerprint": self._plan.fingerprint, "rows": self._plan.num_rows, "answers": summary["answers"]}
+        self._storage.delete(self._storage.list(ATTEMPTS_DIR))
+        self._storage.write_bytes(SUCCESS_NAME, (json.dumps(content, sort_keys=True) + "\n").encode())
+        self._say(f"done: {summary['answers']} answers, {failed} failed, in {self._storage.root}: {REPORT_NAME}")
+        return EXIT_DONE
+
+    def _execute(self, todo: list[Shard]) -> None:
+        """Run until every shard has its marker, again for those that a failing cluster left out."""
+        from pipeline.cluster import ray_session
+
+        stalled = 0
+        with ray_session(self._config.run.cluster):
+            execution = self._execution()
+            while todo:
+                error = self._execute_once(execution, todo)
+                left = self._left()
+                stalled = stalled + 1 if len(left) == len(todo) else 0
+                if stalled >= _MAX_STALLED:
+                    raise RunError(f"{_MAX_STALLED} executions in a row committed nothing; the last ended with {error}")
+                if left:
+                    self._say(f"{len(left)} shards are left ({error or 'no error'}); going on with them")
+                todo = left
+
+    def _execute_once(self, execution: Any, todo: list[Shard]) -> str | None:
+        try:
+            for marker in execution.run(todo):
+                self._done.add(marker["shard_id"])
+                self._progress()
+        except Exception as error:
+            if not is_cluster_failure(error):
+                raise
+            return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        return None
+
+    def _execution(self) -> Any:
+        from evaluation.execute import SweepExecution
+        from pipeline.cluster import choose_device, max_decoders, quiet_data_context
+
+        quiet_data_context()
+        run = self._config.run
+        device = choose_device(run)
+        return SweepExecution(
+            config=dataclasses.replace(run, baseline_images=self._plan.num_rows),  # true masks of every row are read
+            plan=self._plan,
+            storage=self._storage,
+            engine=self._engine.on_device(device),
+            policy=self._policy,
+            on_gpu=device == "cuda",
+            max_decoders=max_decoders(run.cluster),
+            evaluation=self._config,
+        )
+
+    def _left(self) -> list[Shard]:
+        """Shards without a marker, as far as a listing and this session know."""
+        listed = done_shards(self._storage)
+        for shard in self._plan.shards:
+            if shard.shard_id in listed and find_marker(self._storage, shard.shard_id) is not None:
+                self._done.add(shard.shard_id)
+        return [shard for shard in self._plan.shards if shard.shard_id not in self._done]
+
+    def _progress(self) -> None:
+        if time.monotonic() - self._last_line >= _LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            elapsed = self._last_line - self._started
+            self._say(f"{len(self._done)} of {len(self._plan.shards)} shards after {elapsed:.0f} s")
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)

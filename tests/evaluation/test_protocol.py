@@ -1,0 +1,82 @@
+"""Which expressions are asked, and in what words."""
+
+from collections import Counter
+
+import pytest
+
+from evaluation.config import SweepConfig
+from evaluation.protocol import ANSWERS, QUESTIONS, Protocol
+from litelvlm.config import RULES, PromptTemplate
+
+
+def test_the_releases_lists():
+    assert (len(QUESTIONS), len(ANSWERS)) == (16, 5)
+    assert len(set(QUESTIONS)) == 16
+    assert QUESTIONS[0] == PromptTemplate().question
+    assert "Can you segment the {phrase} in this image" in QUESTIONS
+    for question in QUESTIONS:
+        for answer in ANSWERS:
+            PromptTemplate(question=question, answer=answer)  # all of them can be asked
+
+
+def test_every_expression_alone_in_the_same_words():
+    protocol = Protocol(name="every")
+    rounds = protocol.rounds(7, "key")
+    assert [one.index for one in rounds] == list(range(7))
+    assert {(one.question, one.answer) for one in rounds} == {(QUESTIONS[0], ANSWERS[0])}
+    assert protocol.layout == "separate"
+
+
+def test_draws_depend_on_seed_and_image_alone():
+    protocol = Protocol(name="release", seed=1)
+    assert protocol.layout == "rounds"
+    assert protocol.rounds(9, "a") == Protocol(name="release", seed=1).rounds(9, "a")
+    others = [protocol.rounds(9, "b"), Protocol(name="release", seed=2).rounds(9, "a")]
+    assert protocol.rounds(9, "a") not in others
+    assert "seed 1" in protocol.describe()
+
+
+def test_up_to_three_are_drawn_evenly():
+    protocol = Protocol(name="release")
+    drawn = [protocol.rounds(5, str(key)) for key in range(3000)]
+    assert {len(rounds) for rounds in drawn} == {3}
+    assert all(len({one.index for one in rounds}) == 3 for rounds in drawn)
+    for values, count in (
+        (Counter(one.index for rounds in drawn for one in rounds), 5),
+        (Counter(rounds[0].index for rounds in drawn), 5),
+        (Counter(one.question for rounds in drawn for one in rounds), 16),
+        (Counter(one.answer for rounds in drawn for one in rounds), 5),
+    ):
+        assert len(values) == count
+        assert max(values.values()) < 1.35 * min(values.values())
+    assert [one.index for one in protocol.rounds(2, "few")] == [0, 1]
+    assert protocol.rounds(0, "none") == []
+
+
+def test_combinations_are_there_once():
+    sweep = SweepConfig(rules=("none", "random", "context"), budgets=(8, 4), seeds=(0, 1, 2), orders=("auto", "raster"))
+    found = [(one.rule, one.num_retain_tokens, one.order, one.seed) for one in sweep.combinations()]
+    assert found[0] == ("none", None, "auto", 0)
+    assert len(found) == len(set(found)) == 1 + 2 * 2 * 3 + 2 * 2
+    assert len(SweepConfig(budgets=(8,)).combinations()) == len(RULES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"rules": ("magic",)}, "magic"),
+        ({"budgets": (0,)}, "num_retain_tokens"),
+        ({"budgets": ()}, "--budgets"),
+        ({"seeds": (1, 1)}, "--seeds"),
+        ({"orders": ("spiral",)}, "spiral"),
+        ({"budgets": tuple(range(1, 3000))}, "combinations"),
+    ],
+)
+def test_sweeps_that_do_not_work_are_refused(settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        SweepConfig(**settings)
+
+
+def test_unknown_protocols_are_refused():
+    with pytest.raises(ValueError, match="--protocol"):
+        Protocol(name="some")

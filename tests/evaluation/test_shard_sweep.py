@@ -1,0 +1,142 @@
+"""One shard under every combination, without Ray: what is asked, scored, shared and given up."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from evaluation.config import SweepConfig
+from evaluation.coverage import coverage, object_patches
+from evaluation.protocol import Protocol
+from evaluation.shard_sweep import NO_TRUTH, ShardSweep
+from pipeline.masks import EncodedMask, decode_mask, encode_mask
+from pipeline.plan import Shard
+from pipeline.work import Draft, ImageWork, ShardWork
+from tests.evaluation.fakes import UNTAKEN_PHRASE, CountingAnnotator, FakeEvaluation
+from tests.fakes import true_mask
+from tests.pipeline.samples import picture
+
+SHARD = Shard(
+    shard_id="0", index=0, file="f", id_prefix="f", row_group=0, row_group_start=0, row_start=0, row_stop=9, num_rows=9
+)
+SWEEP = SweepConfig(rules=("none", "low_similarity", "random"), budgets=(8, 4), seeds=(0, 1))
+
+
+def _image(number, phrases):
+    rgb = picture(number)
+    drafts = [
+        Draft(
+            source_row=number,
+            phrase_index=index,
+            phrase=phrase,
+            prompt=phrase,
+            truth=encode_mask(true_mask(rgb, phrase)),
+        )
+        for index, phrase in enumerate(phrases)
+    ]
+    height, width = rgb.shape[:2]
+    key = f"key-{number}"
+    return ImageWork(
+        image_id=f"i{number}", image_key=key, file_name="", drafts=drafts, height=height, width=width, prepared=rgb
+    )
+
+
+def _sweep(images, *, engine=None, protocol="every", sweep=SWEEP):
+    annotator = CountingAnnotator()
+    work = ShardWork(shard=SHARD, images=images)
+    engine = engine or FakeEvaluation()
+    return ShardSweep(engine, annotator, threading.Lock(), work, sweep, Protocol(name=protocol)), annotator
+
+
+def test_images_are_encoded_once_and_answered_by_every_combination():
+    images = [_image(number, ["the red box", "a dog"]) for number in range(20)]
+    sweep, annotator = _sweep(images)
+    rows = sweep.evaluate(range(20), frozenset())
+    combinations = SWEEP.combinations()
+    assert len(combinations) == 1 + 2 + 2 * 2
+    assert len(rows) == len(combinations) * 40
+    assert annotator.encoded == 20
+    assert len(annotator.answered) == 2 * len(combinations)  # calls of 16 and of 4 images
+    assert sweep.spent.llm_s == [0.5] * len(combinations)
+    assert (sweep.spent.images, sweep.spent.prompts, sweep.spent.text_tokens) == (20, 40, 400)
+
+
+def test_rows_hold_what_the_masks_have_in_common():
+    image = _image(3, ["the red box"])
+    sweep, _ = _sweep([image])
+    rows = {row["combination"]: row for row in sweep.evaluate(range(1), frozenset())}
+    truth = decode_mask(image.drafts[0].truth)
+    for index, pruning in enumerate(SWEEP.combinations()):
+        found = truth.copy()
+        if pruning.rule == "low_similarity":
+            found[len(found) * pruning.num_retain_tokens // 16 :] = False
+        assert rows[index]["intersection"] == rows[index]["predicted_area"] == found.sum()
+        assert rows[index]["true_area"] == truth.sum()
+        assert rows[index]["mask_rle"] is None
+    assert rows[0]["boundary_f"] == 1.0
+    assert rows[0]["num_words"] == 3
+
+
+def test_examples_keep_masks_and_tokens():
+    images = [_image(1, ["a dog"]), _image(2, ["a dog"])]
+    sweep, _ = _sweep(images)
+    rows = [row for row in sweep.evaluate(range(2), frozenset({2})) if row["combination"] == 0]
+    assert [row["retained"] for row in rows] == [None, list(range(16))]
+    mask = EncodedMask(size_hw=(24, 32), counts=rows[1]["mask_rle"], area=0, bbox_xywh=(0, 0, 0, 0))
+    assert np.array_equal(decode_mask(mask), true_mask(picture(2), "a dog"))
+
+
+def test_the_release_protocol_asks_up_to_three_in_the_words_that_it_drew():
+    images = [_image(number, ["the red box", "a dog", "blue thing", "a", "bc"]) for number in range(8)]
+    sweep, _ = _sweep(images, protocol="release")
+    rows = [row for row in sweep.evaluate(range(8), frozenset()) if row["combination"] == 0]
+    for number in range(8):
+        own = [row for row in rows if row["source_row"] == number]
+        assert sorted(row["round"] for row in own) == [0, 1, 2]
+        rounds = Protocol(name="release").rounds(5, f"key-{number}")
+        asked = {row["round"]: (row["phrase_index"], row["question"], row["answer"]) for row in own}
+        assert asked == {place: (one.index, one.question, one.answer) for place, one in enumerate(rounds)}
+
+
+def test_what_cannot_be_evaluated_fails_under_every_combination():
+    without_truth = _image(1, ["a dog", "blue thing"])
+    without_truth.drafts[0].truth = None
+    undecodable = _image(2, ["a dog"])
+    undecodable.fail("bytes are no image")
+    images = [without_truth, undecodable, _image(3, [UNTAKEN_PHRASE, "a dog"]), _image(4, ["a dog"])]
+    sweep, _ = _sweep(images)
+    rows = sweep.evaluate(range(4), frozenset())
+    failed = {(row["source_row"], row["phrase_index"]): row["error"] for row in rows if row["status"] == "failed"}
+    assert failed[1, 0] == NO_TRUTH
+    assert failed[2, 0] == "bytes are no image"
+    assert failed[3, 0] == failed[3, 1] == "the model failed on this image: RuntimeError: the model cannot take this"
+    assert len(failed) == 4
+    scored = {(row["source_row"], row["phrase_index"]) for row in rows if row["status"] == "scored"}
+    assert scored == {(1, 1), (4, 0)}
+    assert len(rows) == 6 * len(SWEEP.combinations())
+
+
+def test_a_broken_model_is_no_images_fault():
+    sweep, _ = _sweep([_image(1, ["a dog"])], engine=FakeEvaluation(broken=True))
+    with pytest.raises(RuntimeError, match="cannot take"):
+        sweep.evaluate(range(1), frozenset())
+
+
+def test_images_that_kill_their_worker_are_given_up():
+    sweep, annotator = _sweep([_image(1, ["a dog", "blue thing"])])
+    rows = sweep.give_up(range(1))
+    assert {row["status"] for row in rows} == {"failed"}
+    assert len(rows) == 2 * len(SWEEP.combinations())
+    assert not annotator.answered
+
+
+def test_coverage_counts_the_objects_patches_in_the_central_square():
+    mask = np.zeros((40, 60), bool)
+    mask[0:20, 10:30] = True  # the upper left quarter of the central 40x40
+    patches = object_patches(mask, 16)
+    assert np.flatnonzero(patches).tolist() == [0, 1, 4, 5]
+    assert coverage(patches, np.array([0, 1, 2, 3])) == 0.5
+    assert coverage(patches, np.arange(16)) == 1.0
+    sides = np.zeros((40, 60), bool)
+    sides[:, :10] = True
+    assert coverage(object_patches(sides, 16), np.arange(16)) is None
