@@ -8,11 +8,13 @@ import os
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pipeline.baseline import choose_rows, compare_unpruned
 from pipeline.device_clock import DeviceClock, DeviceShare
@@ -128,6 +130,17 @@ def test_masks_are_compared_with_the_truth_where_it_is_known(model):
     truth = compare_unpruned(model, work(images, rows=range(2)), warm_up=False)["truth"]
     area, both = int(known.sum()), int((known & np.roll(known, 1, axis=0)).sum())
     assert truth == {"pruned": [[area, area], None], "unpruned": [[both, 2 * area - both], None]}
+
+
+def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model, monkeypatch):
+    model.annotator.model = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    peaks, engine = [0], model._engine
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.append(0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: max(peaks[-1], 100 * len(engine.calls)))
+    found = compare_unpruned(model, work([image(n) for n in range(20)], rows=range(20)), warm_up=False)
+    assert engine.calls == [(16, False), (16, True), (4, True), (4, False)]
+    assert (found["pruned_peak_bytes"], found["unpruned_peak_bytes"]) == (400, 300)
+    assert len(peaks) == 5
 
 
 def test_a_summary_tells_the_prefill_from_the_whole():

@@ -21,7 +21,7 @@ from pipeline.columns import (
     iter_rows,
     read_row,
 )
-from pipeline.rows import MAX_PHRASE_CHARS, MAX_PHRASES, MAX_TEXT_BYTES
+from pipeline.rows import MAX_MASK_VALUES, MAX_PHRASE_CHARS, MAX_PHRASES, MAX_TEXT_BYTES, Oversized
 
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SENTENCES = pa.list_(pa.struct([("raw", pa.string()), ("sent", pa.string()), ("sent_id", pa.int64())]))
@@ -152,6 +152,8 @@ def test_flags_override():
         ({"phrase_column": "phrase.sent"}, "--phrase-column phrase.sent: type string holds no text"),
         ({"id_column": "image"}, "--id-column image: type binary is no id"),
         ({"id_column": "twice"}, "--id-column twice: 2 columns have this name"),
+        ({"mask_column": "nope"}, "--mask-column nope: no such column"),
+        ({"mask_column": "n"}, "--mask-column n: type int64 is no mask"),
     ],
 )
 def test_wrong_flags_are_named(flags, message):
@@ -159,6 +161,33 @@ def test_wrong_flags_are_named(flags, message):
     fields = [("image", pa.binary()), ("n", pa.int64()), ("phrase", pa.string()), *twice]
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         detect_columns(pa.schema(fields), **flags)
+
+
+def test_true_masks_are_read_only_where_they_are_asked_for():
+    run_lengths = pa.struct([("size", pa.list_(pa.int64())), ("counts", pa.string()), ("note", pa.string())])
+    table = pa.table(
+        {
+            "image": pa.array([b"x"] * 2),
+            "phrase": pa.array(["a", "b"]),
+            "mask": pa.array([{"size": [2, 3], "counts": "06", "note": "n"}, None], run_lengths),
+            "polygons": pa.array([[[0.5, 1, 2, 2.25, 0, 3]], []], pa.list_(pa.list_(pa.float64()))),
+        }
+    )
+    assert detect_columns(table.schema).mask is None
+    mapping = detect_columns(table.schema, mask_column="mask")
+    assert mapping.describe().endswith(", mask=mask")
+    assert mapping.without_mask() == detect_columns(table.schema)
+    assert [given.mask for given in _read(table)] == [None, None]
+    assert [given.mask for given in _read(table, mask_column="mask")] == [{"size": [2, 3], "counts": "06"}, None]
+    assert _read(table, mask_column="polygons")[0].mask == [[0.5, 1, 2, 2.25, 0, 3]]
+
+
+def test_masks_larger_than_any_are_not_read():
+    image, phrase = pa.array([b"x"]), pa.array(["a"])
+    runs = pa.array([[1] * (MAX_MASK_VALUES + 1)], pa.list_(pa.int8()))
+    given = _read(pa.table({"image": image, "phrase": phrase, "mask": runs}), mask_column="mask")[0]
+    assert isinstance(given.mask, Oversized)
+    assert given.error is None
 
 
 def _read(table: pa.Table, **flags: str) -> list[InputRow]:
