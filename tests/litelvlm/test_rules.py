@@ -213,3 +213,15 @@ def test_cls_attention_formula(num_heads):
         weights = np.exp(keys[0, :, part].numpy() @ query[0, part].numpy() / np.sqrt(width))
         total += weights[1:] / weights.sum() / num_heads
     np.testing.assert_allclose(cls_attention(query, keys, num_heads)[0], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", DECIDED_BEFORE)
+def test_no_rule_reads_a_value_back_from_the_device(rule):
+    """On `meta` there are no values: whatever would make the host wait for a device raises."""
+    values = evidence_of(np.random.default_rng(0), 3, 64, 4)
+    known = as_evidence(values, [4, 1, 2])
+    tensors = {name: value.to("meta") for name, value in vars(known).items() if isinstance(value, torch.Tensor)}
+    evidence = Evidence(**{**vars(known), **tensors})
+    selection = select(evidence, PruningConfig(num_retain_tokens=24, rule=rule))
+    order = order_tokens(selection, evidence.context, release_order=False, own_order=True)
+    assert (selection.kept.shape, order.shape, order.device.type) == ((3, 64), (3, 24), "meta")
