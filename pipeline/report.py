@@ -39,6 +39,7 @@ from pipeline.throughput import throughput_row
 REPORT_NAME = "report.html"
 
 _SHOWN = 6  # pictures of a kind
+_MAX_PHRASE, _MAX_ORIGIN = 160, 80  # characters in a caption
 _UNMERGED_SHARDS = 500  # of a run that goes on, so many are looked into for scores
 _TEMPLATES = jinja2.PackageLoader("pipeline", "templates")
 
@@ -205,7 +206,13 @@ def _run_summary(storage: Storage) -> dict[str, Any]:
 
 def _caption(picture: Picture, phrase: str, figure: str, origin: str) -> dict[str, Any]:
     uri = Markup(picture.uri) if picture.uri else None  # base64 of our own
-    return {"picture": picture, "uri": uri, "phrase": phrase, "figure": figure, "origin": origin}
+    return {
+        "picture": picture,
+        "uri": uri,
+        "phrase": words.clipped(phrase, _MAX_PHRASE),
+        "figure": figure,
+        "origin": words.clipped(origin, _MAX_ORIGIN),
+    }
 
 
 def _section(cls: type, values: dict[str, Any]) -> Any:

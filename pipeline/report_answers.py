@@ -50,6 +50,7 @@ class Facts:
         """What pruning saved, measured and modelled, as `run.json` has it."""
         names = ("annotate_s", "gpu_s", "held_s", "baseline_s", "tflop", "unpruned_tflop")
         totals = {name: self.table.total(name) or 0.0 for name in names}
+        totals["tflop"] = totals["tflop"] if totals["unpruned_tflop"] else 0.0  # older tables know one of the two
         totals["held_s"] = totals["held_s"] or totals["gpu_s"]  # older tables held the model's own time alone
         return savings(totals, self.baseline.summary if self.baseline else None, self.config.gpu_price)
 
@@ -92,19 +93,19 @@ def answers(facts: Facts) -> list[Card]:
 def _cost(facts: Facts) -> Card:
     table, price = facts.table, facts.config.gpu_price
     gpu_s, phrases = table.total("gpu_s"), table.total("phrases")
-    unit = "GPU" if facts.on_gpu else "device"
+    device = "GPU" if facts.on_gpu else "device"
     if gpu_s is None:
         return Card(name="Cost", value=words.NONE, lines=["no shard is done"])
     if price is None:
         return Card(
-            name=f"{unit} time held",
+            name="GPU time held" if facts.on_gpu else "Device time held",
             value=words.hours(gpu_s),
             tag=_MEASURED,
-            lines=["start-up and idle time included", "no price was given: --gpu-price turns it into a cost"],
+            lines=["start-up and idle included", "no price was given: --gpu-price turns it into a cost"],
         )
     cost = gpu_s / 3600 * price
     compared = usage(table).share("baseline")
-    lines = [f"{words.hours(gpu_s)} of {unit} time at {words.money(price)} an hour, start-up and idle time included"]
+    lines = [f"{words.hours(gpu_s)} of {device} time at {words.money(price)} an hour, start-up and idle included"]
     if phrases:
         lines.append(f"{words.money(1000 * cost / phrases)} per 1,000 phrases")
     if compared > 0:
@@ -117,7 +118,7 @@ def _saved(facts: Facts) -> Card:
     kept, seen = facts.table.total("retained_tokens"), facts.table.total("visual_tokens")
     notes = [f"{words.percent(kept / seen)} of the visual tokens kept"] if kept is not None and seen else []
     if modelled := saved["modelled"]:
-        notes.append(f"{words.times(modelled['ratio'])} fewer operations needed ({_MODELLED})")
+        notes.append(f"{words.percent(1 - 1 / modelled['ratio'])} fewer operations needed ({_MODELLED})")
     if found is None or found.saved_share is None:
         advice = "--baseline-images N annotates N images unpruned as well"
         return Card(name="Saved by pruning", value="not measured", lines=[advice, *notes])

@@ -54,7 +54,7 @@ def histogram(counts: Sequence[float], *, label: str, low: str, high: str, css: 
         for index, value in enumerate(counts)
         if value > 0
     ]
-    return _frame([_grid(top), *bars, _range_labels([low, _middle(low, high), high])], label)
+    return _frame([_grid(), *bars, _labels(top, [low, _middle(low, high), high])], label)
 
 
 def lines(series: Sequence[Series], *, label: str, ticks: Sequence[str], breaks: Sequence[float] = ()) -> Markup:
@@ -66,7 +66,7 @@ def lines(series: Sequence[Series], *, label: str, ticks: Sequence[str], breaks:
         Markup('<line class="cut" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>').format(_number(100 * share), _TOP, _BASE)
         for share in breaks
     ]
-    return _frame([_grid(top), _plot(shapes), *cuts, _range_labels(ticks)], label)
+    return _frame([_grid(), _plot(shapes), *cuts, _labels(top, ticks)], label)
 
 
 def band(
@@ -91,7 +91,7 @@ def band(
         for index, a, b in known
     ]
     line = _path(Series(name="median", css="c-accent", values=middle), top, filled=False)
-    return _frame([_grid(top), _plot([*ranges, line]), _range_labels(ticks)], label)
+    return _frame([_grid(), _plot([*ranges, line]), _labels(top, ticks)], label)
 
 
 def stacked(parts: Sequence[Part], *, label: str) -> Markup:
@@ -148,15 +148,24 @@ def _plot(shapes: Sequence[Markup]) -> Markup:
     ).format(_TOP, _PLOT, _WIDE, Markup("").join(shapes))
 
 
-def _grid(top: float) -> Markup:
+def _grid() -> Markup:
     rows = [
-        Markup(
-            '<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="tick" x="0" y="{1}">{2}</text>'
-        ).format(_number(_BASE - share * _PLOT), _number(_BASE - share * _PLOT - 4), words.short(share * top))
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_number(_BASE - share * _PLOT))
         for share in (0.5, 1.0)
     ]
     base = Markup('<line class="axis" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_BASE)
     return Markup("").join([*rows, base])
+
+
+def _labels(top: float, ticks: Sequence[str]) -> Markup:
+    """Texts, drawn last so that no mark hides them: values at the left, `ticks` spread below."""
+    values = [
+        Markup('<text class="tick" x="0" y="{}">{}</text>').format(
+            _number(_BASE - share * _PLOT - 4), words.short(share * top)
+        )
+        for share in (0.5, 1.0)
+    ]
+    return Markup("").join([*values, _range_labels(ticks)])
 
 
 def _range_labels(ticks: Sequence[str]) -> Markup:

@@ -71,7 +71,7 @@ def device_section(facts: Facts) -> dict[str, Any]:
             )
             for stage, value in host.items()
         ],
-        "decode_cpu": words.seconds(facts.table.total("decode_cpu_s")),
+        "decode_cpu": words.seconds(cpu_s) if (cpu_s := facts.table.total("decode_cpu_s")) else None,
     }
 
 
@@ -132,11 +132,11 @@ def shard_section(facts: Facts) -> dict[str, Any]:
         "chart": chart,
         "per_step": spread.shards_per_step if spread else 1,
         "slow": [_straggler_row(one) for one in slow],
-        "num_slow": num_slow,
-        "num_shards": len(facts.table),
+        "num_slow": words.count(num_slow),
+        "num_shards": words.count(len(facts.table)),
         "actors": [_actor_row(actor) for actor in everyone[:_SHOWN_ACTORS]],
         "more_actors": max(len(everyone) - _SHOWN_ACTORS, 0),
-        "tail": words.seconds(max(ends) - min(ends)) if len(ends) > 1 else None,
+        "tail": words.seconds(max(ends) - min(ends)) if ends and max(ends) - min(ends) >= 1 else None,
     }
 
 

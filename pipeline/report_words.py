@@ -9,6 +9,7 @@ import time
 NONE = "–"
 
 _PATH = re.compile(r"\S*[/\\]\S*")
+_HEX_BYTES = re.compile(r"\b(?:[0-9a-f]{2} ){2,}[0-9a-f]{2}\b")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MAX_PATTERN = 200
 
@@ -100,7 +101,12 @@ def moment(epoch_s: float | None) -> str:
 
 def pattern(reason: str) -> str:
     """A reason without the paths and numbers in it, so that reasons that differ in nothing else are counted as one."""
-    return _NUMBER.sub("N", _PATH.sub("…", reason))[:_MAX_PATTERN]
+    return _NUMBER.sub("N", _HEX_BYTES.sub("…", _PATH.sub("…", reason)))[:_MAX_PATTERN]
+
+
+def clipped(text: str, length: int) -> str:
+    """The text, its end left out where it is longer than `length`."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _with_unit(value: float | None, unit: str) -> str:

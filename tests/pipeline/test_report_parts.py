@@ -178,6 +178,11 @@ def test_reasons_that_differ_in_paths_and_numbers_alone_are_one():
     assert reasons.examples["not_found: … does not exist"].endswith("/0.jpg does not exist")
 
 
+def test_bytes_in_a_reason_do_not_tell_reasons_apart():
+    assert words.pattern("not_an_image: starts with 22 3e 3c 69") == "not_an_image: starts with …"
+    assert words.pattern("phrase: empty") == "phrase: empty"
+
+
 def test_reasons_do_not_grow_with_the_input():
     reasons = Reasons()
     reasons.add("frequent", 10_000)
