@@ -51,6 +51,8 @@ class RunSummary:
             "phrases": progress.records,
             "images_per_s": progress.images / seconds,
             "phrases_per_s": progress.records / seconds,
+            "gpu_s": progress.gpu_s,
+            "cost": progress.cost,
         }
 
     def finished(self, totals: MergeTotals, *, exceeded: bool, storage: Storage) -> dict[str, Any]:

@@ -228,7 +228,13 @@ def test_truth_in_the_input_is_reported_and_changes_no_byte_of_the_result(tmp_pa
     assert annotate_dataset(without, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
     config = run_config(source, tmp_path / "out", baseline_images=12, mask_column="truth")
     assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
+    (tmp_path / "out/_SUCCESS").unlink()
+    for lost in sorted((tmp_path / "out/_done").iterdir())[:1]:
+        lost.unlink()
+    resumed = run_config(source, tmp_path / "out", mask_column="truth", baseline_images=12)
+    assert annotate_dataset(resumed, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
     assert final_bytes(tmp_path / "out") == final_bytes(tmp_path / "plain")
+    assert json.loads((tmp_path / "out/run.json").read_text())["baseline"]["images"] == 12
     truth = json.loads((tmp_path / "out/run.json").read_text())["baseline"]["truth"]
     assert truth["phrases"] == 22
     assert truth["pruned"] == truth["unpruned"] == {"ciou": 1.0, "giou": 1.0}
