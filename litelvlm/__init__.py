@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from litelvlm.config import PromptTemplate, PruningConfig
     from litelvlm.engine.annotator import Annotator
-    from litelvlm.engine.request import AnnotationRequest, AnnotationResult
+    from litelvlm.engine.request import AnnotationRequest, AnnotationResult, EncodedImage
     from litelvlm.preprocess import PreparedImage, Preprocessor
 
 _MODULES = {
     "AnnotationRequest": "litelvlm.engine.request",
     "AnnotationResult": "litelvlm.engine.request",
     "Annotator": "litelvlm.engine.annotator",
+    "EncodedImage": "litelvlm.engine.request",
     "PreparedImage": "litelvlm.preprocess",
     "Preprocessor": "litelvlm.preprocess",
     "PromptTemplate": "litelvlm.config",
@@ -29,6 +30,7 @@ __all__ = [
     "AnnotationRequest",
     "AnnotationResult",
     "Annotator",
+    "EncodedImage",
     "PreparedImage",
     "Preprocessor",
     "PromptTemplate",

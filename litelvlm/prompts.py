@@ -8,6 +8,7 @@ tokens that the phrases share: one prefix per image, and every phrase an indepen
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,12 +81,18 @@ def check_phrase(phrase: str, template: PromptTemplate, tokenizer: GlammTokenize
 
 
 def build_prompts(
-    phrases: list[str], template: PromptTemplate, tokenizer: GlammTokenizer, *, layout: str, max_text_tokens: int
+    phrases: list[str],
+    template: PromptTemplate | Sequence[PromptTemplate],
+    tokenizer: GlammTokenizer,
+    *,
+    layout: str,
+    max_text_tokens: int,
 ) -> list[Prompt]:
     """The conversations that ask an image's phrases.
 
     Args:
         phrases: normalised phrases; their text never becomes a special token, whatever it looks like.
+        template: of all phrases, or one for each.
         layout: "rounds", "separate" or "shared".
         max_text_tokens: what the model's context leaves room for; in `rounds`, a conversation is continued in a new one
             before its text grows longer. In `shared`, positions restart in every branch, and a sequence ends at
@@ -94,7 +101,8 @@ def build_prompts(
     Raises:
         ValueError: if a single round is longer than `max_text_tokens`.
     """
-    rounds = [_round_parts(phrase, template, tokenizer) for phrase in phrases]
+    templates = [template] * len(phrases) if isinstance(template, PromptTemplate) else template
+    rounds = [_round_parts(phrase, own, tokenizer) for phrase, own in zip(phrases, templates, strict=True)]
     num_opening = len(tokenizer.encode(_opening())) - 1  # the image counts as visual tokens, not as text
     conversations: list[list[int]] = []
     used = 0

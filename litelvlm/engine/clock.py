@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-STAGES = ("clip", "prune", "llm", "sam", "decode_masks")
+STAGES = ("clip", "prune", "llm", "sam", "decode_masks", "masks")
 
 
 class StageClock:

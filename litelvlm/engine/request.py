@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
+from torch import Tensor
 
-from litelvlm.grounding_encoder import upsample_logits
+from litelvlm.clip_encoder import ClipFeatures
+from litelvlm.config import PromptTemplate
 from litelvlm.preprocess import PreparedImage
+from litelvlm.run_lengths import mask_from_run_lengths
 
-_PIXELS_AT_ONCE = 4_000_000
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedImage:
+    """What both image encoders make of an image, on the model's device: asked again, it costs no encoder.
+
+    Attributes:
+        prepared: the image.
+        features: CLIP's, of one image.
+        embedding: SAM's, 1xCxGxG.
+    """
+
+    prepared: PreparedImage
+    features: ClipFeatures
+    embedding: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +35,15 @@ class AnnotationRequest:
     """An image and the phrases asked of it.
 
     Attributes:
-        image: HxWx3 uint8 RGB, upright; or the same already prepared by the model's `Preprocessor`.
+        image: HxWx3 uint8 RGB, upright; or the same already prepared by the model's `Preprocessor`, or encoded by
+            `Annotator.encode`.
         phrases: referring expressions, each answered by one mask.
+        templates: a template for each phrase, in place of the call's.
     """
 
-    image: np.ndarray | PreparedImage
+    image: np.ndarray | PreparedImage | EncodedImage
     phrases: list[str]
+    templates: Sequence[PromptTemplate] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +53,8 @@ class AnnotationResult:
     Attributes:
         scores: P float32 in [0, 1], the confidence of each mask (see `litelvlm.scores`).
         predicted_iou: P float32, the mask decoder's own prediction.
-        low_res_logits: PxLxL float32.
+        run_lengths: P int64 arrays, the masks as COCO counts them: alternating lengths, of zeros first, down columns.
+        low_res_logits: PxLxL float32; None unless it was asked for.
         mask_prompts: PxC float32.
         retained: P int64 arrays: patch indices of the visual tokens kept, in the order given to the language model; one
             shared array for phrases that were asked together.
@@ -48,7 +67,8 @@ class AnnotationResult:
 
     scores: np.ndarray
     predicted_iou: np.ndarray
-    low_res_logits: np.ndarray
+    run_lengths: list[np.ndarray]
+    low_res_logits: np.ndarray | None
     mask_prompts: np.ndarray
     retained: list[np.ndarray]
     num_visual_tokens: int
@@ -56,9 +76,6 @@ class AnnotationResult:
     num_prompts: int
     num_text_tokens: int
     size_hw: tuple[int, int]
-    input_size_hw: tuple[int, int]
-    input_size: int
-    device: torch.device
 
     @property
     def num_phrases(self) -> int:
@@ -66,16 +83,10 @@ class AnnotationResult:
 
     @cached_property
     def masks(self) -> np.ndarray:
-        """PxHxW bool, upright, at the original size. Computed when first read; `iter_masks` needs less memory."""
+        """PxHxW bool, upright, at the original size. Made when first read; `iter_masks` needs less memory."""
         height, width = self.size_hw
         return np.stack(list(self.iter_masks())) if self.num_phrases else np.zeros((0, height, width), dtype=bool)
 
     def iter_masks(self) -> Iterator[np.ndarray]:
-        """Yields each phrase's mask, HxW bool, holding only a few at a time."""
-        step = max(1, _PIXELS_AT_ONCE // (self.size_hw[0] * self.size_hw[1]))
-        for start in range(0, self.num_phrases, step):
-            low_res = torch.from_numpy(self.low_res_logits[start : start + step]).to(self.device)
-            logits = upsample_logits(
-                low_res, input_size_hw=self.input_size_hw, size_hw=self.size_hw, target=self.input_size
-            )
-            yield from (logits > 0).cpu().numpy()
+        """Yields each phrase's mask, HxW bool."""
+        return (mask_from_run_lengths(run_lengths, self.size_hw) for run_lengths in self.run_lengths)

@@ -1,0 +1,264 @@
+"""A batch of images on its way through the stages. Launching queues its work on the device; collecting waits for it.
+
+While one batch is collected the device is already at the next. Shapes: B images, P phrases of all images together, N
+prompts, R visual tokens kept, C the grounding encoder's channels, L the side of the low-resolution logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from litelvlm.clip_encoder import ClipFeatures
+from litelvlm.config import GlammConfig, PruningConfig
+from litelvlm.engine.clock import StageClock
+from litelvlm.engine.memory import BatchLimit
+from litelvlm.engine.packing import packed_length
+from litelvlm.engine.request import AnnotationResult, EncodedImage
+from litelvlm.engine.retention import ImagePrompt, Retained
+from litelvlm.engine.runner import Runner
+from litelvlm.engine.scheduler import prompt_batches
+from litelvlm.engine.transfer import HostCopies, on_device
+from litelvlm.preprocess import PreparedImage
+from litelvlm.run_lengths import mask_run_lengths
+from litelvlm.scores import confidence, stability
+
+_MOST_UNREAD = 1024  # phrases whose logits wait on the device; of more, each micro-batch is read before the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBatch:
+    """B images with their P phrases.
+
+    Attributes:
+        images: each prepared, or encoded already.
+        num_phrases: of each image.
+        prompts: the N prompts, image by image, their phrases in order.
+    """
+
+    images: Sequence[PreparedImage | EncodedImage]
+    num_phrases: Sequence[int]
+    prompts: Sequence[ImagePrompt]
+
+    @property
+    def prepared(self) -> list[PreparedImage]:
+        return [image.prepared if isinstance(image, EncodedImage) else image for image in self.images]
+
+    @property
+    def image_of_phrase(self) -> list[int]:
+        """P indices of images."""
+        return [item.image_index for item in self.prompts for _ in item.prompt.phrase_indices]
+
+
+@dataclass(kw_only=True)
+class DecodedMasks:
+    """Masks of consecutive phrases, on the device until their run lengths are read.
+
+    Attributes:
+        phrases: their numbers within the batch.
+        logits: low-resolution logits, a row each.
+        answers: scores, predicted IoU and, if wanted, the logits, on their way to the host.
+        made: when the device has got that far; None on a CPU.
+    """
+
+    phrases: Sequence[int]
+    logits: Tensor | None
+    answers: HostCopies
+    made: torch.cuda.Event | None
+    run_lengths: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """A batch whose work is queued."""
+
+    batch: ImageBatch
+    decoded: list[DecodedMasks]
+    prompts: HostCopies  # PxC mask prompts and NxR patches kept
+
+
+class BatchRunner:
+    """Takes batches through a runner's stages.
+
+    Args:
+        runner: the stages.
+        config: the model's.
+        limits: the largest micro-batch of each stage.
+        clock: times the stages.
+    """
+
+    def __init__(self, runner: Runner, config: GlammConfig, limits: dict[str, BatchLimit], clock: StageClock) -> None:
+        self._runner, self._config, self._limits, self._clock = runner, config, limits, clock
+        self._reading = torch.cuda.Stream(runner.model.device) if runner.model.device.type == "cuda" else None
+
+    def encode(self, images: Sequence[PreparedImage]) -> list[EncodedImage]:
+        """Both encoders' output for each image."""
+        features, embeddings = self._features(images), self._embeddings(images)
+        return [
+            EncodedImage(
+                prepared=image,
+                features=ClipFeatures(*(part[row : row + 1] for part in features if part is not None)),
+                embedding=embeddings[row : row + 1],
+            )
+            for row, image in enumerate(images)
+        ]
+
+    def launch(self, batch: ImageBatch, pruning: PruningConfig, *, keep_logits: bool) -> Launched:
+        """Queues all of a batch's work."""
+        if any(isinstance(image, EncodedImage) for image in batch.images):
+            encoded = self._all_encoded(batch.images)
+            features = ClipFeatures(
+                *(torch.cat(parts) for parts in zip(*(one.features for one in encoded), strict=True))
+            )
+            embeddings = torch.cat([one.embedding for one in encoded])
+        else:
+            features, embeddings = self._features(batch.prepared), None
+        with self._clock.stage("prune"):
+            seeds = [image.content_seed for image in batch.prepared]
+            retained = self._runner.retain(features, batch.prompts, seeds, pruning)
+        with self._clock.stage("llm"):
+            mask_prompts, kept = self._mask_prompts(features, batch.prompts, retained, pruning)
+        if embeddings is None:
+            embeddings = self._embeddings(batch.prepared)
+        decoded = self._decoded(batch, embeddings, mask_prompts, keep_logits=keep_logits)
+        return Launched(batch=batch, decoded=decoded, prompts=HostCopies(mask_prompts, kept))
+
+    def collect(self, launched: Launched) -> list[AnnotationResult]:
+        """A result for each image of the batch, when it is there."""
+        for part in launched.decoded:
+            self._read(launched.batch, part)
+        batch, (mask_prompts, kept) = launched.batch, launched.prompts.wait()
+        answers = [
+            np.concatenate(column) for column in zip(*(part.answers.wait() for part in launched.decoded), strict=True)
+        ]
+        scores, iou, *logits = answers
+        run_lengths = [one for part in launched.decoded for one in part.run_lengths]
+        results, stop = [], 0
+        for index, (image, count) in enumerate(zip(batch.prepared, batch.num_phrases, strict=True)):
+            start, stop = stop, stop + count
+            own = [row for row, item in enumerate(batch.prompts) if item.image_index == index]
+            results.append(
+                AnnotationResult(
+                    scores=scores[start:stop],
+                    predicted_iou=iou[start:stop],
+                    run_lengths=run_lengths[start:stop],
+                    low_res_logits=logits[0][start:stop] if logits else None,
+                    mask_prompts=mask_prompts[start:stop],
+                    retained=[kept[row] for row in own for _ in batch.prompts[row].prompt.phrase_indices],
+                    num_visual_tokens=self._config.num_visual_tokens,
+                    num_retained_tokens=kept.shape[1],
+                    num_prompts=len(own),
+                    num_text_tokens=sum(batch.prompts[row].prompt.num_text_tokens for row in own),
+                    size_hw=image.original_size_hw,
+                )
+            )
+        return results
+
+    def _all_encoded(self, images: Sequence[PreparedImage | EncodedImage]) -> list[EncodedImage]:
+        new = iter(self.encode([image for image in images if isinstance(image, PreparedImage)]))
+        return [image if isinstance(image, EncodedImage) else next(new) for image in images]
+
+    def _features(self, images: Sequence[PreparedImage]) -> ClipFeatures:
+        with self._clock.stage("clip"):
+            parts = self._limits["clip"].run(
+                range(len(images)), lambda part: self._runner.encode_clip([images[i] for i in part])
+            )
+            return ClipFeatures(*(torch.cat(tensors) for tensors in zip(*(part for _, part in parts), strict=True)))
+
+    def _embeddings(self, images: Sequence[PreparedImage]) -> Tensor:
+        with self._clock.stage("sam"):
+            parts = self._limits["sam"].run(
+                range(len(images)), lambda part: self._runner.encode_sam([images[i] for i in part])
+            )
+            return torch.cat([part for _, part in parts])
+
+    def _mask_prompts(
+        self, features: ClipFeatures, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
+    ) -> tuple[Tensor, Tensor]:
+        """PxC mask prompts of all prompts' phrases, and NxR the patches that each prompt kept, in order."""
+        visual = self._runner.project(features, retained)
+        lengths = [packed_length(item.prompt, retained.num_tokens) for item in prompts]
+        answered = self._limits["llm"].run(
+            range(len(prompts)),
+            lambda group: self._runner.prefill(visual, [prompts[i] for i in group], retained.of(group), pruning),
+            plan=lambda left, size: [[left[i] for i in g] for g in prompt_batches([lengths[i] for i in left], size)],
+            cost=lambda group: len(group) * max(lengths[i] for i in group),
+        )
+        by_prompt = {i: pair for group, both in answered for i, *pair in zip(group, *both, strict=True)}
+        answers, kept = zip(*(by_prompt[i] for i in range(len(prompts))), strict=True)
+        return torch.cat(answers), torch.stack(kept)
+
+    def _decoded(
+        self, batch: ImageBatch, embeddings: Tensor, mask_prompts: Tensor, *, keep_logits: bool
+    ) -> list[DecodedMasks]:
+        image_of_phrase, images = batch.image_of_phrase, batch.prepared
+        reads_at_once = len(image_of_phrase) > _MOST_UNREAD
+
+        def decode(phrases: list[int]) -> DecodedMasks:
+            own = [image_of_phrase[i] for i in phrases]
+            with self._clock.stage("decode_masks"):
+                logits, iou = self._runner.decode(embeddings, own, mask_prompts[phrases[0] : phrases[-1] + 1])
+                scores = self._scores(logits, iou, [images[i] for i in own])
+            answers = HostCopies(scores, iou, logits) if keep_logits else HostCopies(scores, iou)
+            made = torch.cuda.current_stream().record_event() if logits.is_cuda else None
+            part = DecodedMasks(phrases=phrases, logits=logits, answers=answers, made=made)
+            if reads_at_once:
+                self._read(batch, part)
+            return part
+
+        return [part for _, part in self._limits["decode_masks"].run(range(len(image_of_phrase)), decode)]
+
+    def _read(self, batch: ImageBatch, part: DecodedMasks) -> None:
+        """Finds run lengths, beside what the device is doing, and lets the logits go."""
+        if part.logits is None:
+            return
+        logits, images, image_of_phrase = part.logits, batch.prepared, batch.image_of_phrase
+        with self._beside(part.made), self._clock.stage("masks"):
+            for rows in _runs([image_of_phrase[i] for i in part.phrases]):
+                image = images[image_of_phrase[part.phrases[rows[0]]]]
+                find = functools.partial(self._run_lengths, logits, image)
+                found = self._limits["masks"].run(rows, find)
+                part.run_lengths.extend(one for _, run_lengths in found for one in run_lengths)
+        part.logits = None
+
+    def _run_lengths(self, logits: Tensor, image: PreparedImage, rows: list[int]) -> list[np.ndarray]:
+        """Of consecutive rows of logits, all of one image."""
+        height, width = image.sam_pixels.shape[:2]
+        return mask_run_lengths(
+            logits[rows[0] : rows[-1] + 1],
+            input_size_hw=(height, width),
+            size_hw=image.original_size_hw,
+            target=self._config.sam.image_size,
+        )
+
+    @contextlib.contextmanager
+    def _beside(self, made: torch.cuda.Event | None) -> Iterator[None]:
+        """A stream that waits only for `made`, not for the work queued since."""
+        if self._reading is None or made is None:
+            yield
+            return
+        self._reading.wait_event(made)
+        with torch.cuda.stream(self._reading):
+            yield
+
+    def _scores(self, logits: Tensor, iou: Tensor, images: Sequence[PreparedImage]) -> Tensor:
+        """Confidences of P masks; the padding that the image does not cover is left out."""
+        side, target = self._config.sam.low_res_size, self._config.sam.image_size
+        covered = on_device(np.array([image.sam_pixels.shape[:2] for image in images]), logits.device)
+        covered = (covered * side + target - 1) // target
+        index = torch.arange(side, device=logits.device)
+        rows, columns = (index < covered[:, axis, None] for axis in (0, 1))
+        inside = rows[:, :, None] & columns[:, None, :]
+        return confidence(iou, stability(logits.masked_fill(~inside, float("-inf"))), self._config.calibration)
+
+
+def _runs(values: Sequence[int]) -> list[range]:
+    """Ranges of places that hold the same value."""
+    starts = [i for i in range(len(values)) if i == 0 or values[i] != values[i - 1]]
+    return [range(start, stop) for start, stop in zip(starts, [*starts[1:], len(values)], strict=True)]
