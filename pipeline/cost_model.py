@@ -40,6 +40,8 @@ UNITS = {
     "phrase_megapixel": "per phrase and megapixel",
 }
 
+_MUCH = 0.25  # of a shard's seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -164,12 +166,11 @@ def fit(observations: Sequence[Observation]) -> CostModel:
     model = CostModel(
         stages=stages, start_s=0.0, ranges=ranges_of(usable), error=FitError(per_shard=0, total=0, num_shards=0)
     )
+    error = _error(model, steady)
+    if error.per_shard > _MUCH:
+        notes.append(f"the fit is off by {error.per_shard:.0%} a shard: was the machine busy with something else?")
     return CostModel(
-        stages=stages,
-        start_s=_start_s(model, usable),
-        ranges=model.ranges,
-        error=_error(model, steady),
-        notes=tuple(notes),
+        stages=stages, start_s=_start_s(model, usable), ranges=model.ranges, error=error, notes=tuple(notes)
     )
 
 

@@ -45,17 +45,17 @@ def draw_chart(plans: Sequence[Plan], path: str, *, currency: str, title: str) -
             axes.scatter(
                 plan.cost, quality, s=46, edgecolors=colour, facecolors=colour if filled else "white", zorder=3
             )
-            axes.annotate(_label(plan), (plan.cost, quality), xytext=(6, 5), textcoords="offset points", fontsize=7)
+            axes.annotate(_label(plan), (plan.cost, quality), xytext=(7, -11), textcoords="offset points", fontsize=7)
         axes.scatter([], [], color=_COLOURS[number % len(_COLOURS)], label=f"{name} ({own[0][0].offer.instance})")
     front = [points[number] for number in pareto([(plan.cost, quality) for plan, quality in points])]
     axes.plot(
         [plan.cost for plan, _ in front], [quality for _, quality in front], "--", color="grey", label="Pareto front"
     )
-    axes.margins(0.18)
+    axes.margins(x=0.3, y=0.15)
     axes.grid(alpha=0.3)
     axes.set(xlabel=f"cost, {currency}", ylabel=_NAMES[kind])
     axes.set_title(f"{title}\nhollow: speed of the device, or the setting, is modelled", fontsize=9)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=130)
 
 

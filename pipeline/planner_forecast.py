@@ -163,10 +163,12 @@ class Forecaster:
         return nearest, MODELLED
 
     def _compared(self, layout: str) -> list[MeasuredRun]:
-        return [run for run in self.runs if run.comparison and run.setting.layout == layout]
+        """Runs that compared themselves with the unpruned model, that with the most tokens first: the nearest to it."""
+        runs = [run for run in self.runs if run.comparison and run.setting.layout == layout]
+        return sorted(runs, key=lambda run: -run.setting.tokens)
 
     def _ratio(self, layout: str) -> tuple[float, int]:
-        """Unpruned over pruned seconds, of the runs with the setting of the first one that compared."""
+        """Unpruned over pruned seconds, of the runs with the setting of the first."""
         runs = self._compared(layout)
         found = [run.comparison for run in runs if run.setting == runs[0].setting and run.comparison]
         return sum(c.unpruned_s for c in found) / sum(c.pruned_s for c in found), sum(c.images for c in found)

@@ -111,8 +111,8 @@ def _grouped_warnings(plans: Sequence[Plan]) -> Iterable[str]:
 
 def _price_lines(planner: Planner, plans: Sequence[Plan]) -> Iterable[str]:
     yield (
-        f"hours hold {planner.terms.node_start_s:.0f} s until instances are there, and {planner.outside_s:.0f} s outside the "
-        "actors' time as in the runs; merging, a part of that, grows with the run"
+        f"hours hold {planner.terms.node_start_s:.0f} s until nodes are there and {planner.outside_s:.0f} s of what "
+        "the runs did outside their actors; merging, a part of that, grows with the run"
     )
     yield "prices from:"
     for name in _sources(planner.prices, plans):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.config import UsageError
-from pipeline.cost_model import Load, fit, non_negative_least_squares
+from pipeline.cost_model import Load, Observation, fit, non_negative_least_squares
 from pipeline.planner_runs import MeasuredRun, measured_run
 from pipeline.records import THROUGHPUT_SCHEMA
 from tests.pipeline import planned_runs as made
@@ -66,6 +68,17 @@ def test_noise_shows_in_the_error_and_hardly_in_the_sum(share):
     assert 0.1 * share < model.error.per_shard < 2 * share
     assert abs(model.error.total) < share / 3
     assert model.stages["sam"]["image"] == pytest.approx(made.PER_IMAGE["sam"], rel=share)
+
+
+def test_a_fit_that_is_far_off_says_so():
+    steady = two_budgets(noise=made.noisy(0.05))
+    assert not fit(steady).notes
+    wild = [item if number % 3 else _slower(item, 5.0) for number, item in enumerate(steady)]
+    assert "off by" in fit(wild).notes[0]
+
+
+def _slower(item: Observation, factor: float) -> Observation:
+    return dataclasses.replace(item, seconds={stage: value * factor for stage, value in item.seconds.items()})
 
 
 def test_the_range_is_that_of_the_shards():
