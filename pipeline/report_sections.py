@@ -171,11 +171,16 @@ def pruning_section(facts: Facts) -> dict[str, Any] | None:
     )
     return {
         "rows": _comparison(found.summary),
+        "by_shard": _range(found.summary.get("measured_speedup_quantiles_of_shards")),
         "histogram": histogram if found.iou.size else None,
         "images": words.count(found.summary["images"]),
         "phrases": words.count(found.summary["phrases"]),
         "quantiles": [(f"{share:.0%}", words.score(found.quantile(share))) for share in (0.05, 0.25, 0.5)],
     }
+
+
+def _range(quantiles: dict[str, float] | None) -> tuple[str, str] | None:
+    return (words.times(quantiles["0.05"]), words.times(quantiles["0.95"])) if quantiles else None
 
 
 def _comparison(summary: dict[str, Any]) -> list[tuple[str, ...]]:

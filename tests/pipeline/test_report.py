@@ -78,6 +78,8 @@ def test_the_answer_comes_first_and_agrees_with_the_run(finished):
     baseline = summary["baseline"]
     assert f"{baseline['mean_iou_pruned_vs_unpruned']:.3f}" in card(page, "Quality kept")
     assert f"{baseline['measured_speedup']:.2f}×" in text_of(page)
+    low, high = (baseline["measured_speedup_quantiles_of_shards"][share] for share in ("0.05", "0.95"))
+    assert f"between {low:.2f}× and {high:.2f}×" in text_of(page)
     counts = summary["counts"]
     found = f"{counts['ok']} ok, {counts['empty']} empty, {counts['failed']} failed"
     assert found in card(page, "Records with a mask")
