@@ -3,7 +3,7 @@
     python jobs/plan.py --run out/run1 --images 1000000 --phrases-per-image 3 --deadline-hours 24
     python jobs/plan.py --calibrate --input in.parquet --num-retain-tokens 192 --images 1000000 --phrases-per-image 3
 
-With --calibrate, every other flag is one of jobs/annotate.py and says how the calibration annotates.
+With --calibrate, flags that are none of these are those of jobs/annotate.py and say how the calibration annotates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
 from jobs import annotate
-from pipeline.config import LAYOUTS, MISTAKES, RunConfig, UsageError, parse_storage_options
+from pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError, parse_storage_options
 from pipeline.planner import Plan, Planner, Terms
 from pipeline.planner_chart import check_chart, draw_chart
 from pipeline.planner_forecast import Forecaster, Job
@@ -76,7 +76,7 @@ def plan_job(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]
     runs = _calibrated(flags, rest, options) if flags.calibrate else read_runs(flags.run or (), options)
     planner = Planner(runs, prices, terms)
     forecaster = Forecaster(runs, _model_sizes)
-    settings = forecaster.asked_settings(flags.num_retain_tokens or (), flags.layout or ())
+    settings = forecaster.asked_settings(flags.budgets or (), flags.layouts or ())
     offers = offers or planner.comparable()
     if not offers:
         raise UsageError(
@@ -111,8 +111,10 @@ def _add_job_flags(group: Any) -> None:
     add("--images", type=int, required=True, metavar="N", help="images to annotate")
     add("--phrases-per-image", type=float, required=True, metavar="P", help="phrases of each, on average")
     add("--megapixels-per-image", type=float, metavar="M", help="default: as in the runs")
-    add("--num-retain-tokens", nargs="+", type=_budget, metavar="R", help="budgets, or all; default: the runs'")
-    add("--layout", nargs="+", choices=LAYOUTS, help="default: the runs'")
+    add(
+        "--budgets", nargs="+", type=_budget, metavar="R", help="visual tokens kept, or all; default: those of the runs"
+    )
+    add("--layouts", nargs="+", choices=LAYOUTS, help="default: those of the runs")
 
 
 def _add_terms_flags(group: Any) -> None:
@@ -124,7 +126,7 @@ def _add_terms_flags(group: Any) -> None:
     add("--speed-ratio", type=float, metavar="X", help="how many times as fast --gpu is as the measured device")
     add("--interruptions-per-hour", type=float, metavar="X", help="of one spot instance; default: the price table's")
     add("--node-start-s", type=float, default=180.0, metavar="S", help="from asking for an instance to its use; 180")
-    add("--shard-images", type=int, metavar="N", help="rows per shard; default: as in the runs")
+    add("--shard-images", type=int, metavar="N", help="rows per shard; default: as in the runs, 64 with --calibrate")
     add("--transfer", default="same-region", metavar="WHERE", help="where the data travel, of the price table")
     add("--keep-months", type=float, default=1.0, metavar="M", help="how long the output is stored; 1")
 
@@ -141,7 +143,7 @@ def _terms(flags: argparse.Namespace) -> Terms:
     return Terms(
         deadline_hours=flags.deadline_hours,
         spot=flags.spot,
-        shard_images=flags.shard_images,
+        shard_images=flags.shard_images or (InputConfig.shard_images if flags.calibrate else None),
         node_start_s=flags.node_start_s,
         interruptions_per_hour=flags.interruptions_per_hour,
         speed_ratio=flags.speed_ratio,
@@ -155,16 +157,17 @@ def _calibrated(flags: argparse.Namespace, rest: list[str], options: dict[str, A
     from pipeline.planner_calibrate import calibrate
 
     with tempfile.TemporaryDirectory(prefix="litelvlm-plan-") as scratch:
-        config = _annotate_config(rest, scratch)
+        config = _annotate_config(rest, options, scratch)
         roots = calibrate(config, num_images=flags.calibrate_images, output=config.output, stream=sys.stderr)
-        return read_runs(roots, config.storage_options or options)
+        return read_runs(roots, config.storage_options)
 
 
-def _annotate_config(rest: list[str], scratch: str) -> RunConfig:
+def _annotate_config(rest: list[str], options: dict[str, Any], scratch: str) -> RunConfig:
     given = vars(annotate.build_parser().parse_args(rest))
     if given.pop("dry_run"):
         raise UsageError("--dry-run: a calibration measures; leave it out")
     given["output"] = given["output"] or scratch
+    given["storage_options"] = options or None
     return annotate.build_config(given)
 
 

@@ -102,7 +102,7 @@ class Forecaster:
         for layout in layouts:
             for budget in budgets:
                 if budget is not None and budget > self.visual_tokens:
-                    raise UsageError(f"--num-retain-tokens {budget}: the model has {self.visual_tokens} visual tokens")
+                    raise UsageError(f"--budgets {budget}: the model has {self.visual_tokens} visual tokens")
                 if budget is None or budget == self.visual_tokens or rule is None:
                     settings.append(self._unpruned(layout))
                 else:

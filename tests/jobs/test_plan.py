@@ -51,7 +51,7 @@ def one(found: dict[str, Any], **wanted: Any) -> dict[str, Any]:
 
 
 def test_one_instance_takes_what_its_shards_take(run, capsys):
-    found = plan("--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192", capsys=capsys)
+    found = plan("--run", run, *JOB, "--gpu", "h100", "--budgets", "192", capsys=capsys)
     only = found["plans"][0]
     assert only["basis"] == "measured"
     assert only["device_s_per_image"] == pytest.approx(PER_IMAGE_S, rel=1e-3)
@@ -67,7 +67,7 @@ def test_one_instance_takes_what_its_shards_take(run, capsys):
 
 
 def test_a_deadline_takes_the_fewest_instances_that_keep_it(run, capsys):
-    arguments = ["--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192"]
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--budgets", "192"]
     alone = plan(*arguments, capsys=capsys)["plans"][0]
     some = plan(*arguments, "--deadline-hours", "2", capsys=capsys)["plans"][0]
     assert some["possible"]
@@ -86,14 +86,14 @@ def test_a_deadline_that_cannot_be_kept_is_said(run, capsys):
 
 
 def test_whole_instances_are_paid_for(run, capsys):
-    found = plan("--run", run, *JOB, "--gpu", "h200", "--num-retain-tokens", "192", capsys=capsys)
+    found = plan("--run", run, *JOB, "--gpu", "h200", "--budgets", "192", capsys=capsys)
     only = found["plans"][0]
     assert (only["instances"], only["gpus"]) == (1, 8)
     assert only["compute_cost"] == pytest.approx(only["hours"] * 64)
 
 
 def test_another_device_is_modelled_by_the_less_favourable_figure_and_said_so(run, capsys):
-    found = plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--num-retain-tokens", "192", capsys=capsys)
+    found = plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--budgets", "192", capsys=capsys)
     other, same = one(found, gpu="l40s"), one(found, gpu="h100")
     assert other["speed"] == pytest.approx(864 / 3350)
     assert other["speed_at_best"] == pytest.approx(362 / 989)
@@ -116,7 +116,7 @@ def test_too_few_cores_make_the_device_wait(tmp_path, capsys):
 
 
 def test_spot_counts_interruptions(run, capsys):
-    arguments = ["--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192", "--spot"]
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--budgets", "192", "--spot"]
     listed = plan(*arguments, capsys=capsys)["plans"][0]
     rate = -math.log(0.5) / 730
     lost_s = 16 * PER_IMAGE_S + made.START_S + made.WARM_UP_S + 180
@@ -134,7 +134,7 @@ def test_an_unknown_rate_of_interruptions_is_said(run, capsys):
 
 
 def test_storage_and_transfer_are_priced(run, capsys):
-    arguments = ["--run", run, *JOB, "--gpu", "h100", "--num-retain-tokens", "192"]
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--budgets", "192"]
     inside = plan(*arguments, capsys=capsys)["plans"][0]
     kept_gb = 160_000 * 2_000 * 4 / 1e9
     requests = 10_000 * (8 * 0.0004 + 4 * 0.005) / 1000
@@ -157,7 +157,7 @@ def test_unpruned_comes_from_the_runs_own_comparison(run, capsys):
 
 def test_a_budget_between_two_runs_is_interpolated_and_one_outside_modelled(run, tmp_path, capsys):
     unpruned = made.write_run(tmp_path / "all", made.rows(tokens=576), rule="none")
-    arguments = ["--run", run, unpruned, *JOB, "--gpu", "h100", "--num-retain-tokens"]
+    arguments = ["--run", run, unpruned, *JOB, "--gpu", "h100", "--budgets"]
     found = plan(*arguments, "192", "384", "96", "all", capsys=capsys)
     by_tokens = {item["setting"]["tokens"]: item for item in found["plans"]}
     assert {tokens: item["basis"] for tokens, item in by_tokens.items()} == {
@@ -174,7 +174,7 @@ def test_a_budget_between_two_runs_is_interpolated_and_one_outside_modelled(run,
 
 
 def test_a_layout_without_a_run_is_modelled_from_the_operations_it_needs(run, capsys):
-    found = plan("--run", run, *JOB, "--gpu", "h100", "--layout", "separate", "shared", capsys=capsys)
+    found = plan("--run", run, *JOB, "--gpu", "h100", "--layouts", "separate", "shared", capsys=capsys)
     pruned = [item for item in found["plans"] if item["setting"]["tokens"] == 192]
     separate, shared = (next(i for i in pruned if i["setting"]["layout"] == name) for name in ("separate", "shared"))
     assert (separate["basis"], shared["basis"]) == ("measured", "modelled")
@@ -234,9 +234,9 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--deadline-hours", "-1"], "--deadline-hours is -1"),
         (["--gpu", "abacus"], "--gpu abacus: not in the price table; it has h100"),
         (["--gpu", "cpu-2"], "the runs were measured on NVIDIA H100 80GB HBM3"),
-        (["--num-retain-tokens", "9000"], "the model has 576 visual tokens"),
-        (["--num-retain-tokens", "0"], "--num-retain-tokens"),
-        (["--layout", "spiral"], "--layout"),
+        (["--budgets", "9000"], "the model has 576 visual tokens"),
+        (["--budgets", "0"], "--budgets"),
+        (["--layouts", "spiral"], "--layouts"),
         (["--transfer", "moon"], "--transfer moon: the price table has same-region, internet"),
         (["--prices", "{tmp}/none.yaml"], "--prices"),
         (["--prices", "{bad}"], "gpus.h100.on_demand must be a number"),
@@ -305,3 +305,25 @@ def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys):
     assert [(item.model.rule, item.model.num_retain_tokens) for item in asked] == [("paper", 21), ("none", 2**31 - 1)]
     assert [item.baseline_images for item in asked] == [16, 0]
     assert {(item.source.limit, item.source.shard_images) for item in asked} == {(64, 8)}
+
+
+def test_a_calibration_takes_the_flags_of_the_annotation_job(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def calibrated(config: Any, *, num_images: int, output: str, stream: Any) -> list[str]:
+        asked.append(config)
+        pruned = made.write_run(Path(output, "pruned"), made.compared(made.rows(), ratio=1.5, iou=0.9))
+        return [pruned, made.write_run(Path(output, "unpruned"), made.rows(tokens=576), rule="none")]
+
+    monkeypatch.setattr("pipeline.planner_calibrate.calibrate", calibrated)
+    flags = ["--input", "in.parquet", "--num-retain-tokens", "192", "--rule", "paper", "--layout", "shared"]
+    found = plan("--calibrate", *flags, "--storage-options", "key=a", *JOB, "--gpu", "h100", capsys=capsys)
+    config = asked[0]
+    assert (config.model.num_retain_tokens, config.model.rule, config.model.layout) == (192, "paper", "shared")
+    assert config.source.input == ("in.parquet",)
+    assert config.storage_options == {"key": "a"}
+    assert [item["basis"] for item in found["plans"]] == ["measured", "measured"]
+    assert found["terms"]["shard_images"] == 64
+    assert not Path(config.output).exists()
+    assert main(["--calibrate", "--input", "in.parquet", "--no-such-flag", *JOB]) == 2
+    assert "--no-such-flag" in capsys.readouterr().err
