@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import EncodedMask, encode_mask, mask_iou
+from pipeline.masks import EncodedMask, encode_answers, mask_iou
 from pipeline.plan import Shard, row_hashes, selected_rows
 from pipeline.shard_run import model_calls
 from pipeline.timed_model import Asked, TimedModel
@@ -82,7 +82,7 @@ class _Way:
         self.llm_s += done.stage_seconds.get("llm", 0.0)
         if done.peak_bytes is not None:
             self.peak_bytes = max(self.peak_bytes or 0, done.peak_bytes)
-        self.masks += [encode_mask(mask) for result in done.results for mask in result.iter_masks()]
+        self.masks += [mask for result in done.results for mask in encode_answers(result)]
 
     def took(self) -> dict[str, Any]:
         return {"s": self.seconds, "llm_s": self.llm_s, "peak_bytes": self.peak_bytes}

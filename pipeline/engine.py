@@ -116,6 +116,7 @@ class LiteLVLMEngine:
             layout=self.model.layout,
             template=self._template(),
             batch_images=self.batch_images,
+            keep_logits=False,
         )
 
     def _pruning(self, *, unpruned: bool) -> Any:

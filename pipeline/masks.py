@@ -3,7 +3,9 @@
 Shapes: a mask is (H, W) bool. Run lengths go down the columns, as COCO defines them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +30,36 @@ class EncodedMask:
         return {"size": list(self.size_hw), "counts": self.counts}
 
 
-def encode_run_lengths(run_lengths: NDArray[np.int64], size_hw: tuple[int, int]) -> EncodedMask:
+def encode_run_lengths(lengths: NDArray[np.int64], size_hw: tuple[int, int]) -> EncodedMask:
     """Encode alternating run lengths, of zeros first, down the columns of an image of this size.
 
     Raises ValueError when they do not fill the size exactly.
     """
     height, width = size_hw
-    if (run_lengths < 0).any() or int(run_lengths.sum()) != height * width:
-        raise ValueError(f"run_lengths: do not fill {height}x{width}")
-    rle = coco_mask.frPyObjects({"size": [height, width], "counts": run_lengths.tolist()}, height, width)
+    if (lengths < 0).any() or int(lengths.sum()) != height * width:
+        raise ValueError(f"lengths: do not fill {height}x{width}")
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
     left, top, box_width, box_height = coco_mask.toBbox(rle).tolist()
     return EncodedMask(
         size_hw=(height, width),
         counts=rle["counts"].decode("ascii"),
-        area=int(run_lengths[1::2].sum()),
+        area=int(lengths[1::2].sum()),
         bbox_xywh=(left, top, box_width, box_height),
     )
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> EncodedMask:
-    """Encode an (H, W) mask, bool or integer (non-zero is inside).
+    """Encode an (H, W) mask, bool or integer (non-zero is inside). Raises ValueError as `run_lengths` does."""
+    return encode_run_lengths(run_lengths(mask), mask.shape)
+
+
+def encode_answers(result: Any) -> Iterator[EncodedMask]:
+    """The masks of a `litelvlm.AnnotationResult`, one for each phrase."""
+    return (encode_run_lengths(found, result.size_hw) for found in result.run_lengths)
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Alternating run lengths, of zeros first, down the columns of an (H, W) mask.
 
     Only the columns that the mask touches are scanned, which makes a small object in a large image cheap. Raises
     ValueError unless the array is two-dimensional with at least one pixel.
@@ -58,10 +70,9 @@ def encode_mask(mask: NDArray[np.bool_]) -> EncodedMask:
     height, width = inside.shape
     columns = np.flatnonzero(inside.any(axis=0))
     if columns.size == 0:
-        return encode_run_lengths(np.array([height * width]), (height, width))
+        return np.array([height * width])
     left, right = int(columns[0]), int(columns[-1]) + 1
-    run_lengths = _runs(inside[:, left:right], before=left * height, after=(width - right) * height)
-    return encode_run_lengths(run_lengths, (height, width))
+    return _runs(inside[:, left:right], before=left * height, after=(width - right) * height)
 
 
 def decode_mask(mask: EncodedMask) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.engine import Engine, device_is_broken
-from pipeline.masks import EncodedMask, encode_mask
+from pipeline.masks import EncodedMask, encode_answers
 from pipeline.records import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from pipeline.redact import Redactor
 from pipeline.storage import StorageError
@@ -24,7 +24,7 @@ from pipeline.timed_model import Asked, TimedModel
 from pipeline.work import Draft, ImageWork, ShardWork
 
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
-CALL_IMAGES = 16
+CALL_IMAGES = 32
 CALL_PHRASES = 256
 _KILLED = "this record killed the worker that annotated it, every time"
 _BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
@@ -135,9 +135,9 @@ class ShardRun:
 
     def _encoded(self, result: Any) -> Iterator[Answer]:
         started = time.perf_counter()
-        for mask, score in zip(result.iter_masks(), result.scores, strict=True):
+        for mask, score in zip(encode_answers(result), result.scores, strict=True):
             yield Answer(
-                mask=encode_mask(mask),
+                mask=mask,
                 score=float(score),
                 num_visual_tokens=result.num_visual_tokens,
                 num_retained_tokens=result.num_retained_tokens,
@@ -182,19 +182,20 @@ def _leave_process(error: Exception) -> None:
 def model_calls(images: Iterable[ImageWork]) -> Iterator[list[Asked]]:
     """Group images with their phrases into calls of at most `CALL_IMAGES` images and `CALL_PHRASES` phrases, in order.
 
-    An image with more phrases than that is asked in several calls; images without a usable phrase are left out.
+    An image is never split, so that it is encoded once: one with more phrases than that is a call of its own. Images
+    without a usable phrase are left out.
     """
     group: list[Asked] = []
     num_phrases = 0
     for image in images:
         prompts = image.prompts if image.prepared is not None else []
-        for start in range(0, len(prompts), CALL_PHRASES):
-            part = prompts[start : start + CALL_PHRASES]
-            if group and (len(group) == CALL_IMAGES or num_phrases + len(part) > CALL_PHRASES):
-                yield group
-                group, num_phrases = [], 0
-            group.append((image, part))
-            num_phrases += len(part)
+        if not prompts:
+            continue
+        if group and (len(group) == CALL_IMAGES or num_phrases + len(prompts) > CALL_PHRASES):
+            yield group
+            group, num_phrases = [], 0
+        group.append((image, prompts))
+        num_phrases += len(prompts)
     if group:
         yield group
 

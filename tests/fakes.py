@@ -7,10 +7,11 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from pipeline.masks import run_lengths
 
 KILL_PHRASE = "kill the worker"
 EMPTY_PHRASE = "nothing at all"
@@ -59,9 +60,13 @@ class FakeResult:
     def scores(self) -> np.ndarray:
         return np.array([true_score(phrase) for phrase in self.phrases], dtype=np.float32)
 
-    def iter_masks(self) -> Iterator[np.ndarray]:
-        for phrase in self.phrases:
-            yield true_mask(self.rgb, phrase)
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    @property
+    def run_lengths(self) -> list[np.ndarray]:
+        return [run_lengths(true_mask(self.rgb, phrase)) for phrase in self.phrases]
 
 
 @dataclass(frozen=True)

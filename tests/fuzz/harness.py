@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pipeline.config import InputConfig, ModelConfig, RunConfig
 from pipeline.decode import DecodeStage
 from pipeline.engine import LiteLVLMEngine
 from pipeline.failures import Failure
+from pipeline.masks import run_lengths
 from pipeline.merge import merge_shards
 from pipeline.plan import make_plan
 from pipeline.records import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
@@ -53,9 +53,9 @@ class MaskResult:
     def scores(self) -> np.ndarray:
         return np.array([hashlib.sha256(phrase.encode()).digest()[0] / 255 for phrase in self.phrases], np.float32)
 
-    def iter_masks(self) -> Iterator[np.ndarray]:
-        for phrase in self.phrases:
-            yield mask_of(self.size_hw, phrase)
+    @property
+    def run_lengths(self) -> list[np.ndarray]:
+        return [run_lengths(mask_of(self.size_hw, phrase)) for phrase in self.phrases]
 
 
 def mask_of(size_hw: tuple[int, int], phrase: str) -> np.ndarray:

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from litelvlm.run_lengths import mask_from_run_lengths
 from pipeline.baseline import choose_rows, compare_unpruned
 from pipeline.device_clock import DeviceClock, DeviceShare
-from pipeline.masks import EncodedMask, decode_mask, encode_mask
+from pipeline.masks import EncodedMask, decode_mask, encode_mask, run_lengths
 from pipeline.plan import make_plan
 from pipeline.run import EXIT_DONE, annotate_dataset
 from pipeline.savings import savings, summarise
@@ -59,9 +60,10 @@ class LowerResult(FakeResult):
     def __init__(self, result: FakeResult) -> None:
         super().__init__(result.rgb, result.phrases, result.num_retained_tokens)
 
-    def iter_masks(self):
-        for mask in super().iter_masks():
-            yield np.roll(mask, 1, axis=0)
+    @property
+    def run_lengths(self):
+        masks = (mask_from_run_lengths(found, self.size_hw) for found in super().run_lengths)
+        return [run_lengths(np.roll(mask, 1, axis=0)) for mask in masks]
 
 
 def image(number: int, *, truth: EncodedMask | None = None) -> ImageWork:
@@ -93,16 +95,16 @@ def work(images: list[ImageWork], *, rows: range) -> ShardWork:
 
 
 def test_both_ways_take_turns_and_warming_up_is_not_timed(engine, model):
-    found = compare_unpruned(model, work([image(n) for n in range(40)], rows=range(36)), warm_up=True)
+    found = compare_unpruned(model, work([image(n) for n in range(72)], rows=range(68)), warm_up=True)
     assert engine.calls == [
-        (16, False), (16, True),  # not timed
-        (16, False), (16, True), (16, True), (16, False), (4, False), (4, True),
+        (32, False), (32, True),  # not timed
+        (32, False), (32, True), (32, True), (32, False), (4, False), (4, True),
     ]  # fmt: skip
-    assert (found["images"], found["phrases"]) == (36, 36)
-    assert (found["pruned_s"], found["unpruned_s"]) == (36.0, 144.0)
-    assert (found["pruned_llm_s"], found["unpruned_llm_s"]) == (9.0, 72.0)
+    assert (found["images"], found["phrases"]) == (68, 68)
+    assert (found["pruned_s"], found["unpruned_s"]) == (68.0, 272.0)
+    assert (found["pruned_llm_s"], found["unpruned_llm_s"]) == (17.0, 136.0)
     assert found["pruned_peak_bytes"] is None
-    assert engine.hands.seconds == 36 + 144 + 16 + 64
+    assert engine.hands.seconds == 68 + 272 + 32 + 128
 
 
 def test_rows_that_hold_no_image_are_no_baseline(engine, model):
