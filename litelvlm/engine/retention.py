@@ -16,6 +16,7 @@ from torch import Tensor
 
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.config import PruningConfig
+from litelvlm.engine.transfer import on_device
 from litelvlm.glamm import GlammModel
 from litelvlm.prompts import Prompt
 from litelvlm.pruning import select
@@ -68,11 +69,6 @@ class Retained:
         """Those of some of the prompts."""
         rows = on_device(prompts, self.indices.device)
         return dataclasses.replace(self, indices=self.indices[rows], sources=self.sources[rows])
-
-
-def on_device(values: Sequence[int], device: torch.device) -> Tensor:
-    """int64, without waiting for the device."""
-    return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
 
 
 def retain(

@@ -17,7 +17,8 @@ from litelvlm.clip_tokenizer import SimpleTokenizer
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
 from litelvlm.engine.packing import PackPlan, plan_packing
-from litelvlm.engine.retention import ImagePrompt, Retained, on_device, retain
+from litelvlm.engine.retention import ImagePrompt, Retained, retain
+from litelvlm.engine.transfer import on_device
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
 from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
