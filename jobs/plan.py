@@ -69,6 +69,8 @@ def plan_job(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]
     offers = [prices.offer(name) for name in flags.gpu or ()]
     if flags.chart:
         check_chart(flags.chart)
+    if flags.json and flags.json != "-" and not Path(flags.json).parent.is_dir():
+        raise UsageError(f"--json {flags.json}: no such directory")
     if rest and not flags.calibrate:
         raise UsageError(f"{rest[0]}: no such flag without --calibrate")
     if flags.calibrate and flags.run:

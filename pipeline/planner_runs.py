@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import UsageError
+from litelvlm.config import RULES
+from pipeline.config import LAYOUTS, UsageError
 from pipeline.cost_model import DEVICE_STAGES, Load, Observation
 from pipeline.records import RUN_NAME, THROUGHPUT_NAME, THROUGHPUT_SCHEMA
 from pipeline.storage import Storage
@@ -121,7 +122,10 @@ def read_run(root: str, options: dict[str, Any] | None = None) -> MeasuredRun:
         raise UsageError(f"--run {root}: holds no finished run: no {RUN_NAME} and {THROUGHPUT_NAME}") from error
     except (json.JSONDecodeError, pa.ArrowInvalid) as error:
         raise UsageError(f"--run {root}: {RUN_NAME} or {THROUGHPUT_NAME} is damaged") from error
-    return measured_run(root, summary, table)
+    try:
+        return measured_run(root, summary, table)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UsageError(f"--run {root}: {RUN_NAME} lacks what a finished run says: {error}") from error
 
 
 def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> MeasuredRun:
@@ -137,13 +141,15 @@ def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> Measure
     config, (prompts, visual, retained) = summary["config"], _sums(rows, "prompts", "visual_tokens", "retained_tokens")
     model = config["model"]
     visual_tokens, tokens = round(visual / max(prompts, 1)), round(retained / max(prompts, 1))
+    if model["layout"] not in LAYOUTS or model["rule"] not in RULES:
+        raise UsageError(f"--run {root}: rule {model['rule']!r} or layout {model['layout']!r} is not known")
     pruned = model["rule"] != UNPRUNED and tokens < visual_tokens
     setting = Setting(layout=model["layout"], rule=model["rule"] if pruned else UNPRUNED, tokens=tokens)
     images, bytes_read, bytes_written, fetch_s = _sums(rows, "images", "bytes_read", "bytes_written", "fetch_s")
     facts = {
-        "device": str(rows[0]["device"]),
-        "model revision": str(summary.get("model_revision")),
-        "precision": str(model["precision"]),
+        "device": _printable(rows[0]["device"]),
+        "model revision": _printable(summary.get("model_revision")),
+        "precision": _printable(model["precision"]),
         "GPUs per actor": str(config["cluster"]["gpus_per_actor"]),
     }
     return MeasuredRun(
@@ -222,6 +228,11 @@ def _outside_s(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float
         return None
     started, ended = (datetime.fromisoformat(summary[name]).timestamp() for name in ("started_at", "ended_at"))
     return max(0.0, ended - started - (max(end for _, end in times) - min(start for start, _ in times)))
+
+
+def _printable(value: Any) -> str:
+    """What a file says, without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
 
 
 def _sums(rows: Sequence[dict[str, Any]], *names: str) -> list[float]:
