@@ -49,7 +49,7 @@ def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> di
         for unpruned in (False, True):
             model.run(other, unpruned=unpruned)
     ways = {False: _Way(), True: _Way()}
-    for number, asked in enumerate(calls):
+    for number, asked in enumerate(calls, start=work.shard.index):  # a shard may well have one call only
         for unpruned in (False, True) if number % 2 == 0 else (True, False):
             ways[unpruned].run(model, asked, unpruned=unpruned)
     drafts = list(_asked_drafts(calls))

@@ -20,9 +20,10 @@ from litelvlm.run_lengths import mask_from_run_lengths
 from pipeline.baseline import choose_rows, compare_unpruned
 from pipeline.device_clock import DeviceClock, DeviceShare
 from pipeline.masks import EncodedMask, decode_mask, encode_mask, run_lengths
-from pipeline.plan import make_plan
+from pipeline.plan import Shard, make_plan
 from pipeline.run import EXIT_DONE, annotate_dataset
 from pipeline.savings import savings, summarise
+from pipeline.shard_run import CALL_IMAGES
 from pipeline.timed_model import TimedModel
 from pipeline.work import Draft, ImageWork, ShardWork
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult, true_mask
@@ -90,21 +91,33 @@ def model(engine: TwoWayEngine) -> TimedModel:
     return TimedModel(engine, FakeAnnotator(), DeviceShare(clock))
 
 
-def work(images: list[ImageWork], *, rows: range) -> ShardWork:
-    return ShardWork(shard=None, images=images, baseline_rows=tuple(rows))
+def work(images: list[ImageWork], *, rows: range, index: int = 0) -> ShardWork:
+    shard = Shard(
+        shard_id="s", index=index, file="f", id_prefix="f", row_group=0, row_group_start=0, row_start=0, row_stop=99,
+        num_rows=99,
+    )  # fmt: skip
+    return ShardWork(shard=shard, images=images, baseline_rows=tuple(rows))
 
 
 def test_both_ways_take_turns_and_warming_up_is_not_timed(engine, model):
-    found = compare_unpruned(model, work([image(n) for n in range(72)], rows=range(68)), warm_up=True)
+    full, last = CALL_IMAGES, 4
+    num = 2 * full + last
+    found = compare_unpruned(model, work([image(n) for n in range(num + 4)], rows=range(num)), warm_up=True)
     assert engine.calls == [
-        (32, False), (32, True),  # not timed
-        (32, False), (32, True), (32, True), (32, False), (4, False), (4, True),
+        (full, False), (full, True),  # not timed
+        (full, False), (full, True), (full, True), (full, False), (last, False), (last, True),
     ]  # fmt: skip
-    assert (found["images"], found["phrases"]) == (68, 68)
-    assert (found["pruned_s"], found["unpruned_s"]) == (68.0, 272.0)
-    assert (found["pruned_llm_s"], found["unpruned_llm_s"]) == (17.0, 136.0)
+    assert (found["images"], found["phrases"]) == (num, num)
+    assert (found["pruned_s"], found["unpruned_s"]) == (num, 4.0 * num)
+    assert (found["pruned_llm_s"], found["unpruned_llm_s"]) == (0.25 * num, 2.0 * num)
     assert found["pruned_peak_bytes"] is None
-    assert engine.hands.seconds == 68 + 272 + 32 + 128
+    assert engine.hands.seconds == 5.0 * (num + full)
+
+
+@pytest.mark.parametrize(("index", "first"), [(0, False), (7, True)])
+def test_shards_of_a_single_call_take_turns_too(engine, model, index, first):
+    compare_unpruned(model, work([image(0)], rows=range(1), index=index), warm_up=False)
+    assert engine.calls == [(1, first), (1, not first)]
 
 
 def test_rows_that_hold_no_image_are_no_baseline(engine, model):
@@ -139,8 +152,9 @@ def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model, monkeypatch):
     peaks, engine = [0], model._engine
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.append(0))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: max(peaks[-1], 100 * len(engine.calls)))
-    found = compare_unpruned(model, work([image(n) for n in range(20)], rows=range(20)), warm_up=False)
-    assert engine.calls == [(16, False), (16, True), (4, True), (4, False)]
+    num = CALL_IMAGES + 4
+    found = compare_unpruned(model, work([image(n) for n in range(num)], rows=range(num)), warm_up=False)
+    assert [unpruned for _, unpruned in engine.calls] == [False, True, True, False]
     assert (found["pruned_peak_bytes"], found["unpruned_peak_bytes"]) == (400, 300)
     assert len(peaks) == 5
 
