@@ -24,10 +24,10 @@ from litelvlm.engine.request import AnnotationResult, EncodedImage
 from litelvlm.engine.retention import ImagePrompt, Retained
 from litelvlm.engine.runner import Runner
 from litelvlm.engine.scheduler import prompt_batches
-from litelvlm.engine.transfer import HostCopies, on_device
 from litelvlm.preprocess import PreparedImage
 from litelvlm.run_lengths import mask_run_lengths
 from litelvlm.scores import confidence, stability
+from litelvlm.transfer import HostCopies, on_device
 
 _MOST_UNREAD = 1024  # phrases whose logits wait on the device; of more, each micro-batch is read before the next
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.config import PruningConfig
-from litelvlm.engine.transfer import on_device
 from litelvlm.glamm import GlammModel
 from litelvlm.prompts import Prompt
 from litelvlm.pruning import select
 from litelvlm.rules import RULE_BOOK
 from litelvlm.rules.evidence import Evidence, similarity_scores
 from litelvlm.rules.selection import order_tokens
+from litelvlm.transfer import on_device
 
 EmbedQuestions = Callable[[Sequence[str]], dict[str, Tensor]]
 

@@ -6,10 +6,10 @@ R of them kept, T tokens of all prompts together, W the language model's width, 
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from litelvlm.clip_encoder import ClipFeatures
@@ -18,12 +18,12 @@ from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
 from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.engine.retention import ImagePrompt, Retained, retain
-from litelvlm.engine.transfer import on_device
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
 from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
 from litelvlm.pixels import normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
+from litelvlm.transfer import on_device
 
 _TEXT_CACHE_SIZE = 20_000
 _TEXT_BATCH = 32
@@ -63,7 +63,7 @@ class Runner:
         new = [question for question in dict.fromkeys(questions) if question not in embeddings]
         for start in range(0, len(new), _TEXT_BATCH):
             texts = new[start : start + _TEXT_BATCH]
-            tokens = self._clip_tokenizer(texts).to(self.model.device)
+            tokens = self._clip_tokenizer(texts).to(self.model.device, non_blocking=True)
             embeddings.update(zip(texts, self.model.clip.encode_texts(tokens), strict=True))
         self._text_embeddings.update((question, embeddings[question]) for question in new)
         while len(self._text_embeddings) > _TEXT_CACHE_SIZE:
@@ -166,35 +166,31 @@ class Runner:
             original: whether kept tokens carry the position ids that they have in the unpruned prompt.
             patches: NxR, at whose places they stand there; None is `retained`.
         """
-        device = visual.device
-
-        def on_device(values: Sequence[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
-
+        send = functools.partial(on_device, device=visual.device)
         embeds = visual.new_empty(plan.num_tokens, visual.shape[-1])
-        places = on_device(plan.visual_places)
-        embeds[places] = visual[on_device(image_index)[:, None], retained].flatten(0, 1)
-        embeds[on_device(plan.text_places)] = self.model.llm.embed_tokens(on_device(plan.text_ids))
-        position_ids = on_device(plan.position_ids)
+        places = send(plan.visual_places)
+        embeds[places] = visual[send(image_index)[:, None], retained].flatten(0, 1)
+        embeds[send(plan.text_places)] = self.model.llm.embed_tokens(send(plan.text_ids))
+        position_ids = send(plan.position_ids)
         if original:
             position_ids[places] = len(plan.prefix_ids) + (retained if patches is None else patches).flatten()
         return PackedPrompts(
             embeds=embeds,
             position_ids=position_ids,
-            rows=on_device(plan.rows),
-            columns=on_device(plan.columns),
+            rows=send(plan.rows),
+            columns=send(plan.columns),
             num_rows=len(image_index),
             width=plan.width,
-            read=on_device(plan.read),
-            read_slots=on_device(plan.read_slots),
+            read=send(plan.read),
+            read_slots=send(plan.read_slots),
             num_slots=max(plan.read_slots) + 1,
-            branches=on_device(plan.branches) if plan.branches else None,
+            branches=send(plan.branches) if plan.branches else None,
         )
 
     def _prefix(self, input_ids: tuple[int, ...]) -> list[KeysValues]:
         """Keys and values of what all prompts begin with; computed once for a model."""
         if input_ids not in self._prefixes:
-            self._prefixes[input_ids] = self._llama.prefix(torch.tensor(input_ids, device=self.model.device))
+            self._prefixes[input_ids] = self._llama.prefix(on_device(input_ids, self.model.device))
         return self._prefixes[input_ids]
 
     def encode_sam(self, images: Sequence[PreparedImage]) -> Tensor:
@@ -213,4 +209,6 @@ class Runner:
             image_index: for each phrase, its image within the batch.
             mask_prompts: PxC.
         """
-        return self.model.grounding_encoder.decode_masks(image_embeddings[list(image_index)], mask_prompts)
+        return self.model.grounding_encoder.decode_masks(
+            image_embeddings[on_device(image_index, image_embeddings.device)], mask_prompts
+        )
