@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demo.scenes import HELD_OUT_SEED, Scene, draw_scene
+from evaluation.coverage import coverage, object_patches
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
 
 BATCH_SCENES = 20
@@ -23,7 +24,7 @@ class Scored:
         intersection, union: pixels at the original size, P int64.
         scores, predicted_iou, stability: P float32.
         kinds: what kind of phrase each is.
-        coverage: share of the object's patches among those kept, see `covered`; P float32.
+        coverage: share of the object's patches among those kept, see `evaluation.coverage`; P float32.
     """
 
     intersection: np.ndarray
@@ -60,40 +61,24 @@ def scenes_from(first_seed: int, count: int) -> Iterator[Scene]:
     return (draw_scene(first_seed + index) for index in range(count))
 
 
-def patch_grid(mask: np.ndarray, grid: int) -> np.ndarray:
-    """Which of CLIP's patches an (H, W) bool mask touches with at least a quarter of their area, grid*grid bool."""
-    height, width = mask.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    samples = ((np.arange(4 * grid) + 0.5) * side / (4 * grid)).astype(int)
-    crop = mask[np.ix_(top + samples, left + samples)]
-    return (crop.reshape(grid, 4, grid, 4).mean(axis=(1, 3)) >= 0.25).ravel()
-
-
-def covered(mask: np.ndarray, retained: np.ndarray, grid: int) -> float:
-    """Which share of the object's patches was kept."""
-    touched = patch_grid(mask, grid)
-    kept = np.zeros(grid * grid, dtype=bool)
-    kept[retained] = True
-    return float((touched & kept).sum() / max(1, touched.sum()))
-
-
 def score_scenes(annotator: Annotator, scenes: Iterable[Scene], pruning: PruningConfig, layout: str) -> Scored:
     """Annotates scenes and compares with the truth."""
-    grid = round(annotator.num_visual_tokens**0.5)
     rows: list[tuple] = []
     scenes = list(scenes)
     for start in range(0, len(scenes), BATCH_SCENES):
         part = scenes[start : start + BATCH_SCENES]
         requests = [AnnotationRequest(image=scene.image, phrases=scene.phrases) for scene in part]
-        for scene, result in zip(part, annotator.annotate(requests, pruning=pruning, layout=layout), strict=True):
+        results = annotator.annotate(requests, pruning=pruning, layout=layout, keep_logits=True)
+        for scene, result in zip(part, results, strict=True):
+            assert result.low_res_logits is not None, "they were asked for"
             for index, mask in enumerate(result.iter_masks()):
                 truth = scene.masks[index]
                 logits = result.low_res_logits[index]
                 stable = (logits > 1).sum() / max(1, (logits > -1).sum())
                 row = (mask & truth).sum(), (mask | truth).sum(), result.scores[index], result.predicted_iou[index]
-                coverage = covered(truth, result.retained[index], grid)
-                rows.append((*row, stable, scene.expressions[index].kind, coverage))
+                patches = object_patches(truth, annotator.num_visual_tokens)
+                seen = coverage(patches, result.retained[index]) or 0.0
+                rows.append((*row, stable, scene.expressions[index].kind, seen))
     both, either, scores, predicted, stability, kinds, coverages = (list(column) for column in zip(*rows, strict=True))
     return Scored(
         intersection=np.array(both, dtype=np.int64),

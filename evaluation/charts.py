@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -39,12 +40,24 @@ class Curve:
     points: Sequence[Point]
 
 
-def curves(data: Sequence[Curve], *, label: str, ticks: Sequence[tuple[float, str]], logarithmic: bool) -> Markup:
-    """Curves with whiskers. `ticks` are places on the axis and what stands below them."""
+def curves(
+    data: Sequence[Curve],
+    *,
+    label: str,
+    ticks: Sequence[tuple[float, str]],
+    logarithmic: bool,
+    reference: float | None = None,
+) -> Markup:
+    """Curves with whiskers. `ticks` are places on the axis and what stands below them; `reference` is a height to
+    compare with, dashed."""
     places = [point.x for curve in data for point in curve.points] + [x for x, _ in ticks]
     scale = _Axis(min(places), max(places), logarithmic=logarithmic)
-    bottom, top = _range(data)
-    shapes = [_grid(bottom, top), *(_tick(scale.place(x), text) for x, text in ticks)]
+    heights = _heights(data)
+    bottom, top = heights[0], heights[-1]
+    shapes = [_grid(heights), *(_tick(scale.place(x), text) for x, text in ticks)]
+    if reference is not None:
+        y = _y(reference, bottom, top)
+        shapes.append(Markup('<line class="cut" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(y))
     for index, curve in enumerate(data):
         shift = _DODGE * (index - (len(data) - 1) / 2) if logarithmic else 0.0
         shapes.append(_curve(curve, scale, bottom, top, shift))
@@ -54,7 +67,7 @@ def curves(data: Sequence[Curve], *, label: str, ticks: Sequence[tuple[float, st
 
 
 def cost_ticks(most: float) -> list[tuple[float, str]]:
-    """Round places from 0 to the largest cost in seconds, in milliseconds."""
+    """Round places in seconds from 0 to above the largest cost, named in milliseconds."""
     top = nice_ceiling(1000 * most)
     return [(top * step / 4000, f"{top * step / 4:g} ms") for step in range(5)]
 
@@ -70,31 +83,29 @@ class _Axis:
         return _LEFT + share * (_RIGHT - _LEFT)
 
 
-def _range(data: Sequence[Curve]) -> tuple[float, float]:
-    """Round limits around all values."""
+def _heights(data: Sequence[Curve]) -> list[float]:
+    """Round heights of the grid's lines, from below the lowest value to above the highest."""
     points = [point for curve in data for point in curve.points]
-    lows = [point.y if point.low is None else point.low for point in points]
-    highs = [point.y if point.high is None else point.high for point in points]
-    step = nice_ceiling((max(highs) - min(lows)) / _STEPS or 0.01)
-    bottom = max(0.0, math.floor(min(lows) / step) * step)
-    return bottom, min(max(bottom + step, math.ceil(max(highs) / step) * step), bottom + 2 * _STEPS * step)
+    lowest = min((point.y if point.low is None else point.low for point in points), default=0.0)
+    highest = max((point.y if point.high is None else point.high for point in points), default=1.0)
+    step = nice_ceiling((highest - lowest) / _STEPS or 0.01)
+    first, last = math.floor(lowest / step), max(math.ceil(highest / step), math.floor(lowest / step) + 1)
+    return [step * number for number in range(first, last + 1)]
 
 
 def _y(value: float, bottom: float, top: float) -> str:
     return _number(_BASE - _PLOT * (value - bottom) / (top - bottom))
 
 
-def _grid(bottom: float, top: float) -> Markup:
+def _grid(heights: Sequence[float]) -> Markup:
     parts = []
-    for step in range(_STEPS + 1):
-        value = bottom + (top - bottom) * step / _STEPS
-        y = _y(value, bottom, top)
-        css = "grid" if step else "axis"
+    for value in heights:
+        y = _y(value, heights[0], heights[-1])
         parts.append(
             Markup(
                 '<line class="{0}" x1="0" x2="100%" y1="{1}" y2="{1}"/>'
                 '<text class="tick" x="0" y="{1}" dy="-3">{2}</text>'
-            ).format(css, y, f"{value:.3g}")
+            ).format("axis" if value == heights[0] else "grid", y, f"{value:.3g}")
         )
     return Markup("").join(parts)
 
@@ -108,9 +119,7 @@ def _tick(place: float, text: str) -> Markup:
 def _curve(curve: Curve, scale: _Axis, bottom: float, top: float, shift: float) -> Markup:
     marks = []
     places = [scale.place(point.x) + shift for point in curve.points]
-    for (left, first), (right, second) in zip(
-        zip(places, curve.points, strict=True), list(zip(places, curve.points, strict=True))[1:], strict=False
-    ):
+    for (left, first), (right, second) in pairwise(zip(places, curve.points, strict=True)):
         marks.append(
             Markup('<line class="{} stroke" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
                 curve.css,

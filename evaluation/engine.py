@@ -39,6 +39,11 @@ class LiteLVLMEvaluation(LiteLVLMEngine):
         """The same model on `cpu` or `cuda`."""
         return dataclasses.replace(self, device=device)
 
+    def check(self) -> list[str]:
+        """As that of a run; its remarks are about a run's one budget."""
+        super().check()
+        return []
+
     def num_visual_tokens(self) -> int:
         """Visual tokens of an image before pruning."""
         return self.preprocessor().config.num_visual_tokens

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from litelvlm.config import LAYOUTS
+
 RELEASE = "release"
 EVERY = "every"
 PROTOCOLS = (EVERY, RELEASE)
@@ -23,6 +25,11 @@ MAX_ROUNDS = 3
 DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
 DEFAULT_ANSWER = "It is [SEG]."
 
+_LAYOUT_WORDS = {
+    "separate": "in a conversation of its own",
+    "rounds": "of an image in one conversation",
+    "shared": "of an image behind one visual prefix",
+}
 _WORDINGS = (
     "Can you segment the {phrase} in this image?",
     "Please segment {phrase} in this image.",
@@ -56,21 +63,25 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Which expressions of an image are asked, and how. `seed` matters for `release` alone."""
+    """Which expressions of an image are asked, and how.
+
+    `seed` matters for `release` alone. `layout` is the engine's layout of prompts; `release` has `rounds` and no other.
+    """
 
     name: str = EVERY
     seed: int = 0
+    layout: str = ""
 
     def __post_init__(self) -> None:
         if self.name not in PROTOCOLS:
             raise ValueError(f"--protocol is {self.name!r}; choose from {', '.join(PROTOCOLS)}")
         if self.seed < 0:
             raise ValueError(f"--protocol-seed is {self.seed}; it must be at least 0")
-
-    @property
-    def layout(self) -> str:
-        """The engine's layout of prompts."""
-        return "rounds" if self.name == RELEASE else "separate"
+        layout = self.layout or ("rounds" if self.name == RELEASE else "separate")
+        if layout not in LAYOUTS or (self.name == RELEASE and layout != "rounds"):
+            allowed = "rounds" if self.name == RELEASE else ", ".join(LAYOUTS)
+            raise ValueError(f"--layout is {layout!r}; with --protocol {self.name} choose from {allowed}")
+        object.__setattr__(self, "layout", layout)
 
     def describe(self) -> str:
         """One line for people, in every output."""
@@ -79,7 +90,7 @@ class Protocol:
                 f"release: up to {MAX_ROUNDS} expressions an image, drawn with seed {self.seed}, as rounds of one "
                 "conversation; questions and answers drawn from the release's lists"
             )
-        return f"every: every expression in a conversation of its own, asked {DEFAULT_QUESTION!r}"
+        return f"every: every expression {_LAYOUT_WORDS[self.layout]}, asked {DEFAULT_QUESTION!r}"
 
     def rounds(self, num_expressions: int, image_key: str) -> list[Round]:
         """What is asked of an image, in the order of the conversation."""

@@ -69,7 +69,8 @@ def budget_chart(rows: Sequence[Row]) -> Markup:
         for index, (name, budgets) in enumerate(_by_variant(rows).items())
     ]
     ticks = [(float(tokens), str(tokens)) for tokens in sorted({row["num_retain_tokens"] for row in rows})]
-    return curves(data, label="gIoU by tokens kept, a curve for each rule", ticks=ticks, logarithmic=True)
+    label = "gIoU by tokens kept, a curve for each rule"
+    return curves(data, label=label, ticks=ticks, logarithmic=True, reference=_unpruned(rows, "giou"))
 
 
 def cost_chart(rows: Sequence[Row]) -> Markup:
@@ -82,8 +83,13 @@ def cost_chart(rows: Sequence[Row]) -> Markup:
         for index, (name, budgets) in enumerate(_by_variant(known).items())
     ]
     most = max((row["answer_s"] for row in known), default=0.0)
-    ticks = [(place / 1000, text) for place, text in cost_ticks(most)]
-    return curves(data, label="gIoU by measured seconds per expression", ticks=ticks, logarithmic=False)
+    return curves(
+        data,
+        label="gIoU by measured seconds per expression",
+        ticks=cost_ticks(most),
+        logarithmic=False,
+        reference=_unpruned(rows, "giou"),
+    )
 
 
 def matrix(rows: Sequence[Row]) -> Row:
@@ -121,7 +127,7 @@ def beside_published(rows: Sequence[Row], dataset: str) -> Row:
     is_published = dataset in splits()
     split = dataset if is_published else AVERAGE
     sentence = f"The paper’s cIoU on {split} beside this evaluation’s." if is_published else _NOT_PUBLISHED
-    unpruned = next((row["ciou"] for row in rows if row["rule"] == UNPRUNED), None)
+    unpruned = _unpruned(rows, "ciou")
     table = [_beside(one, rows, unpruned) for one in published(split)]
     name = "average" if split == AVERAGE else split
     return {"sentence": sentence, "source": source(), "split": name, "rows": table}
@@ -188,6 +194,10 @@ def settings(config: EvaluationConfig, summary: Row) -> list[tuple[str, str]]:
             f"{words.seconds(summary['encode_s'])} encoding, {words.seconds(summary['answer_s'])} answering",
         ),
     ]
+
+
+def _unpruned(rows: Iterable[Row], metric: str) -> float | None:
+    return next((row[metric] for row in rows if row["rule"] == UNPRUNED), None)
 
 
 def _by_variant(rows: Iterable[Row]) -> dict[str, list[list[Row]]]:

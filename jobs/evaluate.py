@@ -68,7 +68,8 @@ def build_config(flags: dict[str, Any]) -> EvaluationConfig:
     given = {key: value for key, value in flags.items() if value is not None}
     sweep = {key: given.pop(key) for key in _SWEEP if key in given}
     own = {key: given.pop(key) for key in ("dataset", "bootstrap_samples") if key in given}
-    protocol = Protocol(name=given.pop("protocol", PROTOCOLS[0]), seed=given.pop("protocol_seed", 0))
+    asking = {"name": given.pop("protocol", PROTOCOLS[0]), "seed": given.pop("protocol_seed", 0)}
+    protocol = Protocol(**asking, layout=given.pop("layout", ""))
     given["input"] = tuple(given.get("input", ()))
     given["allow_prefixes"] = tuple(given.get("allow_prefixes", ()))
     given["storage_options"] = parse_storage_options(given.get("storage_options", []))
@@ -93,6 +94,7 @@ def _add_sweep_flags(group: Any) -> None:
     add("--fastv-layer", type=int, help="layers that read all tokens under the rule fastv")
     add("--protocol", choices=PROTOCOLS, help="every (each expression alone; the default) or release (as published)")
     add("--protocol-seed", type=int, help="of the draws of the protocol release; default: 0")
+    add("--layout", help="of the protocol every: separate (the default), rounds or shared")
     add("--example-images", type=int, help="images in the report with the tokens that were kept; default: 6")
     add("--no-boundary", dest="boundary", action="store_const", const=False, help="leave out boundary F")
     add("--bootstrap-samples", type=int, help="for confidence intervals by image; default: 1000")

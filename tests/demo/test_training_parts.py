@@ -10,13 +10,12 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 
 from demo.calibrate import fit_calibration
-from demo.evaluate_rules import ranks
 from demo.language import location_loss, pointer_loss
 from demo.oracle import NOUN_WORDS, NUM_WORDS, PLACE_WORDS, read_words
 from demo.picks import kind_of
 from demo.prompt_batches import build_batch
 from demo.rendering import render_scenes
-from demo.scoring import Scored, covered, patch_grid
+from demo.scoring import Scored
 from demo.targets import GeometryTable, low_res_masks, patch_shares
 from litelvlm.checkpoint import DEMO_DIRECTORY
 from litelvlm.config import PromptTemplate
@@ -101,18 +100,6 @@ def test_losses_are_least_at_the_truth() -> None:
     good, bad = torch.tensor([[[0.0, 5.0, 0.0]]]), torch.tensor([[[5.0, 0.0, 0.0]]])
     assert pointer_loss(good, kept, shares) < 0.1 < pointer_loss(bad, kept, shares)
     assert pointer_loss(good, torch.tensor([[0, 1, 3]]), shares) == 0, "no patch of the object is kept"
-
-
-def test_coverage_counts_the_patches_of_the_central_square() -> None:
-    mask = np.zeros((40, 80), dtype=bool)
-    mask[:20, 20:40] = True
-    assert patch_grid(mask, 4).reshape(4, 4)[:2, :2].all()
-    assert patch_grid(mask, 4).sum() == 4
-    assert covered(mask, np.array([0, 1, 15]), 4) == 0.5
-
-
-def test_ranks_share_ties() -> None:
-    assert ranks(np.array([0.3, 0.1, 0.3, 0.9])).tolist() == [2.5, 1, 2.5, 4]
 
 
 def test_calibration_recovers_what_made_the_data() -> None:

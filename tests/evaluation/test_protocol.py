@@ -80,3 +80,15 @@ def test_sweeps_that_do_not_work_are_refused(settings, reason):
 def test_unknown_protocols_are_refused():
     with pytest.raises(ValueError, match="--protocol"):
         Protocol(name="some")
+    with pytest.raises(ValueError, match="--layout"):
+        Protocol(layout="spiral")
+    with pytest.raises(ValueError, match="--layout"):
+        Protocol(name="release", layout="separate")
+
+
+@pytest.mark.parametrize("layout", ["rounds", "shared"])
+def test_every_expression_in_another_layout(layout):
+    protocol = Protocol(layout=layout)
+    assert protocol.layout == layout
+    assert protocol.describe() != Protocol().describe()
+    assert len(protocol.rounds(5, "key")) == 5
