@@ -123,6 +123,7 @@ def _add_model_flags(group: Any) -> None:
     add("--clip", help="CLIP directory or id, for checkpoints that hold none")
     add("--device", help="auto, cpu or cuda")
     add("--precision", help="auto, bf16 or fp32")
+    add("--resizing", help="exact (the release's pixels) or fast (a third of the CPU time, a few pixels a level off)")
     add("--num-retain-tokens", type=_budget, help="visual tokens kept per prompt, or all")
     add("--rule", help="pruning rule: release, paper, none, …")
     add("--order", help="order of kept tokens: auto, release or raster")

@@ -14,6 +14,7 @@ from pipeline.records import FORMAT_VERSION
 
 PRECISIONS = ("auto", "bf16", "fp32")
 DEVICES = ("auto", "cpu", "cuda")
+RESIZING = ("exact", "fast")
 LAYOUTS = ("separate", "rounds", "shared")
 DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
 DEFAULT_ANSWER = "It is [SEG]."
@@ -60,6 +61,7 @@ class ModelConfig:
     clip: str | None = None
     device: str = "auto"
     precision: str = "auto"
+    resizing: str = "exact"
     num_retain_tokens: int | None = 192
     rule: str = "release"
     order: str = "auto"
@@ -71,6 +73,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check_choice("--device", self.device, DEVICES)
         _check_choice("--precision", self.precision, PRECISIONS)
+        _check_choice("--resizing", self.resizing, RESIZING)
         _check_choice("--layout", self.layout, LAYOUTS)
         budget = self.num_retain_tokens
         _check(budget is None or budget >= 1, f"--num-retain-tokens is {budget}; it must be at least 1")

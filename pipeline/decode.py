@@ -167,8 +167,9 @@ class _ShardDecoder:
             self._add_truths(drafts, row, given, (images[-1].height, images[-1].width))
             images[-1].drafts.extend(drafts)
             return
-        decoded = decode_image(data, max_pixels=self._stage.max_pixels)
-        height, width = decoded.rgb.shape[:2]
+        needed_size = self._preprocessor.needed_size
+        decoded = decode_image(data, max_pixels=self._stage.max_pixels, needed_size=needed_size)
+        height, width = decoded.size_hw
         self._add_truths(drafts, row, given, (height, width))
         images.append(
             ImageWork(
@@ -179,7 +180,7 @@ class _ShardDecoder:
                 height=height,
                 width=width,
                 notes="; ".join(decoded.notes) or None,
-                prepared=self._preprocessor.prepare(decoded.rgb),
+                prepared=self._preprocessor.prepare(decoded.rgb, decoded.size_hw),
             )
         )
         self._work.add_seconds("decode", time.perf_counter() - started)

@@ -97,7 +97,7 @@ class LiteLVLMEngine:
 
     def preprocessor(self) -> Any:
         """Config and tokenizer, loaded once per process. Raises as `annotator` does."""
-        return _preprocessor(self.model.model, self.model.clip)
+        return _preprocessor(self.model.model, self.model.clip, self.model.resizing)
 
     def check_phrase(self, preprocessor: Any, phrase: str) -> str:
         """The phrase as it enters the prompt. Raises ValueError with the reason why it cannot."""
@@ -145,7 +145,7 @@ def device_is_broken(error: BaseException) -> bool:
 
 
 @functools.lru_cache(maxsize=2)
-def _preprocessor(model: str, clip: str | None) -> Any:
+def _preprocessor(model: str, clip: str | None, resizing: str) -> Any:
     from litelvlm import Preprocessor
 
-    return Preprocessor.from_pretrained(model, clip=clip)
+    return Preprocessor.from_pretrained(model, clip=clip, resizing=resizing)

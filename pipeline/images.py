@@ -9,6 +9,7 @@ import ctypes
 import logging
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -60,6 +61,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 _TILE_TAGS = (322, 323)  # TIFF TileWidth, TileLength
 
 
@@ -81,6 +83,9 @@ _silence_decoders()
 meter_directories()
 
 
+NeededSize = Callable[[tuple[int, int]], tuple[int, int] | None]
+
+
 class ImageError(ValueError):
     """Why bytes are not a usable image: a stable code, a colon, then words. One line, no control characters."""
 
@@ -91,23 +96,26 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedImage:
-    """`rgb` is (H, W, 3) uint8, upright. `notes` say what was done to get there, e.g. "animated: first frame"."""
+    """`rgb` is (h, w, 3) uint8, upright. `notes` say what was done to get there, e.g. "animated: first frame".
+
+    `size_hw` are the image's own upright height and width in pixels, those of `rgb` unless it was decoded smaller.
+    """
 
     rgb: NDArray[np.uint8]
+    size_hw: tuple[int, int]
     notes: tuple[str, ...] = ()
 
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Upright height and width in pixels."""
-        return self.rgb.shape[0], self.rgb.shape[1]
 
-
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> DecodedImage:
+def decode_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, needed_size: NeededSize | None = None
+) -> DecodedImage:
     """Decode JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF bytes.
 
     Orientation tags are applied. Alpha is composited on white, 16 bits and more a channel are rescaled to 8, CMYK is
-    converted without its colour profile, of an animation the first frame is taken. Raises ImageError with a reason
-    that depends on the bytes alone.
+    converted without its colour profile, of an animation the first frame is taken. `needed_size` says, for an image's
+    height and width, which ones are enough, or None for all: a JPEG is then decoded at a half, a quarter or an eighth
+    (its cosines are cut off), where that is not below what is needed. Raises ImageError with a reason that depends on
+    the bytes alone.
     """
     if not data:
         raise ImageError("empty", "no bytes")
@@ -123,7 +131,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = 
     try:
         with _READERS[kind](BytesIO(data)) as image:
             _check_size(image, max_pixels)
-            return _decode(image, max_pixels)
+            return _decode(image, max_pixels, needed_size)
     except ImageError:
         raise
     except TagError as error:
@@ -134,8 +142,12 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = 
         raise _decoder_error(kind, error) from None
 
 
-def _decode(image: ImageFile.ImageFile, max_pixels: int) -> DecodedImage:
+def _decode(image: ImageFile.ImageFile, max_pixels: int, needed_size: NeededSize | None) -> DecodedImage:
     notes = []
+    width, height = image.size
+    needed = needed_size((height, width)) if needed_size and image.format == "JPEG" else None
+    if needed:
+        image.draft(None, (needed[1], needed[0]))
     if getattr(image, "is_animated", False):
         notes.append("multi-page: first page" if image.format == "TIFF" else "animated: first frame")
     raw_modes = [str(tile.args) for tile in image.tile]
@@ -149,7 +161,10 @@ def _decode(image: ImageFile.ImageFile, max_pixels: int) -> DecodedImage:
         rgb_image = rgb_image.transpose(_UPRIGHT[orientation])
     if turned or orientation in _UPRIGHT:
         notes.append("exif: turned upright")
-    return DecodedImage(rgb=np.array(rgb_image), notes=(*notes, *pixel_notes))
+    if not needed:  # what is loaded may differ from what the header said
+        width, height = image.size
+    size_hw = (width, height) if orientation in _TURNED else (height, width)
+    return DecodedImage(rgb=np.array(rgb_image), size_hw=size_hw, notes=(*notes, *pixel_notes))
 
 
 def _orientation(image: Image.Image) -> int:

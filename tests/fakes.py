@@ -75,7 +75,10 @@ class FakePreprocessor:
 
     seconds_per_prepare: float = 0.0
 
-    def prepare(self, rgb: np.ndarray) -> np.ndarray:
+    def needed_size(self, size_hw: tuple[int, int]) -> None:
+        return None
+
+    def prepare(self, rgb: np.ndarray, original_size_hw: tuple[int, int] | None = None) -> np.ndarray:
         time.sleep(self.seconds_per_prepare)
         if rgb.shape[0] == KILL_HEIGHT:
             os.kill(os.getpid(), signal.SIGKILL)

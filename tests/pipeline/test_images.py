@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from pipeline.images import DecodedImage, ImageError, decode_image
 from pipeline.sniff import sniff_format
@@ -245,3 +245,27 @@ def _check_outcome(content: bytes) -> None:
 def test_sniffing_reads_a_bounded_head():
     assert sniff_format(b" " * 10_000_000 + b"<html>")[0] == "not_an_image"
     assert sniff_format(io.BytesIO(b"\xff\xd8\xff\xe0").getvalue())[0] == "jpeg"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("needed", "shrunk"), [((100, 150), 4), ((101, 150), 2), ((400, 600), 1), ((900, 900), 1), (None, 1)]
+)
+def test_a_jpeg_is_decoded_no_larger_than_needed(needed, shrunk, orientation):
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 255, (8, 12, 3), dtype=np.uint8)).resize(
+        (600, 400), Image.Resampling.BICUBIC
+    )
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encode(smooth, "JPEG", exif=exif)
+    whole, small = decode_image(data), decode_image(data, needed_size=lambda size_hw: needed)
+    assert small.size_hw == whole.size_hw == ((600, 400) if orientation == 6 else (400, 600))
+    assert small.rgb.shape == (whole.rgb.shape[0] // shrunk, whole.rgb.shape[1] // shrunk, 3)
+    reduced = Image.fromarray(whole.rgb).resize(small.rgb.shape[1::-1], Image.Resampling.BOX)
+    assert np.abs(np.asarray(reduced).astype(int) - small.rgb).mean() < 2
+
+
+def test_other_formats_are_decoded_whole():
+    data = encode(Image.fromarray(picture()), "PNG")
+    assert decode_image(data, needed_size=lambda size_hw: (3, 3)).rgb.shape[:2] == picture().shape[:2]
