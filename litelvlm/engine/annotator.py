@@ -13,6 +13,7 @@ from litelvlm.checkpoint import Checkpoint, open_checkpoint
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import LAYOUTS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.batch import BatchRunner, ImageBatch, Launched
+from litelvlm.engine.capacity import images_at_once, micro_batches
 from litelvlm.engine.clock import StageClock
 from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.engine.memory import BatchLimit
@@ -24,8 +25,6 @@ from litelvlm.glamm import GlammModel
 from litelvlm.loading import load_model
 from litelvlm.preprocess import PreparedImage, Preprocessor
 from litelvlm.prompts import build_prompts
-
-_UNLIMITED = 2**31  # images: the caller's batch is the limit until memory says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +54,13 @@ class Annotator:
         on_gpu = model.device.type == "cuda"
         self._runner = Runner(model, self.clip_tokenizer)
         self._clock = StageClock(model.device)
-        self._auto_batch_images = 8 if on_gpu else 4
-        self._limits = {
-            "clip": BatchLimit(_UNLIMITED),
-            "llm": BatchLimit(16384 if on_gpu else 2048),
-            "sam": BatchLimit(_UNLIMITED),
-            "decode_masks": BatchLimit(64 if on_gpu else 8),
-            "masks": BatchLimit(64),
-        }
+        sizes = micro_batches(
+            checkpoint.config,
+            free_bytes=torch.cuda.mem_get_info(model.device)[0] if on_gpu else None,
+            element_bytes=model.dtype.itemsize,
+        )
+        self._auto_batch_images = images_at_once(sizes, on_gpu=on_gpu)
+        self._limits = {stage: BatchLimit(size) for stage, size in sizes.items()}
         self._batches = BatchRunner(self._runner, checkpoint.config, self._limits, self._clock)
         if self.preprocessor.tokenizer.vocab_size > checkpoint.config.llm.vocab_size:
             raise ValueError(
@@ -110,7 +108,7 @@ class Annotator:
     @property
     def batch_limits(self) -> dict[str, int]:
         """Largest micro-batch of each stage: images of `clip` and `sam`, padded tokens of `llm`, phrases of
-        `decode_masks`. They shrink where the device runs out of memory."""
+        `decode_masks` and `masks`. They shrink where the device runs out of memory."""
         return {stage: limit.size for stage, limit in self._limits.items()}
 
     @property

@@ -1,0 +1,52 @@
+"""How large each stage's first micro-batch is: what fits into the device's free memory, and what fills the device.
+
+Estimates of a stage's activations at its widest layer; a stage that needs more than estimated halves its micro-batch
+(`litelvlm.engine.memory`). No tensors.
+"""
+
+from __future__ import annotations
+
+from litelvlm.config import GlammConfig
+
+# What one micro-batch needs to keep a large GPU busy; more only takes memory. Images, tokens and phrases.
+_GPU_BATCH = {"clip": 32, "llm": 16384, "sam": 8, "decode_masks": 64, "masks": 64}
+_CPU_BATCH = {"clip": 4, "llm": 2048, "sam": 4, "decode_masks": 8, "masks": 64}  # what stays in a CPU's caches
+_SHARE = 0.5  # of free memory for the largest stage: the last batch's results and the allocator's gaps take the rest
+_WIDTHS = 8  # tensors of a layer's width alive at once: residual, normed, attended, and copies in their making
+
+
+def micro_batches(config: GlammConfig, *, free_bytes: int | None, element_bytes: int) -> dict[str, int]:
+    """The largest micro-batch of each stage: images of `clip` and `sam`, padded tokens of `llm`, phrases of
+    `decode_masks` and `masks`.
+
+    Args:
+        config: the model's sizes.
+        free_bytes: free memory of the device with the model loaded; None on a CPU.
+        element_bytes: of the encoders' and the language model's dtype.
+    """
+    if free_bytes is None:
+        return dict(_CPU_BATCH)
+    fits = {stage: int(_SHARE * free_bytes / size) for stage, size in item_bytes(config, element_bytes).items()}
+    return {stage: max(1, min(most, fits[stage])) for stage, most in _GPU_BATCH.items()}
+
+
+def images_at_once(limits: dict[str, int], *, on_gpu: bool) -> int:
+    """Images of a batch: enough for packed prompts of thousands of tokens, in whole micro-batches of SAM."""
+    return 2 * limits["sam"] if on_gpu else limits["sam"]
+
+
+def item_bytes(config: GlammConfig, element_bytes: int) -> dict[str, int]:
+    """Estimated bytes of activations that one item of each stage needs at most: an image, a token or a phrase."""
+    sam, clip, llm = config.sam, config.clip, config.llm
+    sam_values = sam.grid_size**2 * ((_WIDTHS + 4) * sam.hidden_size + 6 * sam.num_attention_heads * sam.grid_size)
+    clip_values = (clip.num_patches + 1) * (_WIDTHS * clip.vision_width + clip.vision_mlp_dim)
+    llm_values = (_WIDTHS + 4) * llm.hidden_size + 3 * llm.intermediate_size
+    upscaled = sam.low_res_size**2 * sam.output_channels // 8  # the mask decoder's last feature map, in float32
+    embedding = sam.grid_size**2 * sam.output_channels
+    return {
+        "sam": element_bytes * sam_values,
+        "clip": element_bytes * clip_values,
+        "llm": element_bytes * llm_values,
+        "decode_masks": 4 * (4 * upscaled + _WIDTHS * embedding),
+        "masks": 4 * 16 * sam.low_res_size**2,
+    }
