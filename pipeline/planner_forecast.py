@@ -46,7 +46,7 @@ class Forecast:
     Attributes:
         load: the whole job's.
         stage_s: seconds by stage of the whole job, on one device, without start-up; `decode_cpu` is on other cores.
-        basis: one of the four above.
+        basis: one of the four above; extrapolated: whether the job lies outside what was measured.
         quality: measured ones; empty where nobody measured it.
         warnings: what is outside the measured range, in words.
     """
@@ -56,6 +56,7 @@ class Forecast:
     stage_s: dict[str, float]
     start_s: float
     basis: str
+    extrapolated: bool
     quality: tuple[Quality, ...]
     warnings: tuple[str, ...]
 
@@ -115,7 +116,8 @@ class Forecaster:
         model = self.models[base.layout]
         base_load = self._load(job, base)
         stage_s = model.stage_seconds(base_load)
-        load, warnings = base_load, [*model.notes, *self._outside(job, base)]
+        outside = self._outside(job, base)
+        load, warnings = base_load, [*model.notes, *outside]
         if basis == MEASURED_RATIO:
             ratio, images = self._ratio(setting.layout)
             load = self._load(job, setting)
@@ -139,6 +141,7 @@ class Forecaster:
             stage_s=stage_s,
             start_s=model.start_s,
             basis=basis,
+            extrapolated=bool(outside),
             quality=quality,
             warnings=tuple(dict.fromkeys(warnings)),
         )

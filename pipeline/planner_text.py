@@ -55,7 +55,7 @@ def _row(plan: Plan) -> tuple[str, ...]:
     quality = ", ".join(f"{item.kind} {item.value:.3f}" for item in plan.forecast.quality) or "not measured"
     return (
         str(plan.forecast.setting),
-        plan.forecast.basis,
+        plan.forecast.basis + (", extrapolated" if plan.forecast.extrapolated else ""),
         plan.offer.name,
         f"{plan.gpus}",
         f"{plan.hours:.2f}" + ("" if plan.possible else " (late)"),
@@ -151,6 +151,7 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
     return own | {
         "setting": dataclasses.asdict(forecast.setting),
         "basis": forecast.basis,
+        "extrapolated": forecast.extrapolated,
         "quality": [dataclasses.asdict(item) for item in forecast.quality],
         "stage_s_on_measured_device": forecast.stage_s,
         "start_s": forecast.start_s,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,7 @@ def test_one_instance_takes_what_its_shards_take(run, capsys):
     assert only["spot_overhead"] == 0.0
     assert only["quality"] == [{"kind": "agreement", "value": pytest.approx(0.9), "phrases": 72}]
     assert only["warnings"] == []
+    assert not only["extrapolated"]
 
 
 def test_a_deadline_takes_the_fewest_instances_that_keep_it(run, capsys):
@@ -192,6 +195,8 @@ def test_a_layout_without_a_run_is_modelled_from_the_operations_it_needs(run, ca
 def test_what_lies_outside_the_measured_range_is_said(flags, words, run, capsys):
     found = plan("--run", run, *JOB, "--gpu", "h100", *flags, capsys=capsys)
     assert words in found["text"]
+    assert "measured, extrapolated" in found["text"]
+    assert all(item["extrapolated"] for item in found["plans"])
     assert all(any(words in warning for warning in item["warnings"]) for item in found["plans"])
 
 
@@ -310,6 +315,19 @@ def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys):
     assert [(item.model.rule, item.model.num_retain_tokens) for item in asked] == [("paper", 21), ("none", 2**31 - 1)]
     assert [item.baseline_images for item in asked] == [16, 0]
     assert {(item.source.limit, item.source.shard_images) for item in asked} == {(64, 8)}
+
+
+def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.planner_prices.DEFAULT_PRICES", ROOT / "infra/prices.yaml")
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(
+        r"```console\n\$ python jobs/plan.py ([^\n]+)\n(.*?)\n```", Path("docs/cost.md").read_text(), re.S
+    )
+    assert len(blocks) >= 3
+    for command, expected in blocks:
+        main(shlex.split(command.replace("docs/images/", f"{tmp_path}/")))
+        captured = capsys.readouterr()
+        assert (captured.out + captured.err).rstrip("\n") == expected
 
 
 def test_a_calibration_takes_the_flags_of_the_annotation_job(tmp_path, monkeypatch, capsys):
