@@ -71,4 +71,6 @@ class LiteLVLMEvaluation(LiteLVLMEngine):
             )
             for image, (phrases, rounds) in zip(encoded, asked, strict=True)
         ]
-        return annotator.annotate(requests, pruning=pruning, layout=layout, batch_images=self.batch_images)
+        return annotator.annotate(
+            requests, pruning=pruning, layout=layout, batch_images=self.batch_images, keep_logits=False
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from evaluation.answers import Answers
@@ -20,10 +22,10 @@ from pipeline.commit import read_marker
 from pipeline.plan import Plan, Shard
 from pipeline.range_file import RangeFile
 from pipeline.storage import Storage
-from pipeline.table_writer import TableWriter, closing_or_discarding
 
 ANSWERS_NAME = "answers.parquet"
 RESULTS_NAME = "results.parquet"
+RESULTS_CSV_NAME = "results.csv"
 SUMMARY_NAME = "evaluation.json"
 _LABELS = (SENTENCE_IDS, KINDS)
 
@@ -46,8 +48,11 @@ def merge_evaluation(
         stream.discard()
     cost = Cost.of(markers)
     rows = list(result_rows(config, answers, cost, revision=revision, num_visual_tokens=num_visual_tokens))
-    with closing_or_discarding(TableWriter(storage, RESULTS_NAME, RESULT_SCHEMA)) as results:
-        results.add(rows)
+    results = pa.Table.from_pylist(rows, schema=RESULT_SCHEMA)
+    for name, write in ((RESULTS_NAME, pq.write_table), (RESULTS_CSV_NAME, csv.write_csv)):
+        buffer = io.BytesIO()
+        write(results, buffer)
+        storage.write_bytes(name, buffer.getvalue())
     summary = {
         "dataset": config.dataset,
         "protocol": config.protocol.describe(),

@@ -7,7 +7,8 @@
 
 The layout and the meaning of the fields are those that `refer.py` (lichengunc/refer) and `grefer.py`
 (henghuiding/ReLA) read. In gRefCOCO `ann_id` is a list: several objects are meant together, `[-1]` means none.
-Images are COCO's train2014, named by `instances.json`. The indices are read whole, the largest take about 2 GB.
+Images are COCO's train2014, named by `instances.json`. Both files are read whole; of the annotations, those of the
+split's images are kept.
 """
 
 from __future__ import annotations

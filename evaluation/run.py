@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from evaluation.config import EvaluationConfig
 from evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
-from evaluation.merge import ANSWERS_NAME, RESULTS_NAME, SUMMARY_NAME, merge_evaluation
+from evaluation.merge import ANSWERS_NAME, RESULTS_CSV_NAME, RESULTS_NAME, SUMMARY_NAME, merge_evaluation
 from evaluation.report import REPORT_NAME, write_report
 from pipeline.commit import find_marker
 from pipeline.config import MISTAKES, UsageError, fingerprint
@@ -23,6 +23,7 @@ from pipeline.run import RunError, uri_policy
 from pipeline.storage import Storage
 
 EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
+_OWN_NAMES = (ANSWERS_NAME, RESULTS_NAME, RESULTS_CSV_NAME, SUMMARY_NAME, REPORT_NAME)
 _MAX_STALLED = 3  # executions in a row that committed nothing
 _LINE_EVERY_S = 10.0
 
@@ -57,7 +58,7 @@ def evaluate_dataset(
             return EXIT_DONE
         remarks = engine.check()
         if run.overwrite:
-            storage.delete([SUCCESS_NAME, ANSWERS_NAME, RESULTS_NAME, SUMMARY_NAME, REPORT_NAME])
+            storage.delete([SUCCESS_NAME, *_OWN_NAMES])
         claim_output(storage, plan, run)
     except MISTAKES as error:
         raise UsageError(str(error)) from error

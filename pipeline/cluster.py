@@ -100,5 +100,5 @@ def _remote_env() -> dict[str, object]:
     """Under `ray job submit` the job's environment holds already; otherwise the project's packages are sent along."""
     if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         return {}
-    packages = [_PROJECT / "litelvlm", _PROJECT / "pipeline"]
+    packages = [_PROJECT / name for name in ("litelvlm", "pipeline", "evaluation")]
     return {"py_modules": [str(path) for path in packages]}
