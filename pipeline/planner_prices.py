@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class Offer:
     """A kind of device for rent. Prices are per instance and hour.
 
     Attributes:
-        devices: words in small letters, of which one stands in the name of such a device.
+        devices: whole words in small letters, of which one stands in the name of such a device.
         interrupted_per_month: upper end of the share of spot instances taken back within a month; None where unknown.
         peak_tflops: dense bf16 peak of one device; memory_gb_per_s: its memory bandwidth. None where unknown.
     """
@@ -42,7 +43,8 @@ class Offer:
 
     def is_device(self, device: str) -> bool:
         """Whether a device of this name, as the throughput table has it, is of this kind."""
-        return any(word in device.lower() for word in self.devices)
+        words = (rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in self.devices)
+        return any(re.search(word, device.lower()) for word in words)
 
     def price(self, *, spot: bool) -> float | None:
         """Of an instance and hour; None where there is no spot price."""

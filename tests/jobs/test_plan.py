@@ -298,7 +298,8 @@ def test_the_committed_prices_are_dated_and_complete():
     assert table.of_device("NVIDIA A100-SXM4-80GB").name == "a100-80gb"
     assert table.of_device("NVIDIA L4").name == "l4"
     assert table.of_device("NVIDIA L40S").name == "l40s"
-    assert table.of_device("Abacus") is None
+    assert table.of_device("NVIDIA H100 PCIe") is None
+    assert not table.offers["l4"].is_device("NVIDIA L40S")
 
 
 def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys):
