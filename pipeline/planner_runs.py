@@ -15,10 +15,20 @@ import pyarrow.parquet as pq
 from litelvlm.config import RULES
 from pipeline.config import LAYOUTS, UsageError
 from pipeline.cost_model import DEVICE_STAGES, Load, Observation
-from pipeline.records import RUN_NAME, THROUGHPUT_NAME, THROUGHPUT_SCHEMA
+from pipeline.records import RUN_NAME, THROUGHPUT_NAME
 from pipeline.storage import Storage
 
 UNPRUNED = "none"
+_STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
+_COMPARED = ("baseline_images", "baseline_phrases", "baseline_pruned_s", "baseline_unpruned_s")
+#: Columns of the throughput table that a plan rests on.
+_NEEDED = [
+    *("images", "ok", "empty", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
+    *(f"{stage}_s" for stage in _STAGES),
+    *("startup_s", "fetch_s", "bytes_read", "bytes_written", "device", "actor", "actor_from", "actor_to"),
+    *_COMPARED,
+    "baseline_mean_iou",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +140,10 @@ def read_run(root: str, options: dict[str, Any] | None = None) -> MeasuredRun:
 
 def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> MeasuredRun:
     """A run from its summary and its throughput table. Raises UsageError where they do not serve."""
-    missing = [name for name in THROUGHPUT_SCHEMA.names if name not in table.column_names]
+    missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise UsageError(f"--run {root}: {THROUGHPUT_NAME} lacks {missing[0]}; it is of another version, run again")
-    rows = [row for row in table.to_pylist() if row["images"]]
+    rows = [row for row in table.select(_NEEDED).to_pylist() if row["images"]]
     if summary.get("state") != "done" or not rows:
         raise UsageError(
             f"--run {root}: state is {summary.get('state')}, {len(rows)} annotated shards; finish it first"
@@ -187,18 +197,16 @@ def _observations(rows: Sequence[dict[str, Any]], *, pruned: bool) -> Iterable[O
             megapixels=row["megapixels"] or 0.0,
             pruned=pruned,
         )
-        stages = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
         yield Observation(
             load=load,
-            seconds={stage: row[f"{stage}_s"] or 0.0 for stage in stages},
+            seconds={stage: row[f"{stage}_s"] or 0.0 for stage in _STAGES},
             first=firsts[row["actor"]] is row,
             startup_s=row["startup_s"] or 0.0,
         )
 
 
 def _comparison(rows: Sequence[dict[str, Any]]) -> Comparison | None:
-    names = ("baseline_images", "baseline_phrases", "baseline_pruned_s", "baseline_unpruned_s")
-    images, phrases, pruned_s, unpruned_s = _sums(rows, *names)
+    images, phrases, pruned_s, unpruned_s = _sums(rows, *_COMPARED)
     if not images or pruned_s <= 0 or unpruned_s <= 0:
         return None
     return Comparison(images=int(images), phrases=int(phrases), pruned_s=pruned_s, unpruned_s=unpruned_s)
