@@ -181,6 +181,30 @@ def test_published_numbers_are_the_papers():
         published("coco")
 
 
+def test_order_and_positions_are_questions_too():
+    settings = {"orders": ("release", "raster"), "positions": ("compact", "original")}
+    sweep = SweepConfig(rules=("paper",), budgets=(48,), **settings)
+    lines = _table(_page(_config(sweep=sweep)), "Differences in gIoU")[1:]
+    assert [line[1] for line in lines] == [
+        "paper: raster, compact − release, compact",
+        "paper: raster, original − release, original",
+        "paper: release, original − release, compact",
+        "paper: raster, original − raster, compact",
+    ]
+
+
+def test_intervals_of_differences_see_what_single_ones_hide():
+    combinations = SWEEP.combinations()
+    found = list(contrasts(combinations, _answers(combinations), num_samples=300))
+    against_chance = [one for one in found if (one.first.rule, one.second.rule) == ("low_similarity", "random")]
+    assert [one.first.num_retain_tokens for one in against_chance] == [48, 16]
+    for one in against_chance:
+        assert one.low < one.difference < one.high
+        assert one.difference == pytest.approx(0.2, abs=0.02)
+        assert (one.low > 0) == (one.verdict == "yes")
+    assert list(contrasts(combinations, _answers(combinations), num_samples=0)) == []
+
+
 def test_light_falls_where_tokens_were_kept():
     kept = heat([[0, 1, 2, 3], [0, 1]], 4)
     assert kept.tolist() == [1.0, 1.0, 0.5, 0.5]
