@@ -146,6 +146,11 @@ class Planner:
             warnings.append(
                 f"{offer.name} has {offer.vcpus_per_gpu:g} vCPUs a GPU, {cores:.1f} would keep it busy: the GPU waits"
             )
+        peak_gb = max((run.peak_bytes or 0 for run in self.runs), default=0) / _GB / self.gpus_per_actor
+        if peak_gb > offer.memory_gb:
+            warnings.append(
+                f"{offer.name} has {offer.memory_gb:g} GB, the runs allocated up to {peak_gb:.1f} GB a device"
+            )
         gpus = schedule.instances * offer.gpus_per_instance
         return Plan(
             forecast=forecast,

@@ -79,7 +79,8 @@ class MeasuredRun:
         quality: of its setting; unpruned_quality: of the unpruned model, where there was ground truth.
         outside_s: wall seconds of the job outside its actors' time: planning, starting Ray, merging; None if resumed.
         shard_images: rows asked for per shard.
-        bytes_read, bytes_written: per image. num_shards: of the table.
+        peak_bytes: the most GPU memory that a comparison allocated, pruned; None on a CPU or without comparison.
+        bytes_read, bytes_written: per image.
     """
 
     root: str
@@ -98,6 +99,7 @@ class MeasuredRun:
     unpruned_quality: tuple[Quality, ...] = ()
     comparison: Comparison | None = None
     outside_s: float | None = None
+    peak_bytes: int | None = None
 
     @property
     def device(self) -> str:
@@ -177,6 +179,7 @@ def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> Measure
         images_by_uri=fetch_s / images > 1e-4,
         comparison=_comparison(rows),
         outside_s=_outside_s(summary, rows),
+        peak_bytes=(summary.get("baseline") or {}).get("pruned_peak_bytes"),
         **_qualities(summary, rows, pruned=pruned),
     )
 

@@ -118,6 +118,13 @@ def test_too_few_cores_make_the_device_wait(tmp_path, capsys):
     assert "the GPU waits" in found["text"]
 
 
+def test_too_little_memory_is_said(tmp_path, capsys):
+    run = made.write_run(tmp_path / "large", made.rows(), baseline={"pruned_peak_bytes": 60_000_000_000})
+    found = plan("--run", run, *JOB, "--gpu", "l40s", "h100", capsys=capsys)
+    assert "l40s has 48 GB, the runs allocated up to 60.0 GB a device" in one(found, gpu="l40s")["warnings"]
+    assert not any("GB" in warning for warning in one(found, gpu="h100")["warnings"])
+
+
 def test_spot_counts_interruptions(run, capsys):
     arguments = ["--run", run, *JOB, "--gpu", "h100", "--budgets", "192", "--spot"]
     listed = plan(*arguments, capsys=capsys)["plans"][0]
