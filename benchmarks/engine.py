@@ -3,8 +3,9 @@
     python -m benchmarks.engine                             # the shipped checkpoint on the CPU
     python -m benchmarks.engine --size full --device cuda   # SAM ViT-H, CLIP-L/336, LLaMA-7B, random weights, bfloat16
 
-Both sides start from RGB images in memory and end with COCO run lengths. `a record at a time` gives the release's loop
-one phrase a call, so that the image is encoded for each; `an image at a time` all phrases of an image, as rounds.
+Both sides start from prepared images (resizing is measured in `benchmarks.host`) and end with COCO run lengths.
+`a record at a time` gives the release's loop one phrase a call, so that the image is encoded for each; `an image at a
+time` all phrases of an image, as rounds.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.hardware import describe
 from benchmarks.release_loop import ReleaseLoop
@@ -27,8 +26,12 @@ from demo.scenes import draw_scene
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.checkpoint import open_checkpoint
 from litelvlm.config import ClipSizes, GlammConfig
+from litelvlm.flops import Workload, needed_flop
 from litelvlm.glamm import GlammModel
-from pipeline.masks import encode_mask
+from litelvlm.preprocess import PreparedImage
+from pipeline.device_peaks import peak_tflop_per_s
+from pipeline.masks import encode_answers
+from pipeline.shard_run import CALL_IMAGES
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,13 +42,12 @@ LAYOUTS = ("separate", "shared", "rounds")
 BUDGETS = {"demo": (144, 48, 24), "full": (576, 192, 128, 64)}
 IMAGES = {"demo": 32, "full": 32}
 LOOP_IMAGES = {"demo": 8, "full": 4}  # of these, for the loop's own rounds
-PEAK_FLOPS = {"H100": 798e12, "H200": 798e12}  # bfloat16, measured on large matrix products
 FULL = {
     "vocab_size": 32007, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
     "num_attention_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "mm_hidden_size": 1024,
 }  # fmt: skip
 
-Records = list[tuple[np.ndarray, list[str]]]
+Records = list[tuple[PreparedImage, list[str]]]
 
 
 def main() -> None:
@@ -61,7 +63,7 @@ def main() -> None:
     num_images = options.images or IMAGES[options.size]
     rows = []
     for num_phrases in PHRASES:
-        records = draw_records(options.size, num_images, num_phrases)
+        records = draw_records(annotator, options.size, num_images, num_phrases)
         for budget in BUDGETS[options.size]:
             rows += measure(annotator, records, budget, LOOP_IMAGES[options.size])
             print(*(line(row) for row in rows[-len(LAYOUTS) :]), sep="\n", flush=True)
@@ -84,14 +86,14 @@ def load(size: str, device: str, dtype: str) -> Annotator:
     return Annotator(checkpoint, model)
 
 
-def draw_records(size: str, num_images: int, num_phrases: int) -> Records:
+def draw_records(annotator: Annotator, size: str, num_images: int, num_phrases: int) -> Records:
     """Drawn scenes, at their own sizes or 640 pixels wide, with so many phrases each, told apart by a number."""
     records = []
     for seed in range(num_images):
         scene = draw_scene(2_000_000_000 + seed, size=None if size == "demo" else 640)
         asked = list(scene.phrases)
         phrases = [f"{asked[n % len(asked)]} {n}" if n >= len(asked) else asked[n] for n in range(num_phrases)]
-        records.append((scene.image, phrases))
+        records.append((annotator.preprocessor.prepare(scene.image), phrases))
     return records
 
 
@@ -109,42 +111,52 @@ def measure(annotator: Annotator, records: Records, budget: int, loop_images: in
     contestants["a record at a time"] = (lambda given: run_loop(loop, given, pruning), alone)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     stages: dict[str, dict[str, float]] = {}
+    peaks: dict[str, float] = {}
     for number in range(ROUNDS + 1):
         for name, (run, given) in contestants.items():
             before = annotator.stage_seconds
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
             seconds = timed(lambda run=run, given=given: run(given), annotator.model.device)
             if number:  # the first one warms up
                 rates[name].append(sum(len(phrases) for _, phrases in given) / seconds)
             stages[name] = {stage: total - before[stage] for stage, total in annotator.stage_seconds.items()}
-    flops = {layout: count_flops(annotator, records[:8], pruning, layout) for layout in LAYOUTS}
+            peaks[name] = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     medians = {name: statistics.median(values) for name, values in rates.items()}
     num_phrases = len(records[0][1])
-    return [
-        {
-            "phrases_per_image": num_phrases,
-            "tokens": budget,
-            "layout": layout,
-            "phrases_per_s": round(medians[layout], 2),
-            "spread": [round(min(rates[layout]), 2), round(max(rates[layout]), 2)],
-            "images_per_s": round(medians[layout] / num_phrases, 2),
-            "against_a_record_at_a_time": round(medians[layout] / medians["a record at a time"], 2),
-            "against_an_image_at_a_time": round(medians[layout] / medians["an image at a time"], 2),
-            "gflop_per_phrase": round(flops[layout] / 1e9, 3),
-            "mfu": utilisation(flops[layout] * medians[layout]),
-            "stage_s": {stage: round(value, 3) for stage, value in stages[layout].items()},
-            "peak_memory_gb": round(torch.cuda.max_memory_allocated() / 1e9, 1) if torch.cuda.is_available() else None,
-        }
-        for layout in LAYOUTS
-    ]
+    rows = []
+    for layout in LAYOUTS:
+        flop, waste, encodes = count_work(annotator, records, pruning, layout)
+        rows.append(
+            {
+                "phrases_per_image": num_phrases,
+                "tokens": budget,
+                "layout": layout,
+                "phrases_per_s": round(medians[layout], 2),
+                "spread": [round(min(rates[layout]), 2), round(max(rates[layout]), 2)],
+                "images_per_s": round(medians[layout] / num_phrases, 2),
+                "against_a_record_at_a_time": round(medians[layout] / medians["a record at a time"], 2),
+                "against_an_image_at_a_time": round(medians[layout] / medians["an image at a time"], 2),
+                "needed_gflop_per_phrase": round(flop / 1e9, 3),
+                "mfu": utilisation(flop * medians[layout]),
+                "padding_waste": round(waste, 5),
+                "sam_encodes_per_image": encodes,
+                "stage_s": {stage: round(value, 3) for stage, value in stages[layout].items()},
+                "peak_memory_gb": round(peaks[layout] / 1e9, 1) if peaks[layout] else None,
+            }
+        )
+    return rows
 
 
-def run_engine(annotator: Annotator, records: Records, pruning: PruningConfig, layout: str) -> None:
-    """Everything from RGB to run lengths."""
+def run_engine(annotator: Annotator, records: Records, pruning: PruningConfig, layout: str) -> list:
+    """Everything from prepared images to run lengths, in calls as large as the pipeline's. Returns the results."""
     requests = [AnnotationRequest(image=image, phrases=phrases) for image, phrases in records]
-    for start in range(0, len(requests), 16):
-        for result in annotator.annotate(requests[start : start + 16], pruning, layout):
-            for mask in result.iter_masks():
-                encode_mask(mask)
+    results = []
+    for start in range(0, len(requests), CALL_IMAGES):
+        for result in annotator.annotate(requests[start : start + CALL_IMAGES], pruning, layout, keep_logits=False):
+            results.append(result)
+            list(encode_answers(result))
+    return results
 
 
 def run_loop(loop: ReleaseLoop, records: Records, pruning: PruningConfig) -> None:
@@ -162,18 +174,66 @@ def timed(run: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def count_flops(annotator: Annotator, records: Records, pruning: PruningConfig, layout: str) -> float:
-    """Floating-point operations of the engine for a phrase."""
-    with FlopCounterMode(display=False) as counter:
-        run_engine(annotator, records, pruning, layout)
-    return counter.get_total_flops() / sum(len(phrases) for _, phrases in records)
+def count_work(
+    annotator: Annotator, records: Records, pruning: PruningConfig, layout: str
+) -> tuple[float, float, float]:
+    """Needed operations for a phrase, the share of the language model's that is padding, SAM's encodes of an image."""
+    runner, num_encoded, passes = annotator._runner, [], []
+    encode_sam, llama = runner.encode_sam, runner._llama
+    runner.encode_sam = lambda images: num_encoded.append(len(images)) or encode_sam(images)
+    runner._llama = _Watched(llama, passes)
+    try:
+        results = run_engine(annotator, records, pruning, layout)
+    finally:
+        runner.encode_sam, runner._llama = encode_sam, llama
+    num_phrases = sum(result.num_phrases for result in results)
+    work = Workload(
+        images=len(records),
+        prompts=sum(result.num_prompts for result in results),
+        phrases=num_phrases,
+        retained_tokens=sum(result.num_prompts * result.num_retained_tokens for result in results),
+        text_tokens=sum(result.num_text_tokens for result in results),
+        shared=layout == "shared",
+    )
+    flop = sum(needed_flop(annotator.config, work).values()) / num_phrases
+    return flop, padding_waste(annotator.config, passes), sum(num_encoded) / len(records)
 
 
-def utilisation(flops_per_s: float) -> float | None:
+class _Watched:
+    """A packed LLaMA that notes the shape of every pass."""
+
+    def __init__(self, llama: object, passes: list[dict]) -> None:
+        self._llama, self._passes = llama, passes
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._llama, name)
+
+    def __call__(self, prompts: object, prefix: list) -> torch.Tensor:
+        self._passes.append({
+            "tokens": len(prompts.embeds), "rows": prompts.num_rows, "width": prompts.width,
+            "prefix": len(prefix[0][0]), "lengths": torch.bincount(prompts.rows).tolist(),
+        })  # fmt: skip
+        return self._llama(prompts, prefix)
+
+
+def padding_waste(config: GlammConfig, passes: list[dict]) -> float:
+    """Share of the language model's operations that padding costs: none in linear layers, some in attention."""
+    llm = config.llm
+    width, inner = llm.hidden_size, llm.intermediate_size
+    kv_width = width * llm.num_key_value_heads // llm.num_attention_heads
+    per_token = 2 * (2 * width**2 + 2 * width * kv_width + 3 * width * inner)
+    needed = computed = 0.0
+    for one in passes:
+        linear = per_token * one["tokens"]
+        needed += linear + 4 * width * sum(length * (one["prefix"] + length) for length in one["lengths"])
+        computed += linear + 4 * width * one["rows"] * one["width"] * (one["prefix"] + one["width"])
+    return 1 - needed / computed
+
+
+def utilisation(flop_per_s: float) -> float | None:
     """Share of the device's peak; None where that is not known."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peaks = [peak for chip, peak in PEAK_FLOPS.items() if chip in name]
-    return round(flops_per_s / peaks[0], 3) if peaks else None
+    peak = peak_tflop_per_s(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    return round(flop_per_s / 1e12 / peak, 3) if peak else None
 
 
 def line(row: dict) -> str:
@@ -187,10 +247,30 @@ def line(row: dict) -> str:
 
 def write(size: str, device: str, dtype: str, rows: Iterable[dict]) -> None:
     """The result as JSON, and as a chart."""
-    content = {"hardware": describe(), "size": size, "dtype": dtype, "rule": RULE, "rounds": ROUNDS, "rows": [*rows]}
+    rows = [*rows]
+    content = {"hardware": describe(), "size": size, "dtype": dtype, "rule": RULE, "rounds": ROUNDS}
+    content |= {"rows": rows, "pruning": pruning_speedups(rows)}
     name = f"engine_{size}_{torch.device(device).type}"
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     draw(content, RESULTS / f"{name}.png")
+
+
+def pruning_speedups(rows: list[dict]) -> list[dict]:
+    """For every budget, how much faster it is than all tokens, and how much it should be by needed operations."""
+    whole = max(row["tokens"] for row in rows)
+    of_all = {(row["phrases_per_image"], row["layout"]): row for row in rows if row["tokens"] == whole}
+    found = []
+    for row in rows:
+        if row["tokens"] == whole:
+            continue
+        unpruned = of_all[row["phrases_per_image"], row["layout"]]
+        measured = row["phrases_per_s"] / unpruned["phrases_per_s"]
+        predicted = unpruned["needed_gflop_per_phrase"] / row["needed_gflop_per_phrase"]
+        found.append({
+            **{key: row[key] for key in ("phrases_per_image", "tokens", "layout")},
+            "measured": round(measured, 2), "predicted": round(predicted, 2), "share": round(measured / predicted, 2),
+        })  # fmt: skip
+    return found
 
 
 def draw(content: dict, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The release's way of working, as the yardstick: one image at a time, every stage whole, nothing remembered.
 
-The same weights and the same arithmetic as the engine, in the release's order of operations: each record is prepared,
+The same weights and the same arithmetic as the engine, in the release's order of operations: each record
 goes through all of CLIP, all of the language model (every layer at every position, the prompt's tail included, though
 without `lm_head`, whose weights are not loaded) and all of SAM, is upsampled to the original size and encoded by
 pycocotools.
@@ -16,6 +16,7 @@ from litelvlm import Annotator, PromptTemplate, PruningConfig
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.grounding_encoder import upsample_logits
 from litelvlm.pixels import normalize_clip, normalize_sam
+from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import build_prompts
 from litelvlm.pruning import order_tokens, select_tokens, similarity_scores
 
@@ -33,16 +34,15 @@ class ReleaseLoop:
         self._template = PromptTemplate()
 
     @torch.inference_mode()
-    def annotate(self, rgb: np.ndarray, phrases: list[str], pruning: PruningConfig) -> list[dict]:
+    def annotate(self, image: PreparedImage, phrases: list[str], pruning: PruningConfig) -> list[dict]:
         """COCO run lengths of all phrases, asked as rounds of one conversation.
 
         Args:
-            rgb: HxWx3 uint8.
+            image: resized for both encoders.
             phrases: of this image.
             pruning: the rule and the budget.
         """
         model, device = self._model, self._model.device
-        image = self._preprocessor.prepare(rgb)
         features = self._clip(normalize_clip([image.clip_pixels], device, model.dtype))
         tokenizer = self._preprocessor.tokenizer
         (prompt,) = build_prompts(phrases, self._template, tokenizer, layout="rounds", max_text_tokens=3000)
