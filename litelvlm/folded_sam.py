@@ -12,6 +12,7 @@ heads of size D.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -20,13 +21,47 @@ from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionLayer
 
 Table = tuple[Tensor, Tensor, Tensor]
+Attend = Callable[[Tensor, Tensor, Tensor, Table, float], Tensor]
+RunLayer = Callable[[SamVisionLayer, Tensor, Table, Attend], Tensor]
+
+
+def folded_attention(queries: Tensor, keys: Tensor, values: Tensor, table: Table, scale: float) -> Tensor:
+    """WxNx(s*s)xD attention with relative positions, of queries, keys and values WxNx(s*s)xD."""
+    by_row, by_column = relative_logits(queries, table)
+    queries = torch.cat([queries * scale, by_row, by_column], dim=-1)
+    keys = torch.cat([keys, table[2].expand(*keys.shape[:2], -1, -1)], dim=-1)
+    size = values.shape[-1]
+    values = F.pad(values, (0, queries.shape[-1] - size))  # fused kernels want one head size for all three
+    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :size]
+
+
+def relative_logits(queries: Tensor, table: Table) -> tuple[Tensor, Tensor]:
+    """What a query adds to the logit of a key in each row, and in each column, of its window: WxNx(s*s)xs both."""
+    rows, columns, _ = table
+    placed = queries.unflatten(2, (len(rows), len(rows)))
+    by_row = torch.einsum("bnhwc,hkc->bnhwk", placed, rows).flatten(2, 3)
+    by_column = torch.einsum("bnhwc,wkc->bnhwk", placed, columns).flatten(2, 3)
+    return by_row, by_column
+
+
+def sam_layer(layer: SamVisionLayer, hidden: Tensor, table: Table, attend: Attend) -> Tensor:
+    """A layer's output BxGxGxE of hidden states BxGxGxE."""
+    hidden = hidden + _attention(layer, layer.layer_norm1(hidden), table, attend)
+    return hidden + layer.mlp(layer.layer_norm2(hidden))
 
 
 class FoldedSamEncoder:
-    """Runs a `SamVisionEncoder`."""
+    """Runs a `SamVisionEncoder`.
 
-    def __init__(self, encoder: SamVisionEncoder) -> None:
-        self._encoder = encoder
+    Args:
+        encoder: its weights; they may be moved or replaced until the first call.
+        run_layer: `sam_layer`, or the same compiled.
+    """
+
+    attend: Attend = staticmethod(folded_attention)
+
+    def __init__(self, encoder: SamVisionEncoder, run_layer: RunLayer = sam_layer) -> None:
+        self._encoder, self._run_layer = encoder, run_layer
         self._tables: list[Table] | None = None
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -35,15 +70,12 @@ class FoldedSamEncoder:
         hidden = encoder.patch_embed(pixels)
         if encoder.pos_embed is not None:
             hidden = hidden + encoder.pos_embed
+        layers = cast(list[SamVisionLayer], list(encoder.layers))
         if self._tables is None or self._tables[0][0].device != hidden.device:
-            self._tables = [_table(layer, hidden) for layer in self._layers()]
-        for layer, table in zip(self._layers(), self._tables, strict=True):
-            hidden = hidden + _attention(layer, layer.layer_norm1(hidden), table)
-            hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
+            self._tables = [_table(layer, hidden) for layer in layers]
+        for layer, table in zip(layers, self._tables, strict=True):
+            hidden = self._run_layer(layer, hidden, table, self.attend)
         return encoder.neck(hidden)
-
-    def _layers(self) -> list[SamVisionLayer]:
-        return cast(list[SamVisionLayer], list(self._encoder.layers))
 
 
 def _table(layer: SamVisionLayer, hidden: Tensor) -> Table:
@@ -59,30 +91,16 @@ def _table(layer: SamVisionLayer, hidden: Tensor) -> Table:
     return rows, columns, places
 
 
-def _attention(layer: SamVisionLayer, normed: Tensor, table: Table) -> Tensor:
+def _attention(layer: SamVisionLayer, normed: Tensor, table: Table, attend: Attend) -> Tensor:
     """BxGxGxE attended and projected, of normed hidden states BxGxGxE."""
     grid, attention = normed.shape[1], layer.attn
     side = layer.window_size or grid
     projected = attention.qkv(normed)
     windows = _partition(projected, side, attention.qkv.bias)
     queries, keys, values = windows.unflatten(-1, (3, attention.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
-    attended = _folded(queries, keys, values, table, attention.scale)
+    attended = attend(queries, keys, values, table, attention.scale)
     merged = _unpartition(attended.transpose(1, 2).flatten(-2), side, grid, len(normed))
     return attention.proj(merged)
-
-
-def _folded(queries: Tensor, keys: Tensor, values: Tensor, table: Table, scale: float) -> Tensor:
-    """WxNx(s*s)xD attention with relative positions, of queries, keys and values WxNx(s*s)xD."""
-    rows, columns, places = table
-    side = len(rows)
-    placed = queries.unflatten(2, (side, side))
-    by_row = torch.einsum("bnhwc,hkc->bnhwk", placed, rows).flatten(2, 3)
-    by_column = torch.einsum("bnhwc,wkc->bnhwk", placed, columns).flatten(2, 3)
-    queries = torch.cat([queries * scale, by_row, by_column], dim=-1)
-    keys = torch.cat([keys, places.expand(*keys.shape[:2], -1, -1)], dim=-1)
-    size = values.shape[-1]
-    values = F.pad(values, (0, queries.shape[-1] - size))  # fused kernels want one head size for all three
-    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :size]
 
 
 def _partition(projected: Tensor, side: int, padding: Tensor | None) -> Tensor:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import SimpleTokenizer
+from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
 from litelvlm.engine.packing import PackPlan, plan_packing
@@ -35,17 +36,15 @@ class Runner:
     Args:
         model: on its device, in its dtype.
         clip_tokenizer: CLIP's own tokeniser.
+        compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
     """
 
-    def __init__(self, model: GlammModel, clip_tokenizer: SimpleTokenizer) -> None:
+    def __init__(self, model: GlammModel, clip_tokenizer: SimpleTokenizer, *, compile: bool | None = None) -> None:
         self.model = model
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._llama = PackedLlama(model.llm)
-        grounding = model.grounding_encoder
-        # Folding spares a GPU the bias, 0.5 GB in each global layer; a CPU is a fifth slower with it.
-        on_gpu = model.device.type == "cuda"
-        self._encode_sam = FoldedSamEncoder(grounding.image_encoder) if on_gpu else grounding.encode_images
+        self._encode_sam = _sam_encoder(model, compile=compile)
         self._prefixes: dict[tuple[int, ...], list[KeysValues]] = {}
 
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
@@ -212,3 +211,11 @@ class Runner:
         return self.model.grounding_encoder.decode_masks(
             image_embeddings[on_device(image_index, image_embeddings.device)], mask_prompts
         )
+
+
+def _sam_encoder(model: GlammModel, *, compile: bool | None) -> Callable[[Tensor], Tensor]:
+    """Folding spares a GPU the bias, 0.5 GB in each global layer; a CPU is a fifth slower with it."""
+    grounding, on_gpu = model.grounding_encoder, model.device.type == "cuda"
+    if compile or (compile is None and on_gpu):
+        return CompiledSamEncoder(grounding.image_encoder)
+    return FoldedSamEncoder(grounding.image_encoder) if on_gpu else grounding.encode_images

@@ -1,0 +1,87 @@
+"""SAM's image encoder with static shapes: batches of few sizes, each compiled once.
+
+What is compiled is a layer, not the encoder: its 32 layers are two kinds (windows, global), so that a batch size costs
+two small compilations instead of one of a minute. Inductor's mode is the default one. CUDA graphs would save launches
+that hide behind a layer's milliseconds, and would hold memory for each batch size; `max-autotune` takes minutes at
+every start for products that cuBLAS already runs near the peak.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from transformers.models.sam.modeling_sam import SamVisionEncoder
+
+from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
+
+BUCKETS = (1, 2, 4, 8)
+_MOST_PADDING = 1 / 8  # of a batch's rows; beyond that two smaller batches are less work
+_RECOMPILE_LIMIT = 64  # kinds of layers x buckets x precisions in one process; PyTorch's own limit is 8
+_FAILURES = (TorchDynamoException, FailOnRecompileLimitHit)
+_MOST_SHOWN = 160
+
+_log = logging.getLogger(__name__)
+
+
+def bucket_sizes(count: int) -> list[int]:
+    """Batch sizes, all of them buckets, that together hold `count` images; at most the last one is padded.
+
+    >>> bucket_sizes(7), bucket_sizes(5), bucket_sizes(19)
+    ([8], [4, 1], [8, 8, 2, 1])
+    """
+    sizes = []
+    while count > 0:
+        above = next((size for size in BUCKETS if size >= count), BUCKETS[-1])
+        padded_little = above - count <= _MOST_PADDING * above
+        sizes.append(above if padded_little else max(size for size in BUCKETS if size <= count))
+        count -= sizes[-1]
+    return sizes
+
+
+def pad_batch(pixels: Tensor, size: int) -> Tensor:
+    """The first `size` images of Bx3xSxS, with rows of zeros where there are not so many."""
+    return nn.functional.pad(pixels[:size], (0, 0) * (pixels.dim() - 1) + (0, max(0, size - len(pixels))))
+
+
+class CompiledSamEncoder:
+    """Runs a `SamVisionEncoder` in buckets, compiled; in plain PyTorch where compilation fails.
+
+    Args:
+        vision: the weights.
+        kind: how attention finds relative positions.
+        backend: of torch.compile.
+    """
+
+    def __init__(
+        self, vision: SamVisionEncoder, kind: type[FoldedSamEncoder] = FoldedSamEncoder, backend: Any = "inductor"
+    ) -> None:
+        self._plain = kind(vision)
+        compiled = torch.compile(sam_layer, fullgraph=True, dynamic=False, backend=backend)
+        self._compiled: FoldedSamEncoder | None = kind(vision, compiled)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
+        parts, start = [], 0
+        for size in bucket_sizes(len(pixels)):
+            part = pixels[start : start + size]
+            parts.append(self._encode(pad_batch(part, size))[: len(part)])
+            start += size
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        if self._compiled is not None:
+            try:
+                with torch._dynamo.config.patch(recompile_limit=_RECOMPILE_LIMIT):
+                    return self._compiled(pixels)
+            except _FAILURES as error:
+                cause = getattr(error, "inner_exception", None)
+                if isinstance(cause, torch.OutOfMemoryError):
+                    raise cause from error  # a smaller batch may compile
+                reason = (str(error).strip().splitlines() or [""])[0][:_MOST_SHOWN]
+                _log.warning("SAM's encoder runs without torch.compile: %s: %s", type(error).__name__, reason)
+                self._compiled = None
+        return self._plain(pixels)
