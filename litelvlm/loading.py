@@ -13,6 +13,7 @@ from litelvlm.checkpoint_files import weight_paths
 from litelvlm.clip_tokenizer import check_merges
 from litelvlm.glamm import GlammModel
 from litelvlm.limits import shown
+from litelvlm.precision import FLOAT8, FLOAT8_BASE, check_float8, to_float8
 from litelvlm.weight_files import iter_shapes, iter_tensors
 from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
 
@@ -43,11 +44,16 @@ def weight_sources(checkpoint: Checkpoint) -> Iterator[WeightSource]:
 def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> GlammModel:
     """Builds the model without memory, checks that the checkpoint fills it, and copies the weights in one by one.
 
-    At no time is more than the model itself and one tensor in memory.
+    At no time is more than the model itself and one tensor in memory. With float8 the model is loaded in bfloat16, and
+    its large linear layers are converted one by one (`litelvlm.precision`).
 
     Raises:
         CheckpointError: lists missing, unexpected and misshapen tensors.
+        ValueError: float8 is asked for and the device cannot.
     """
+    if dtype == FLOAT8:
+        check_float8(device)
+        return to_float8(load_model(checkpoint, device, FLOAT8_BASE))
     with torch.device("meta"):
         model = GlammModel(checkpoint.config).requires_grad_(False).cast(dtype)
     _check_files(model, checkpoint)

@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.records import FORMAT_VERSION
 
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp32", "fp8")
 DEVICES = ("auto", "cpu", "cuda")
 RESIZING = ("exact", "fast")
 LAYOUTS = ("separate", "rounds", "shared")
@@ -73,6 +73,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check_choice("--device", self.device, DEVICES)
         _check_choice("--precision", self.precision, PRECISIONS)
+        on_cpu = self.device == "cpu"
+        _check(not (on_cpu and self.precision == "fp8"), "--precision fp8 needs a GPU, and --device is cpu; use fp32")
         _check_choice("--resizing", self.resizing, RESIZING)
         _check_choice("--layout", self.layout, LAYOUTS)
         budget = self.num_retain_tokens

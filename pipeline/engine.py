@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pipeline.config import ModelConfig
 
-_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "float8"}
 
 
 class Engine(Protocol):
@@ -90,7 +90,7 @@ class LiteLVLMEngine:
 
     @property
     def dtype(self) -> str:
-        """`float32` or `bfloat16`: as asked, or what suits the device."""
+        """`float32`, `bfloat16` or `float8`: as asked, or what suits the device."""
         if self.model.precision == "auto":
             return "float32" if self.device == "cpu" else "bfloat16"
         return _DTYPES[self.model.precision]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+from litelvlm.precision import FLOAT8
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # of weights in files, too
+_COMPUTED = {**DTYPES, "float8": FLOAT8}
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -19,9 +22,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """The dtype of that name. Raises ValueError if the engine does not compute in it."""
-    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+    """The dtype of that name; what float8 means, `load_model` says. Raises ValueError if the engine has no such one."""
+    if isinstance(dtype, torch.dtype) and dtype in _COMPUTED.values():
         return dtype
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-    return DTYPES[str(dtype)]
+    if dtype not in _COMPUTED:
+        raise ValueError(f"dtype: {dtype!r} is not known; choose one of {', '.join(_COMPUTED)}")
+    return _COMPUTED[str(dtype)]
