@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from evaluation.protocol import Round
-from litelvlm.config import PruningConfig
+from litelvlm.config import GlammConfig, PruningConfig
 from pipeline.engine import Engine, LiteLVLMEngine
 
 
@@ -18,6 +18,8 @@ class EvaluationEngine(Engine, Protocol):
     def on_device(self, device: str) -> EvaluationEngine: ...
 
     def num_visual_tokens(self) -> int: ...
+
+    def sizes(self) -> GlammConfig | None: ...
 
     def encode(self, annotator: Any, images: list[Any]) -> list[Any]: ...
 
@@ -47,6 +49,10 @@ class LiteLVLMEvaluation(LiteLVLMEngine):
     def num_visual_tokens(self) -> int:
         """Visual tokens of an image before pruning."""
         return self.preprocessor().config.num_visual_tokens
+
+    def sizes(self) -> GlammConfig | None:
+        """The model's sizes, for modelled operations."""
+        return self.preprocessor().config
 
     def encode(self, annotator: Any, images: list[Any]) -> list[Any]:
         """Both image encoders' output for prepared images; `answer` takes it in their place."""

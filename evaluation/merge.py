@@ -18,6 +18,7 @@ from evaluation.contrasts import Contrast, contrasts
 from evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
 from evaluation.results import Cost, result_rows
 from evaluation.stage import read_answers
+from litelvlm.config import GlammConfig
 from pipeline.commit import read_marker
 from pipeline.plan import Plan, Shard
 from pipeline.range_file import RangeFile
@@ -31,7 +32,13 @@ _LABELS = (SENTENCE_IDS, KINDS)
 
 
 def merge_evaluation(
-    storage: Storage, plan: Plan, config: EvaluationConfig, *, revision: str, num_visual_tokens: int
+    storage: Storage,
+    plan: Plan,
+    config: EvaluationConfig,
+    *,
+    revision: str,
+    num_visual_tokens: int,
+    sizes: GlammConfig | None = None,
 ) -> dict[str, Any]:
     """Verify and merge all shards. Writes both tables and returns the summary, which it writes as well.
 
@@ -47,7 +54,8 @@ def merge_evaluation(
     finally:
         stream.discard()
     cost = Cost.of(markers)
-    rows = list(result_rows(config, answers, cost, revision=revision, num_visual_tokens=num_visual_tokens))
+    facts: dict[str, Any] = {"revision": revision, "num_visual_tokens": num_visual_tokens, "sizes": sizes}
+    rows = list(result_rows(config, answers, cost, **facts))
     results = pa.Table.from_pylist(rows, schema=RESULT_SCHEMA)
     for name, write in ((RESULTS_NAME, pq.write_table), (RESULTS_CSV_NAME, csv.write_csv)):
         buffer = io.BytesIO()

@@ -166,10 +166,11 @@ def metrics(rows: Sequence[Row]) -> Row:
             *(words.score(row[name]) for name in names),
             _milliseconds(row["answer_s"]),
             _milliseconds(row["llm_s"]),
+            f"{1e12 * row['llm_tflop'] / 1e9:.3g}" if row["llm_tflop"] is not None else words.NONE,
         ]
         for row in rows
     ]
-    columns = ["Rule", "Tokens", "Seed", *names.values(), "Answer", "of it the language model"]
+    columns = ["Rule", "Tokens", "Seed", *names.values(), "Answer", "of it the language model", "GFLOP of it"]
     return {"columns": columns, "rows": table, "numeric": list(range(1, len(columns)))}
 
 

@@ -13,7 +13,8 @@ from evaluation.answers import Answers, rank_correlation
 from evaluation.bootstrap import bootstrap_intervals
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import compute_metrics, iou_per_expression
-from litelvlm.config import PruningConfig
+from evaluation.operations import llm_tflop
+from litelvlm.config import GlammConfig, PruningConfig
 
 Row = dict[str, Any]
 
@@ -50,9 +51,18 @@ class Cost:
 
 
 def result_rows(
-    config: EvaluationConfig, answers: Answers, cost: Cost, *, revision: str, num_visual_tokens: int
+    config: EvaluationConfig,
+    answers: Answers,
+    cost: Cost,
+    *,
+    revision: str,
+    num_visual_tokens: int,
+    sizes: GlammConfig | None = None,
 ) -> Iterator[Row]:
-    """Rows of `RESULT_SCHEMA`, by combination, then by slice; slices without an expression are left out."""
+    """Rows of `RESULT_SCHEMA`, by combination, then by slice; slices without an expression are left out.
+
+    `sizes` are the model's, for modelled operations.
+    """
     combinations = config.sweep.combinations()
     slices = list(answers.slices())
     for index, pruning in enumerate(combinations):
@@ -65,8 +75,10 @@ def result_rows(
             chosen = own & member
             if not chosen.any():
                 continue
-            measured = _cost_of(cost, index, answers, own) if dimension == "all" else {}
-            yield common | {"slice_by": dimension, "slice": name} | _scored(config, answers, chosen) | measured
+            row = common | {"slice_by": dimension, "slice": name} | _scored(config, answers, chosen)
+            if dimension == "all" and row["expressions"]:
+                row |= _cost_of(cost, index, pruning, sizes, row["expressions"])
+            yield row
 
 
 def _described(config: EvaluationConfig, pruning: PruningConfig, num_visual_tokens: int) -> Row:
@@ -106,13 +118,12 @@ def _scored(config: EvaluationConfig, answers: Answers, chosen: NDArray[np.bool_
     }
 
 
-def _cost_of(cost: Cost, index: int, answers: Answers, own: NDArray[np.bool_]) -> Row:
-    """Seconds per expression that was answered."""
-    count = int((own & ~answers.failed).sum())
-    if not count:
-        return {}
+def _cost_of(cost: Cost, index: int, pruning: PruningConfig, sizes: GlammConfig | None, expressions: int) -> Row:
+    """Per expression that was answered: measured seconds, modelled operations."""
+    work = {"prompts": cost.prompts, "text_tokens": cost.text_tokens, "expressions": expressions}
     return {
-        "encode_s": cost.encode_s / count,
-        "answer_s": cost.answer_s[index] / count,
-        "llm_s": cost.llm_s[index] / count,
+        "encode_s": cost.encode_s / expressions,
+        "answer_s": cost.answer_s[index] / expressions,
+        "llm_s": cost.llm_s[index] / expressions,
+        "llm_tflop": llm_tflop(sizes, pruning, **work) if sizes is not None else None,
     }

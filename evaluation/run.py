@@ -111,6 +111,7 @@ class _Evaluation:
             self._config,
             revision=self._engine.revision(),
             num_visual_tokens=self._engine.num_visual_tokens(),
+            sizes=self._engine.sizes(),
         )
         write_report(self._storage, self._config, self._policy)
         return self._finish(summary)

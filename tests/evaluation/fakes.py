@@ -72,6 +72,9 @@ class FakeEvaluation(FakeEngine):
     def num_visual_tokens(self) -> int:
         return NUM_VISUAL_TOKENS
 
+    def sizes(self) -> None:
+        return None
+
     def annotator(self, num_threads: int | None) -> CountingAnnotator:
         super().annotator(num_threads)
         return CountingAnnotator()
