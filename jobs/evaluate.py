@@ -121,7 +121,7 @@ def _add_run_flags(group: Any) -> None:
     add("--model", help="demo, a directory, or a Hugging Face id")
     add("--clip", help="CLIP directory or id, for checkpoints that hold none")
     add("--device", help="auto, cpu or cuda")
-    add("--precision", help="auto, bf16 or fp32")
+    add("--precision", help="auto, bf16, fp32 or fp8")
     add("--num-actors", metavar="N|MIN,MAX", help="copies of the model")
     add("--gpus-per-actor", type=float)
     add("--ray-address", help="cluster to use; default: RAY_ADDRESS, else this machine")
