@@ -63,6 +63,11 @@ class CompiledSamEncoder:
         compiled = torch.compile(sam_layer, fullgraph=True, dynamic=False, backend=backend)
         self._compiled: FoldedSamEncoder | None = kind(vision, compiled)
 
+    @property
+    def is_compiled(self) -> bool:
+        """False once compilation has failed."""
+        return self._compiled is not None
+
     def __call__(self, pixels: Tensor) -> Tensor:
         """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
         parts, start = [], 0
