@@ -47,15 +47,7 @@ class SweepExecution(Execution):
         )
         dataset = dataset.map_batches(
             EvaluateStage,
-            fn_constructor_args=(
-                self.engine,
-                self.storage,
-                session,
-                self._threads_per_actor(),
-                self.evaluation.sweep,
-                self.evaluation.protocol,
-                example_rows(self.plan, self.evaluation),
-            ),
+            fn_constructor_args=self._stage_arguments(session),
             batch_size=1,
             batch_format="pyarrow",
             compute=self._actor_pool(),
@@ -73,6 +65,11 @@ class SweepExecution(Execution):
             if isinstance(result, Failure):
                 result.throw()
             yield result.marker if isinstance(result, DoneShard) else result
+
+    def _stage_arguments(self, session: str) -> tuple[Any, ...]:
+        sweep, protocol = self.evaluation.sweep, self.evaluation.protocol
+        examples = example_rows(self.plan, self.evaluation)
+        return self.engine, self.storage, session, self._threads_per_actor(), sweep, protocol, examples
 
 
 def example_rows(plan: Plan, config: EvaluationConfig) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -31,57 +32,70 @@ SUMMARY_NAME = "evaluation.json"
 _LABELS = (SENTENCE_IDS, KINDS)
 
 
-def merge_evaluation(
-    storage: Storage,
-    plan: Plan,
-    config: EvaluationConfig,
-    *,
-    revision: str,
-    num_visual_tokens: int,
-    sizes: GlammConfig | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What results say of the model: its checkpoint's hash, V, and its sizes where they are known."""
+
+    revision: str
+    num_visual_tokens: int
+    sizes: GlammConfig | None
+
+
+def merge_evaluation(storage: Storage, plan: Plan, config: EvaluationConfig, model: ModelFacts) -> dict[str, Any]:
     """Verify and merge all shards. Writes both tables and returns the summary, which it writes as well.
 
     Raises:
         DataError: a shard's file is not what was committed.
     """
     markers = [read_marker(storage, shard.shard_id) for shard in plan.shards]
+    answers, cost = _write_answers(storage, plan, markers, config), Cost.of(markers)
+    rows = list(
+        result_rows(
+            config,
+            answers,
+            cost,
+            revision=model.revision,
+            num_visual_tokens=model.num_visual_tokens,
+            sizes=model.sizes,
+        )
+    )
+    results = pa.Table.from_pylist(rows, schema=RESULT_SCHEMA)
+    for name, write in ((RESULTS_NAME, pq.write_table), (RESULTS_CSV_NAME, csv.write_csv)):
+        buffer = io.BytesIO()
+        write(results, buffer)
+        storage.write_bytes(name, buffer.getvalue())
+    summary = _summary(config, model, answers, cost) | {"results": [row for row in rows if row["slice_by"] == "all"]}
+    storage.write_bytes(SUMMARY_NAME, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+    return summary
+
+
+def _write_answers(storage: Storage, plan: Plan, markers: list[dict[str, Any]], config: EvaluationConfig) -> Answers:
     stream = storage.open_write(ANSWERS_NAME)
     try:
         with pq.ParquetWriter(stream, ANSWER_SCHEMA, compression="zstd") as writer:
             answers = Answers.of(_written(writer, storage, plan, markers, config.run.storage_options))
         stream.close()
     finally:
-        stream.discard()
-    cost = Cost.of(markers)
-    facts: dict[str, Any] = {"revision": revision, "num_visual_tokens": num_visual_tokens, "sizes": sizes}
-    rows = list(result_rows(config, answers, cost, **facts))
-    results = pa.Table.from_pylist(rows, schema=RESULT_SCHEMA)
-    for name, write in ((RESULTS_NAME, pq.write_table), (RESULTS_CSV_NAME, csv.write_csv)):
-        buffer = io.BytesIO()
-        write(results, buffer)
-        storage.write_bytes(name, buffer.getvalue())
-    summary = {
+        stream.discard()  # publishes nothing, unless it is published already
+    return answers
+
+
+def _summary(config: EvaluationConfig, model: ModelFacts, answers: Answers, cost: Cost) -> dict[str, Any]:
+    found = contrasts(config.sweep.combinations(), answers, num_samples=config.bootstrap_samples)
+    return {
         "dataset": config.dataset,
         "protocol": config.protocol.describe(),
         "model": config.run.model.model,
-        "model_revision": revision,
-        "num_visual_tokens": num_visual_tokens,
+        "model_revision": model.revision,
+        "num_visual_tokens": model.num_visual_tokens,
         "images": cost.images,
         "answers": len(answers.failed),
         "failed": int(answers.failed.sum()),
         "devices": list(cost.devices),
         "encode_s": cost.encode_s,
         "answer_s": sum(cost.answer_s),
-        "contrasts": [contrast_values(one, num_visual_tokens) for one in _contrasts(config, answers)],
-        "results": [row for row in rows if row["slice_by"] == "all"],
+        "contrasts": [contrast_values(one, model.num_visual_tokens) for one in found],
     }
-    storage.write_bytes(SUMMARY_NAME, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
-    return summary
-
-
-def _contrasts(config: EvaluationConfig, answers: Answers) -> Iterator[Contrast]:
-    return contrasts(config.sweep.combinations(), answers, num_samples=config.bootstrap_samples)
 
 
 def contrast_values(one: Contrast, num_visual_tokens: int) -> dict[str, Any]:

@@ -10,7 +10,14 @@ from typing import Any, TextIO
 
 from evaluation.config import EvaluationConfig
 from evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
-from evaluation.merge import ANSWERS_NAME, RESULTS_CSV_NAME, RESULTS_NAME, SUMMARY_NAME, merge_evaluation
+from evaluation.merge import (
+    ANSWERS_NAME,
+    RESULTS_CSV_NAME,
+    RESULTS_NAME,
+    SUMMARY_NAME,
+    ModelFacts,
+    merge_evaluation,
+)
 from evaluation.report import REPORT_NAME, write_report
 from pipeline.commit import find_marker
 from pipeline.config import MISTAKES, UsageError, fingerprint
@@ -105,14 +112,11 @@ class _Evaluation:
         )
         if todo:
             self._execute(todo)
-        summary = merge_evaluation(
-            self._storage,
-            self._plan,
-            self._config,
-            revision=self._engine.revision(),
-            num_visual_tokens=self._engine.num_visual_tokens(),
-            sizes=self._engine.sizes(),
+        engine = self._engine
+        model = ModelFacts(
+            revision=engine.revision(), num_visual_tokens=engine.num_visual_tokens(), sizes=engine.sizes()
         )
+        summary = merge_evaluation(self._storage, self._plan, self._config, model)
         write_report(self._storage, self._config, self._policy)
         return self._finish(summary)
 
