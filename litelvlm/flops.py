@@ -1,9 +1,9 @@
 """How many floating-point operations annotating needs, from the sizes of the model alone.
 
-Counted are matrix products and convolutions, a multiplication and an addition being two operations, of the plain forward
-pass: attention over all pairs of a sequence, every prompt whole, no `lm_head`. The engine leaves out some of that (the
-system prompt of later prompts, the last layer's unread states, padding of SAM's windows), so that needed operations
-over time understate how busy the device was by a few percent. They are a model, not a measurement; tests hold the
+Counted are matrix products and convolutions, a multiplication and an addition being two operations, of the plain
+forward pass: attention over all pairs of a sequence, every prompt whole, no `lm_head`. The engine leaves out some of that
+(the system prompt of later prompts, the last layer's unread states, padding of SAM's windows), so that needed operations
+over time overstate by a few percent how busy the device was. They are a model, not a measurement; tests hold the
 formulas against `torch.utils.flop_counter`.
 """
 
@@ -70,7 +70,7 @@ def shared_prefill_flop(sizes: LlmSizes, prefix_tokens: float, branch_tokens: fl
 
 
 def clip_vision_flop(sizes: ClipSizes) -> float:
-    """CLIP's vision tower over one image: all blocks but the last, of which the keys and values, and the projection."""
+    """CLIP's vision tower over one image: all blocks but the last, the last one's keys and values, the projection."""
     num_tokens, width = sizes.num_patches + 1, sizes.vision_width
     embed = 2 * sizes.num_patches * 3 * sizes.patch_size**2 * width
     blocks = (sizes.vision_layers - 1) * _block_flop(num_tokens, width, sizes.vision_mlp_dim)
@@ -115,7 +115,7 @@ def sam_encoder_flop(sizes: SamSizes) -> float:
 
 
 def mask_decoder_flop(sizes: SamSizes) -> float:
-    """SAM's mask decoder for one phrase: one prompt token, the IoU token and the mask tokens against the whole image."""
+    """SAM's mask decoder for one phrase: a prompt token, the IoU token and the mask tokens against the whole image."""
     width, num_patches = sizes.mask_decoder_hidden_size, sizes.grid_size**2
     num_tokens = 1 + 1 + _MASK_TOKENS
     inner = width // _CROSS_ATTENTION_DOWNSAMPLE

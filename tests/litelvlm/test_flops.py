@@ -24,10 +24,30 @@ from litelvlm.flops import (
 from litelvlm.glamm import GlammModel
 
 SMALL = GlammConfig(
-    llm=LlmSizes(hidden_size=96, intermediate_size=160, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2),
-    sam=SamSizes(image_size=160, hidden_size=64, num_hidden_layers=3, num_attention_heads=4, global_attn_indexes=(2,), window_size=4),
-    clip=ClipSizes(image_size=70, vision_width=48, vision_layers=4, vision_heads=4, vision_mlp_dim=112, embed_dim=40, text_width=32, text_layers=2, text_heads=2, text_mlp_dim=96),
-)  # fmt: skip
+    llm=LlmSizes(
+        hidden_size=96, intermediate_size=160, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2
+    ),
+    sam=SamSizes(
+        image_size=160,
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        global_attn_indexes=(2,),
+        window_size=4,
+    ),
+    clip=ClipSizes(
+        image_size=70,
+        vision_width=48,
+        vision_layers=4,
+        vision_heads=4,
+        vision_mlp_dim=112,
+        embed_dim=40,
+        text_width=32,
+        text_layers=2,
+        text_heads=2,
+        text_mlp_dim=96,
+    ),
+)
 
 
 @pytest.fixture(scope="module", params=[GlammConfig(), SMALL], ids=["published", "small"])

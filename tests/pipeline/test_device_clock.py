@@ -75,9 +75,14 @@ def test_host_work_hidden_behind_another_shards_model_costs_nothing(clock, hands
 def test_a_call_that_raises_gives_the_device_back_and_keeps_its_seconds(clock, hands):
     clock.ready()
     share, after = DeviceShare(clock), DeviceShare(clock)
-    with pytest.raises(RuntimeError, match="broke"), clock.call(), share.hold("annotate"):
-        hands.turn(6)
-        raise RuntimeError("broke")
+
+    def fail() -> None:
+        with clock.call(), share.hold("annotate"):
+            hands.turn(6)
+            raise RuntimeError("broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        fail()
     hands.turn(1)
     with clock.call(), after.hold("annotate"):
         hands.turn(2)
