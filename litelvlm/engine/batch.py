@@ -161,7 +161,8 @@ class BatchRunner:
         return results
 
     def _all_encoded(self, images: Sequence[PreparedImage | EncodedImage]) -> list[EncodedImage]:
-        new = iter(self.encode([image for image in images if isinstance(image, PreparedImage)]))
+        prepared = [image for image in images if isinstance(image, PreparedImage)]
+        new = iter(self.encode(prepared) if prepared else [])
         return [image if isinstance(image, EncodedImage) else next(new) for image in images]
 
     def _features(self, images: Sequence[PreparedImage]) -> ClipFeatures:
