@@ -1,10 +1,10 @@
 """How many floating-point operations annotating needs, from the sizes of the model alone.
 
 Counted are matrix products and convolutions, a multiplication and an addition being two operations, of the plain
-forward pass: attention over all pairs of a sequence, every prompt whole, no `lm_head`. The engine leaves out some of that
-(the system prompt of later prompts, the last layer's unread states, padding of SAM's windows), so that needed operations
-over time overstate by a few percent how busy the device was. They are a model, not a measurement; tests hold the
-formulas against `torch.utils.flop_counter`.
+forward pass: attention over all pairs of a sequence, every prompt whole, no `lm_head`. The engine leaves out some of
+that (the system prompt of later prompts, the last layer's unread states, padding of SAM's windows), so that needed
+operations over time overstate by a few percent how busy the device was. They are a model, not a measurement; tests hold
+the formulas against `torch.utils.flop_counter`.
 """
 
 from __future__ import annotations
