@@ -1,0 +1,114 @@
+"""Float8 converts LLaMA's and SAM's linear layers alone, hardly moves a mask, and says where it cannot run."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.precision import SimulatedFloat8Linear, float8_agreement, through_float8
+from litelvlm import Annotator, precision
+from litelvlm.checkpoint import open_checkpoint
+from litelvlm.engine.device import resolve_dtype
+from litelvlm.loading import load_model
+from litelvlm.precision import FLOAT8, check_float8, float8_layers
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def any_device(monkeypatch):
+    """Without the questions after the device: torchao's conversion itself runs on a CPU."""
+    monkeypatch.setattr("torchao.quantization.quant_api._check_hardware_support", lambda granularity: None)
+    monkeypatch.setattr("litelvlm.precision.check_float8", lambda device: None)
+    monkeypatch.setattr("litelvlm.loading.check_float8", lambda device: None)
+
+
+def test_exactly_the_intended_layers_are_converted(any_device):
+    from torchao.quantization import Float8Tensor
+
+    model = load_model(open_checkpoint("demo", None), CPU, resolve_dtype("float8"))
+    converted = {name for name, param in model.named_parameters() if isinstance(param, Float8Tensor)}
+    llama = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    llama += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    sam = ["attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2"]
+    sizes, encoder = model.config, "grounding_encoder.image_encoder"
+    expected = {f"llm.layers.{i}.{name}.weight" for i in range(sizes.llm.num_hidden_layers) for name in llama}
+    expected |= {f"{encoder}.layers.{i}.{name}.weight" for i in range(sizes.sam.num_hidden_layers) for name in sam}
+    assert converted == expected
+    assert model.dtype == torch.bfloat16
+    heads = {param.dtype for module in model.float32_modules for param in module.parameters()}
+    assert heads == {torch.float32}
+    assert model.get_parameter(f"{encoder}.neck.conv1.weight").dtype == torch.bfloat16
+    assert {param.dtype for param in model.clip.parameters()} == {torch.bfloat16}
+
+
+def test_the_simulation_errs_as_much_as_torchao(any_device):
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_
+
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 48).requires_grad_(False).to(torch.bfloat16)
+    inputs = (torch.randn(60, 64) * torch.logspace(-3, 3, 60)[:, None]).to(torch.bfloat16)
+    exact = nn.functional.linear(inputs.double(), linear.weight.double(), linear.bias.double())
+    holder = nn.Sequential(copy.deepcopy(linear))
+    quantize_(holder, Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()))
+    simulated = SimulatedFloat8Linear(linear.float())(inputs.float())
+    size = exact.abs().amax(1, keepdim=True)
+    ours, theirs, apart = (
+        float(((one - other) / size).square().mean().sqrt())
+        for one, other in ((simulated, exact), (holder(inputs), exact), (simulated, holder(inputs)))
+    )
+    assert 0.8 < ours / theirs < 1.1, (ours, theirs)  # theirs has bfloat16's rounding on top
+    assert apart < theirs < 0.03, (apart, theirs)
+
+
+def test_float8_keeps_three_bits_at_any_scale():
+    values = torch.randn(50, 64) * torch.logspace(-6, 6, 50)[:, None]
+    found = through_float8(values)
+    large = values.abs() > values.abs().amax(1, keepdim=True) / 1000
+    assert ((found - values).abs()[large] <= values.abs()[large] / 16 * 1.001).all()
+    assert not torch.equal(found, values)
+    assert torch.equal(through_float8(torch.zeros(2, 8)), torch.zeros(2, 8))
+
+
+def test_masks_hardly_move():
+    agreement = float8_agreement("cpu", num_scenes=10)
+    assert agreement.phrases >= 10
+    assert 0.9 <= agreement.mean_iou < 1, f"float8 simulated against float32: {agreement}"
+
+
+def test_layers_that_no_kernel_multiplies_stay():
+    model = Annotator.from_pretrained("demo").model
+    model.llm.layers[0].mlp.gate_proj = nn.Linear(160, 24)
+    assert "llm.layers.0.mlp.gate_proj" not in float8_layers(model)
+    assert "llm.layers.0.mlp.up_proj" in float8_layers(model)
+
+
+def test_a_cpu_refuses_it_by_name():
+    with pytest.raises(ValueError, match=r"^dtype: float8 needs a CUDA device, not cpu; use bfloat16 or float32$"):
+        Annotator.from_pretrained("demo", dtype="float8")
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6)])
+def test_an_old_gpu_refuses_it_by_name(monkeypatch, capability):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A100")
+    with pytest.raises(ValueError, match=rf"8\.9 or higher.*A100 has {capability[0]}\.{capability[1]}"):
+        check_float8(CUDA)
+
+
+@pytest.mark.parametrize("capability", [(8, 9), (9, 0), (10, 0)])
+def test_a_gpu_that_can_needs_torchao(monkeypatch, capability):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    check_float8(CUDA)
+    monkeypatch.setattr(precision, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'litelvlm-annotate\[fp8\]'"):
+        check_float8(CUDA)
+
+
+def test_its_name_is_float8():
+    assert resolve_dtype("float8") is FLOAT8
+    with pytest.raises(ValueError, match="choose one of float32, bfloat16, float8"):
+        resolve_dtype("fp8")
