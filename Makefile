@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults check bench train-demo clean
+.PHONY: demo test faults check bench bench-gpu browser train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -28,7 +28,16 @@ check: $(READY)  ## lint, format and types
 
 bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.host
+	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.checkpoint_loading
+
+bench-gpu: $(READY)  ## the same on a CUDA device with full-size models of random weights (under 8 minutes)
+	$(BIN)/python -m benchmarks.gpu
+
+browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
+	$(BIN)/python -m pytest -m browser tests/browser
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint
