@@ -12,7 +12,7 @@ def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
     assert write_scenes(["--scenes", "6", "--output", str(table)]) == 0
     flags = ["--input", str(table), "--output", str(output), "--num-cpus", "4", "--dataset", "drawn scenes"]
     sweep = ["--rules", "none,paper,context", "--budgets", "48,144", "--orders", "auto,raster", "--example-images", "1"]
-    assert main([*flags, *sweep, "--protocol", "release", "--bootstrap-samples", "20"]) == 0
+    assert main([*flags, *sweep, "--layout", "rounds", "--bootstrap-samples", "20"]) == 0
     rows = pq.read_table(output / "results.parquet").to_pylist()
     whole = {(row["rule"], row["num_retain_tokens"], row["order"]): row for row in rows if row["slice_by"] == "all"}
     assert len(whole) == 1 + 2 * 2 * 2
@@ -22,12 +22,11 @@ def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
     assert whole["paper", 48, "auto"]["ciou"] < unpruned["ciou"] + 0.1
     assert all(row["encode_s"] > 0 and row["answer_s"] >= row["llm_s"] > 0 for row in whole.values())
     answers = pq.read_table(output / "answers.parquet").to_pylist()
-    assert max(row["round"] for row in answers) == 2
-    assert len({row["question"] for row in answers}) > 3
+    assert max(row["round"] for row in answers) >= 2
     assert {row["kind"] for row in answers} <= {"attribute", "size", "relation", "location"}
     page = (output / "evaluation.html").read_text()
     assert page.count("<img src=") == 3  # the only example under three rules
-    assert "release: up to 3 expressions" in page
+    assert "every: every expression of an image in one conversation" in page
 
 
 def test_flags_become_a_configuration():
