@@ -141,9 +141,9 @@ class AnnotateStage:
             images=run.num_images,
             prompts=run.num_prompts,
             phrases=run.num_asked,
-            retained_tokens=retained_tokens,
+            retained_tokens=self._engine.tokens_read(run.visual_tokens, retained_tokens, config.llm.num_hidden_layers),
             text_tokens=run.text_tokens,
-            scored_texts=run.num_asked if retained_tokens < run.visual_tokens else 0,
+            scored_texts=run.num_asked if retained_tokens < run.visual_tokens and self._engine.scores_text else 0,
             shared=getattr(getattr(self._engine, "model", None), "layout", None) == "shared",
         )
         return sum(needed_flop(config, work).values()) / 1e12

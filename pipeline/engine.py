@@ -33,6 +33,11 @@ class Engine(Protocol):
 
     def preprocessor(self) -> Any: ...
 
+    @property
+    def scores_text(self) -> bool: ...
+
+    def tokens_read(self, visual_tokens: int, retained_tokens: int, num_layers: int) -> int: ...
+
     def check_phrase(self, preprocessor: Any, phrase: str) -> str: ...
 
     def annotate(
@@ -118,6 +123,22 @@ class LiteLVLMEngine:
             batch_images=self.batch_images,
             keep_logits=False,
         )
+
+    @property
+    def scores_text(self) -> bool:
+        """Whether the pruning rule compares visual tokens with the question."""
+        from litelvlm.rules import RULE_BOOK
+
+        return self.model.rule in RULE_BOOK and "similarity" in RULE_BOOK[self.model.rule].needs
+
+    def tokens_read(self, visual_tokens: int, retained_tokens: int, num_layers: int) -> int:
+        """Visual tokens that the language model's layers read on average, where so many of all are retained in the
+        end."""
+        pruning = self._pruning(unpruned=False)
+        if not pruning.inside_llm:
+            return retained_tokens
+        whole = min(pruning.fastv_layer, num_layers)
+        return (whole * visual_tokens + (num_layers - whole) * retained_tokens) // num_layers
 
     def _pruning(self, *, unpruned: bool) -> Any:
         from litelvlm import PruningConfig
