@@ -28,6 +28,7 @@ from litelvlm.checkpoint import open_checkpoint
 from litelvlm.config import ClipSizes, GlammConfig
 from litelvlm.flops import Workload, needed_flop
 from litelvlm.glamm import GlammModel
+from litelvlm.precision import to_float8
 from litelvlm.preprocess import PreparedImage
 from pipeline.device_peaks import peak_tflop_per_s
 from pipeline.masks import encode_answers
@@ -78,11 +79,14 @@ def load(size: str, device: str, dtype: str) -> Annotator:
     checkpoint = dataclasses.replace(tiny, config=GlammConfig.from_published(FULL, ClipSizes()))
     with torch.device("meta"):
         model = GlammModel(checkpoint.config)
-    model = model.to(getattr(torch, dtype)).to_empty(device=device).requires_grad_(False).eval()
-    model.cast(getattr(torch, dtype)).restore_buffers(torch.device(device))
+    wide = torch.bfloat16 if dtype == "float8" else getattr(torch, dtype)
+    model = model.to(wide).to_empty(device=device).requires_grad_(False).eval()
+    model.cast(wide).restore_buffers(torch.device(device))
     torch.manual_seed(0)
     for param in model.parameters():
         param.normal_(std=0.02)
+    if dtype == "float8":
+        to_float8(model)
     return Annotator(checkpoint, model)
 
 
@@ -250,7 +254,7 @@ def write(size: str, device: str, dtype: str, rows: Iterable[dict]) -> None:
     rows = [*rows]
     content = {"hardware": describe(), "size": size, "dtype": dtype, "rule": RULE, "rounds": ROUNDS}
     content |= {"rows": rows, "pruning": pruning_speedups(rows)}
-    name = f"engine_{size}_{torch.device(device).type}"
+    name = f"engine_{size}_{torch.device(device).type}" + ("_float8" if dtype == "float8" else "")
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     draw(content, RESULTS / f"{name}.png")
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessorPil
 
 from benchmarks.hardware import describe
 from litelvlm import Preprocessor
@@ -57,7 +57,7 @@ def main() -> None:
 def measure_preprocessing(size_hw: tuple[int, int]) -> dict:
     """Milliseconds of an image, how much faster ours is, and by how many levels pixels differ."""
     data = jpeg(size_hw)
-    processor = CLIPImageProcessor(
+    processor = CLIPImageProcessorPil(
         size={"shortest_edge": CLIP_SIDE}, crop_size={"height": CLIP_SIDE, "width": CLIP_SIDE}
     )
     exact, fast = (Preprocessor(GlammConfig(), GLAMM_TINY, resizing) for resizing in ("exact", "fast"))
@@ -84,7 +84,7 @@ def measure_preprocessing(size_hw: tuple[int, int]) -> dict:
     return found
 
 
-def release(data: bytes, processor: CLIPImageProcessor) -> tuple[torch.Tensor, torch.Tensor]:
+def release(data: bytes, processor: CLIPImageProcessorPil) -> tuple[torch.Tensor, torch.Tensor]:
     """The release's `cv2.imread`, `CLIPImageProcessor`, `ResizeLongestSide.apply_image`, `grounding_enc_processor`."""
     rgb = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     clip = processor.preprocess(rgb, return_tensors="pt")["pixel_values"][0]

@@ -190,9 +190,9 @@ def resize_fast(
     from torch.nn.functional import interpolate
 
     top, left, crop_height, crop_width = crop_tlhw or (0, 0, *size_hw)
-    resized = image
     if image.shape[:2] != size_hw:
-        planes = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+        planes = torch.from_numpy(np.require(image, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
         mode = "bicubic" if resample == Image.Resampling.BICUBIC else "bilinear"
-        resized = interpolate(planes, size_hw, mode=mode, antialias=True)[0].permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(resized[top : top + crop_height, left : left + crop_width])
+        red_green_blue = interpolate(planes, size_hw, mode=mode, antialias=True)[0].numpy()
+        return np.stack([one[top : top + crop_height, left : left + crop_width] for one in red_green_blue], axis=-1)
+    return np.ascontiguousarray(image[top : top + crop_height, left : left + crop_width])

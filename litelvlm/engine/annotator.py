@@ -46,13 +46,13 @@ class Annotator:
     Build it with `from_pretrained`. Results do not depend on how requests are batched.
     """
 
-    def __init__(self, checkpoint: Checkpoint, model: GlammModel) -> None:
+    def __init__(self, checkpoint: Checkpoint, model: GlammModel, *, compile: bool | None = None) -> None:
         self.checkpoint = checkpoint
         self.model = model
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
-        self._runner = Runner(model, self.clip_tokenizer)
+        self._runner = Runner(model, self.clip_tokenizer, compile=compile)
         self._clock = StageClock(model.device)
         sizes = micro_batches(
             checkpoint.config,
@@ -75,6 +75,8 @@ class Annotator:
         clip: str | Path | None = None,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
+        *,
+        compile: bool | None = None,
     ) -> Annotator:
         """Loads a checkpoint.
 
@@ -83,13 +85,15 @@ class Annotator:
             clip: for the published layout, the CLIP towers: a Hugging Face directory or id; None is open_clip's
                 `ViT-L-14-336` / `openai`.
             device: "cpu", "cuda", "cuda:1", …
-            dtype: "float32" or "bfloat16".
+            dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
+            compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
 
         Raises:
             FileNotFoundError, ValueError: in one line, if the checkpoint is absent, damaged or another model's.
         """
         checkpoint = open_checkpoint(model, clip)
-        return cls(checkpoint, load_model(checkpoint, resolve_device(device), resolve_dtype(dtype)))
+        model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype))
+        return cls(checkpoint, model_on_device, compile=compile)
 
     @property
     def config(self) -> GlammConfig:
