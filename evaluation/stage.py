@@ -24,6 +24,7 @@ from evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
 from pipeline.attempts import Guard
 from pipeline.commit import DataError, read_marker
 from pipeline.failures import CheckpointError, run_stage
+from pipeline.model_thread import ModelThread
 from pipeline.plan import Shard
 from pipeline.records import data_name, marker_name
 from pipeline.storage import Storage
@@ -53,13 +54,14 @@ class EvaluateStage:
         protocol: Protocol,
         examples: dict[str, tuple[int, ...]],
     ) -> None:
-        self._engine, self._storage, self._session = engine, storage, session
+        self._engine: Any = ModelThread(engine)
+        self._storage, self._session = storage, session
         self._sweep, self._protocol, self._examples = sweep, protocol, examples
         self._lock = threading.Lock()
         self._annotator: Any = None
         self._load_error: CheckpointError | None = None
         try:
-            self._annotator = engine.annotator(num_threads)
+            self._annotator = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
             self._load_error = CheckpointError(str(error) or type(error).__name__)

@@ -128,7 +128,7 @@ def _add_model_flags(group: Any) -> None:
     add("--rule", help="pruning rule: release, paper, none, context, … (docs/rules.md)")
     add("--order", help="order of kept tokens: auto, release or raster")
     add("--positions", help="position ids of kept tokens: compact or original")
-    add("--layout", help="separate (a prompt per phrase), shared (one visual prefix per image) or rounds (one conversation)")
+    add("--layout", help="separate (a prompt per phrase), shared (one visual prefix per image) or rounds")
     add("--question", help="question template, with {phrase}")
     add("--answer", help="answer template, with [SEG]")
 

@@ -21,6 +21,7 @@ from pipeline.device_clock import DeviceClock, DeviceShare
 from pipeline.engine import Engine
 from pipeline.failures import CheckpointError, run_stage
 from pipeline.metrics import ACTOR_METRICS, Meters
+from pipeline.model_thread import ModelThread
 from pipeline.shard_run import CALL_IMAGES, ShardRun
 from pipeline.storage import Storage
 from pipeline.timed_model import TimedModel, device_name
@@ -45,7 +46,7 @@ class AnnotateStage:
         self, engine: Engine, storage: Storage, session: str, num_threads: int | None, run_tag: str = ""
     ) -> None:
         self._clock = DeviceClock()
-        self._engine = engine
+        self._engine: Any = ModelThread(engine)
         self._storage = storage
         self._session = session
         self._actor = f"{platform.node()}:{os.getpid()}"
@@ -53,7 +54,7 @@ class AnnotateStage:
         self._load_error: CheckpointError | None = None
         self._compared = False
         try:
-            self._annotator = engine.annotator(num_threads)
+            self._annotator = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
             self._load_error = CheckpointError(str(error) or type(error).__name__)
