@@ -13,7 +13,7 @@ from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows
 from tests.pipeline.samples import picture
 
-pytestmark = pytest.mark.usefixtures("one_ray")
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def _results(output):
