@@ -31,6 +31,7 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.host
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.checkpoint_loading
+	$(BIN)/python -m benchmarks.planner_backtest
 
 bench-gpu: $(READY)  ## the same on a CUDA device with full-size models of random weights (under 8 minutes)
 	$(BIN)/python -m benchmarks.gpu
