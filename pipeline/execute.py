@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from pipeline.work import DoneShard, ShardWork, pack, unpack_payload
 # Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
 _DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25
 _CALLS_PER_ACTOR = 2
+
+Stage = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +59,10 @@ class Execution:
             num_cpus=_DECODE_CPUS,
             concurrency=min(self.max_decoders, len(shards)) if self.max_decoders else None,
         )
+        actor, arguments = self._actor(session)
         dataset = dataset.map_batches(
-            AnnotateStage,
-            fn_constructor_args=(
-                self.engine,
-                self.storage,
-                session,
-                self._threads_per_actor(),
-                run_tag(self.plan.fingerprint),
-            ),
+            actor,
+            fn_constructor_args=arguments,
             batch_size=1,
             batch_format="pyarrow",
             compute=self._actor_pool(),
@@ -73,13 +70,21 @@ class Execution:
             num_gpus=self.config.cluster.gpus_per_actor if self.on_gpu else None,
         )
         dataset = dataset.map_batches(
-            _call(CommitStage(storage=self.storage)), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
+            _call(self._commit_stage()), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
         )
         for row in dataset.iter_rows():
             result = unpack_payload(row)
             if isinstance(result, Failure):
                 result.throw()
             yield result.marker if isinstance(result, DoneShard) else result
+
+    def _actor(self, session: str) -> tuple[type, tuple[Any, ...]]:
+        """The class of the stage that holds the model, and what it is made with."""
+        tag = run_tag(self.plan.fingerprint)
+        return AnnotateStage, (self.engine, self.storage, session, self._threads_per_actor(), tag)
+
+    def _commit_stage(self) -> Stage:
+        return CommitStage(storage=self.storage)
 
     def _items(self, shards: list[Shard]) -> list[dict[str, Any]]:
         kills = prior_kills(self.storage)
@@ -125,7 +130,7 @@ class Execution:
         return max(1, (os.cpu_count() or 1) // self.config.cluster.num_actors[1])
 
 
-def _call(stage: DecodeStage | CommitStage) -> Any:
+def _call(stage: Stage) -> Any:
     """Ray Data takes a function or a class, and treats other callables as classes: wrap a stage into a function."""
 
     def call(batch: Any) -> Any:
