@@ -221,3 +221,25 @@ def test_rank_correlation():
     assert rank_correlation(values, -values) == pytest.approx(-1.0)
     assert rank_correlation(values, np.ones(4)) is None
     assert rank_correlation(np.array([1.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(np.sqrt(3) / 2)
+
+
+def test_what_is_compared_with_chance_is_compared_with_the_mean_over_its_seeds():
+    combinations = SWEEP.combinations()
+    answers = _answers(combinations)
+    share = answers["intersection"] / answers["true_area"]  # the union is the object: nothing else is predicted
+
+    def mean(rule, tokens, seeds):
+        wanted = [
+            index
+            for index, one in enumerate(combinations)
+            if (one.rule, one.num_retain_tokens) == (rule, tokens) and one.seed in seeds
+        ]
+        return share[np.isin(answers["combination"], wanted)].mean()
+
+    found = [one for one in contrasts(combinations, answers, num_samples=50) if one.second.rule == "random"]
+    assert {one.first.rule for one in found} == {"low_similarity", "high_similarity"}
+    for one in found:
+        tokens = one.first.num_retain_tokens
+        expected = mean(one.first.rule, tokens, {0}) - mean("random", tokens, {0, 1})
+        assert one.difference == pytest.approx(expected, abs=1e-12)
+        assert abs(one.difference - mean(one.first.rule, tokens, {0}) + mean("random", tokens, {0})) > 1e-6
