@@ -97,3 +97,13 @@ class EvaluationConfig:
             "example_images": self.sweep.example_images,
             "boundary": self.sweep.boundary,
         }
+
+
+def remark(order: str, positions: str) -> str:
+    """What is to be said of a rule beside its name: its order and positions in brackets, where they are not the usual.
+
+    Empty for those that `SweepConfig` has by default.
+    """
+    extras = [order] if order != "auto" else []
+    extras += [f"{positions} positions"] if positions != "compact" else []
+    return f" ({', '.join(extras)})" if extras else ""

@@ -14,7 +14,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from evaluation.answers import Answers
-from evaluation.config import EvaluationConfig
+from evaluation.config import EvaluationConfig, remark
 from evaluation.contrasts import Contrast, contrasts
 from evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
 from evaluation.results import Cost, result_rows
@@ -102,10 +102,14 @@ def contrast_values(one: Contrast, num_visual_tokens: int) -> dict[str, Any]:
     """A question's answer for the summary."""
     names = ("rule",) if one.first.rule != one.second.rule else ("order", "positions")
     sides = [", ".join(getattr(side, name) for name in names) for side in (one.first, one.second)]
-    rule = "" if names == ("rule",) else f"{one.first.rule}: "
+    compared = f"{sides[0]} − {sides[1]}"
+    if names == ("rule",):
+        compared += remark(one.first.order, one.first.positions)
+    else:
+        compared = f"{one.first.rule}: {compared}"
     return {
         "question": one.question,
-        "compared": f"{rule}{sides[0]} − {sides[1]}",
+        "compared": compared,
         "num_retain_tokens": one.first.budget(num_visual_tokens),
         "difference": one.difference,
         "low": one.low,

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from evaluation.charts import Curve, Point, cost_ticks, curves, interval
-from evaluation.config import UNPRUNED, EvaluationConfig
+from evaluation.config import UNPRUNED, EvaluationConfig, remark
 from evaluation.published import AVERAGE, Published, published, source, splits
 from pipeline import report_words as words
 from pipeline.report_charts import swatch
@@ -30,9 +30,7 @@ _SLICE_CAPTIONS = {"words": "By length of the expression", "object_size": "By si
 
 def variant_of(row: Row) -> str:
     """A rule's name, with its order and positions where they are not the defaults."""
-    extras = [row["order"]] if row["order"] != "auto" else []
-    extras += [f"{row['positions']} positions"] if row["positions"] != "compact" else []
-    return f"{row['rule']} ({', '.join(extras)})" if extras else row["rule"]
+    return row["rule"] + remark(row["order"], row["positions"])
 
 
 def header(rows: Sequence[Row], summary: Row) -> Row:

@@ -1,4 +1,4 @@
-"""A run with the fake model in a process of its own, to be killed."""
+"""A run or an evaluation with the fake model in a process of its own, to be killed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import signal
 import sys
 from dataclasses import dataclass
 
+from evaluation.run import evaluate_dataset
 from pipeline.finish import done_shards
 from pipeline.run import annotate_dataset
 from pipeline.storage import Storage, StorageError
+from tests.evaluation.fakes import FakeEvaluation
+from tests.evaluation.samples import evaluation_config
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import run_config
 
@@ -24,13 +27,15 @@ class DrivePlan:
     seconds_per_image: float
     kill_at: str | None = None
     ray_address: str | None = None
+    evaluate: bool = False
 
     @property
     def arguments(self) -> list[str]:
         """The command line for `python -m tests.drive`."""
         given = [self.source, self.output, str(self.seconds_per_image)]
         given += ["--kill-at", self.kill_at] if self.kill_at else []
-        return given + (["--ray-address", self.ray_address] if self.ray_address else [])
+        given += ["--ray-address", self.ray_address] if self.ray_address else []
+        return given + (["--evaluate"] if self.evaluate else [])
 
 
 class DeadlyStorage(Storage):
@@ -63,14 +68,20 @@ def main() -> int:
     parser.add_argument("seconds_per_image", type=float)
     parser.add_argument("--kill-at")
     parser.add_argument("--ray-address")
+    parser.add_argument("--evaluate", action="store_true")
     plan = DrivePlan(**vars(parser.parse_args()))
     cluster = {"ray_address": plan.ray_address} if plan.ray_address else {"num_cpus": 4}
-    config = run_config(plan.source, plan.output, shard_images=4, **cluster)
+    settings = {"shard_images": 4, **cluster}
     storage = DeadlyStorage(plan.output)
     storage.kill_at = plan.kill_at or ""
-    engine = FakeEngine(seconds_per_image=plan.seconds_per_image)
     try:
-        return annotate_dataset(config, engine=engine, storage=storage)
+        if plan.evaluate:
+            evaluation = evaluation_config(plan.source, plan.output, run=settings)
+            return evaluate_dataset(
+                evaluation, engine=FakeEvaluation(seconds_per_answer=plan.seconds_per_image), storage=storage
+            )
+        config = run_config(plan.source, plan.output, **settings)
+        return annotate_dataset(config, engine=FakeEngine(seconds_per_image=plan.seconds_per_image), storage=storage)
     except StorageError as error:
         print(f"storage: {error}; {len(done_shards(storage))} shards are done", file=sys.stderr)
         return 1

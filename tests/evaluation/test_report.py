@@ -191,6 +191,14 @@ def test_order_and_positions_are_questions_too():
         "paper: release, original − release, compact",
         "paper: raster, original − raster, compact",
     ]
+    sweep = SweepConfig(
+        rules=("paper", "context"), budgets=(48,), orders=("raster",), positions=("compact", "original")
+    )
+    lines = _table(_page(_config(sweep=sweep)), "Differences in gIoU")[1:]
+    assert [line[1] for line in lines[:2]] == [
+        "paper − context (raster)",
+        "paper − context (raster, original positions)",
+    ]
 
 
 def test_intervals_of_differences_see_what_single_ones_hide():

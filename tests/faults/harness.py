@@ -27,6 +27,7 @@ from tests.pipeline.samples import final_bytes, read_records, run_config
 
 SHARD_IMAGES = 4
 LONGEST_S = 300.0
+_AGENTS = ("DashboardAgent", "RuntimeEnvAgent", "dashboard/agent.py", "runtime_env/agent/main.py")
 
 
 def start_driver(plan: DrivePlan) -> subprocess.Popen[bytes]:
@@ -52,16 +53,30 @@ def wait_for_markers(process: subprocess.Popen[bytes], output: Path, count: int)
 
 
 def kill(process: subprocess.Popen[bytes]) -> bool:
-    """SIGKILL a driver. Returns whether it was still running; waits until all of its processes are gone."""
+    """SIGKILL a driver. Returns whether it was still running; waits until all of its processes are gone.
+
+    Ray's agents hold nothing of a run, and notice only after a minute or two that their node is gone: they are killed
+    as well.
+    """
     family = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+    agents = [member for member in family if _is_agent(member)]
     running = process.poll() is None
     if running:
         os.kill(process.pid, signal.SIGKILL)
     process.wait(timeout=30)
+    for agent in agents:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            agent.kill()
     deadline = time.monotonic() + 60
     while not all(map(_is_gone, family)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return running
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(name in " ".join(process.cmdline()) for name in _AGENTS)
+    return False
 
 
 def _is_gone(process: psutil.Process) -> bool:
