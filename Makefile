@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults check bench bench-gpu browser train-demo clean
+.PHONY: demo test faults check bench bench-rules bench-gpu browser train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -32,6 +32,9 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.checkpoint_loading
 	$(BIN)/python -m benchmarks.planner_backtest
+
+bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (about 15 minutes on 2 cores)
+	$(BIN)/python -m benchmarks.rules
 
 bench-gpu: $(READY)  ## the same on a CUDA device with full-size models of random weights (under 8 minutes)
 	$(BIN)/python -m benchmarks.gpu

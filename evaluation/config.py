@@ -21,7 +21,8 @@ DEFAULT_BUDGETS = (192, 128, 64)  # of the published tables
 class SweepConfig:
     """Rules x budgets x orders x positions x seeds. The unpruned model is one combination, whatever the others are.
 
-    `example_images` is how many images keep their masks and tokens for the report's pictures.
+    `example_images` is how many images keep their masks and tokens for the report's pictures; with `save_masks`, the
+    answers of all images keep their masks.
     """
 
     rules: tuple[str, ...] = RULES
@@ -32,6 +33,7 @@ class SweepConfig:
     fastv_layer: int = 2
     example_images: int = 6
     boundary: bool = True
+    save_masks: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rules", "budgets", "seeds", "orders", "positions"):
@@ -96,6 +98,7 @@ class EvaluationConfig:
             "mask_column": self.run.source.mask_column,
             "example_images": self.sweep.example_images,
             "boundary": self.sweep.boundary,
+            "save_masks": self.sweep.save_masks,
         }
 
 

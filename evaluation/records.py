@@ -57,8 +57,8 @@ ANSWER_SCHEMA = pa.schema(
         pa.field("coverage", pa.float32()),  # share of the object's patches that were kept; null without any
         pa.field("num_retained_tokens", pa.int32()),
         pa.field("num_visual_tokens", pa.int32()),
-        pa.field("mask_rle", pa.string()),  # of example images only, as is the next
-        pa.field("retained", pa.list_(pa.int32())),
+        pa.field("mask_rle", pa.string()),  # of example images, or of all with --save-masks
+        pa.field("retained", pa.list_(pa.int32())),  # of example images
     ]
 )
 

@@ -21,6 +21,7 @@ from evaluation.merge import (
 from evaluation.report import REPORT_NAME, write_report
 from pipeline.commit import find_marker
 from pipeline.config import MISTAKES, UsageError, fingerprint
+from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from pipeline.failures import is_cluster_failure
 from pipeline.finish import done_shards, is_finished
 from pipeline.output import claim_output, refuse_others
@@ -29,7 +30,6 @@ from pipeline.records import ATTEMPTS_DIR, SUCCESS_NAME
 from pipeline.run import RunError, uri_policy
 from pipeline.storage import Storage
 
-EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
 _OWN_NAMES = (ANSWERS_NAME, RESULTS_NAME, RESULTS_CSV_NAME, SUMMARY_NAME, REPORT_NAME)
 _MAX_STALLED = 3  # executions in a row that committed nothing
 _LINE_EVERY_S = 10.0

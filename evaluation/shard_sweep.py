@@ -202,7 +202,7 @@ class ShardSweep:
                 "coverage": coverage(target.patches, np.asarray(retained)),
                 "num_retained_tokens": result.num_retained_tokens,
                 "num_visual_tokens": result.num_visual_tokens,
-                "mask_rle": encode_mask(mask).counts if one.is_example else None,
+                "mask_rle": encode_mask(mask).counts if one.is_example or self._sweep.save_masks else None,
                 "retained": [int(token) for token in retained] if one.is_example else None,
             }
 

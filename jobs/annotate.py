@@ -4,63 +4,43 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
+from pipeline.command import JobParser, Secrets, run_job
 from pipeline.config import MISTAKES, RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
-from pipeline.redact import Redactor
-from pipeline.store_errors import CredentialsError, StorageError
+from pipeline.exit_codes import EXIT_DONE
 
 A = TypeVar("A")
 R = TypeVar("R")
 
-EXIT_DONE, EXIT_CRASHED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ValueError(message)
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job. Returns 0 done, 1 crashed, 2 bad usage or input, 3 failure rate exceeded."""
-    redact = Redactor({})
-    try:
-        flags = vars(_usage(build_parser().parse_args, argv))
-        dry_run = flags.pop("dry_run")
-        config = _usage(build_config, flags)
-        redact = Redactor(config.storage_options)
-        if dry_run:
-            from pipeline.dry_run import describe_run
+    return run_job(lambda secrets: _annotate(argv, secrets), resumes=True)
 
-            print(_usage(describe_run, config))
-            return EXIT_DONE
-        from pipeline.run import annotate_dataset
 
-        return annotate_dataset(config)
-    except UsageError as error:
-        print(f"error: {redact(str(error))}", file=sys.stderr)
-        return EXIT_USAGE
-    except StorageError as error:
-        advice = "" if isinstance(error, CredentialsError) else "; run again to resume"
-        print(f"error: storage: {redact(str(error))}. What was committed is kept{advice}", file=sys.stderr)
-        return EXIT_CRASHED
-    except KeyboardInterrupt:
-        print("interrupted; run again to resume", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a crash must not print secrets
-        print(redact.text(traceback.format_exc()), file=sys.stderr)
-        print(f"error: crashed: {redact(f'{type(error).__name__}: {error}')}; run again to resume", file=sys.stderr)
-        return EXIT_CRASHED
+def _annotate(argv: list[str] | None, secrets: Secrets) -> int:
+    flags = vars(build_parser().parse_args(argv))
+    dry_run = flags.pop("dry_run")
+    config = _usage(build_config, flags)
+    secrets.of(config.storage_options)
+    if dry_run:
+        from pipeline.dry_run import describe_run
+
+        print(_usage(describe_run, config))
+        return EXIT_DONE
+    from pipeline.run import annotate_dataset
+
+    return annotate_dataset(config)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Flags, none with a default: what is not given comes from `--config`, then from `pipeline.config`."""
-    parser = _Parser(
+    parser = JobParser(
         prog="annotate",
         description=__doc__,
     )

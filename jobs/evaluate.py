@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +15,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 from evaluation.config import DEFAULT_BUDGETS, EvaluationConfig, SweepConfig
 from evaluation.protocol import PROTOCOLS, Protocol
 from litelvlm.config import ORDERS, POSITIONS, RULES
+from pipeline.command import JobParser, Secrets, run_job
 from pipeline.config import MISTAKES, RunConfig, UsageError, parse_actors, parse_storage_options
-from pipeline.redact import Redactor
-from pipeline.store_errors import CredentialsError, StorageError
 
-EXIT_DONE, EXIT_CRASHED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 DEFAULT_MASK_COLUMN = "masks"  # as `jobs/ground_truth.py` writes it
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ValueError(message)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job. Returns 0 done, 1 crashed, 2 bad usage or input, 3 too many answers failed."""
-    redact = Redactor({})
-    try:
-        config = _config(argv)
-        redact = Redactor(config.run.storage_options)
-        from evaluation.run import evaluate_dataset
+    return run_job(lambda secrets: _evaluate(argv, secrets), resumes=True)
 
-        return evaluate_dataset(config)
-    except UsageError as error:
-        print(f"error: {redact(str(error))}", file=sys.stderr)
-        return EXIT_USAGE
-    except StorageError as error:
-        advice = "" if isinstance(error, CredentialsError) else "; run again to resume"
-        print(f"error: storage: {redact(str(error))}. What was committed is kept{advice}", file=sys.stderr)
-        return EXIT_CRASHED
-    except KeyboardInterrupt:
-        print("interrupted; run again to resume", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a crash must not print secrets
-        print(redact.text(traceback.format_exc()), file=sys.stderr)
-        print(f"error: crashed: {redact(f'{type(error).__name__}: {error}')}; run again to resume", file=sys.stderr)
-        return EXIT_CRASHED
+
+def _evaluate(argv: list[str] | None, secrets: Secrets) -> int:
+    try:
+        config = build_config(vars(build_parser().parse_args(argv)))
+    except MISTAKES as error:
+        raise UsageError(str(error)) from error
+    secrets.of(config.run.storage_options)
+    from evaluation.run import evaluate_dataset
+
+    return evaluate_dataset(config)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of the job."""
-    parser = _Parser(prog="evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = JobParser(prog="evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_sweep_flags(parser.add_argument_group("what is compared"))
     _add_input_flags(parser.add_argument_group("input"))
     _add_run_flags(parser.add_argument_group("model, cluster and output"))
@@ -80,7 +63,7 @@ def build_config(flags: dict[str, Any]) -> EvaluationConfig:
     return EvaluationConfig(run=run, sweep=SweepConfig(**sweep), protocol=protocol, **own)
 
 
-_SWEEP = ("rules", "budgets", "seeds", "orders", "positions", "fastv_layer", "example_images", "boundary")
+_SWEEP = ("rules", "budgets", "seeds", "orders", "positions", "fastv_layer", "example_images", "boundary", "save_masks")
 
 
 def _add_sweep_flags(group: Any) -> None:
@@ -97,6 +80,7 @@ def _add_sweep_flags(group: Any) -> None:
     add("--layout", help="of the protocol every: separate (the default), rounds or shared")
     add("--example-images", type=int, help="images in the report with the tokens that were kept; default: 6")
     add("--no-boundary", dest="boundary", action="store_const", const=False, help="leave out boundary F")
+    add("--save-masks", action="store_const", const=True, help="keep every answer's mask in answers.parquet")
     add("--bootstrap-samples", type=int, help="for confidence intervals by image; default: 1000")
 
 
@@ -129,13 +113,6 @@ def _add_run_flags(group: Any) -> None:
     add("--output", metavar="DIR", help="directory or object-store prefix")
     add("--overwrite", action="store_const", const=True, help="remove an older run in the output first")
     add("--max-failure-rate", type=float, help="share of failed answers above which the exit code is 3")
-
-
-def _config(argv: list[str] | None) -> EvaluationConfig:
-    try:
-        return build_config(vars(build_parser().parse_args(argv)))
-    except MISTAKES as error:
-        raise UsageError(str(error)) from error
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -18,43 +18,35 @@ from evaluation.embed import embed_images
 from evaluation.hub_tables import read_hub_tables
 from evaluation.refer import DATASETS, read_refer
 from evaluation.truth import TrueImage, write_truth
-from pipeline.config import MISTAKES, parse_storage_options
+from pipeline.command import JobParser, Secrets, run_job
+from pipeline.config import MISTAKES
+from pipeline.exit_codes import EXIT_DONE
 from pipeline.inputs import list_files
-from pipeline.redact import Redactor
-from pipeline.storage import Storage, StorageError
-
-EXIT_DONE, EXIT_CRASHED, EXIT_USAGE = 0, 1, 2
+from pipeline.storage import Storage
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job. Returns 0 done, 1 storage failed, 2 bad usage or input, told in one line."""
+    return run_job(lambda secrets: _convert(argv, secrets), mistakes=MISTAKES)
+
+
+def _convert(argv: list[str] | None, secrets: Secrets) -> int:
     flags = build_parser().parse_args(argv)
-    redact = Redactor({})
-    try:
-        options = parse_storage_options(flags.storage_options or [])
-        redact = Redactor(options)
-        directory, _, name = flags.output.rpartition("/")
-        if not name.endswith(".parquet"):
-            raise ValueError(f"--output {flags.output}: must name a .parquet file")
-        images = _images(flags, options)
-        if flags.embed_images:
-            images = embed_images(images, root=flags.embed_images, options=options)
-        totals = write_truth(images, Storage(directory or ".", options), name)
-    except StorageError as error:
-        print(f"error: storage: {redact(str(error))}", file=sys.stderr)
-        return EXIT_CRASHED
-    except MISTAKES as error:
-        print(f"error: {redact(str(error))}", file=sys.stderr)
-        return EXIT_USAGE
+    options = secrets.of_flags(flags.storage_options)
+    directory, _, name = flags.output.rpartition("/")
+    if not name.endswith(".parquet"):
+        raise ValueError(f"--output {flags.output}: must name a .parquet file")
+    images = _images(flags, options)
+    if flags.embed_images:
+        images = embed_images(images, root=flags.embed_images, options=options)
+    totals = write_truth(images, Storage(directory or ".", options), name)
     print(f"{flags.output}: {totals.describe()}")
     return EXIT_DONE
 
 
 def build_parser() -> argparse.ArgumentParser:
     """A subcommand for each kind of source."""
-    parser = argparse.ArgumentParser(
-        prog="ground_truth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = JobParser(prog="ground_truth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sources = parser.add_subparsers(dest="source", required=True)
     refer = sources.add_parser("refer", help="RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO as refer distributes them")
     refer.add_argument("--root", required=True, metavar="DIR", help="holds refcoco/refs(unc).p and so on")

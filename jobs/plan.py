@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,46 +19,26 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
 from jobs import annotate
-from pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError, parse_storage_options
+from pipeline.command import JobParser, Secrets, run_job
+from pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError
+from pipeline.exit_codes import EXIT_DONE
 from pipeline.planner import Plan, Planner, Terms
 from pipeline.planner_chart import check_chart, draw_chart
 from pipeline.planner_forecast import Forecaster, Job
 from pipeline.planner_prices import load_prices
 from pipeline.planner_runs import MeasuredRun, read_runs
 from pipeline.planner_text import as_json, describe
-from pipeline.redact import Redactor
-from pipeline.store_errors import StorageError
-
-EXIT_DONE, EXIT_CRASHED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UsageError(message)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job. Returns 0 done, 1 crashed, 2 bad usage or input."""
-    redact = Redactor({})
-    try:
-        flags, rest = build_parser().parse_known_args(argv)
-        options = parse_storage_options(flags.storage_options or [])
-        redact = Redactor(options)
-        plan_job(flags, rest, options)
-        return EXIT_DONE
-    except MISTAKES as error:
-        print(f"error: {redact(' '.join(str(error).split()))}", file=sys.stderr)
-        return EXIT_USAGE
-    except StorageError as error:
-        print(f"error: storage: {redact(str(error))}", file=sys.stderr)
-        return EXIT_CRASHED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a crash must not print secrets
-        print(redact.text(traceback.format_exc()), file=sys.stderr)
-        print(f"error: crashed: {redact(f'{type(error).__name__}: {error}')}", file=sys.stderr)
-        return EXIT_CRASHED
+    return run_job(lambda secrets: _plan(argv, secrets), mistakes=MISTAKES)
+
+
+def _plan(argv: list[str] | None, secrets: Secrets) -> int:
+    flags, rest = build_parser().parse_known_args(argv)
+    plan_job(flags, rest, secrets.of_flags(flags.storage_options))
+    return EXIT_DONE
 
 
 def plan_job(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]) -> None:
@@ -92,7 +71,7 @@ def plan_job(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of this job; with `--calibrate` it takes those of `jobs/annotate.py` as well."""
-    parser = _Parser(
+    parser = JobParser(
         prog="plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from pipeline.commit import DataError, find_marker
 from pipeline.config import MISTAKES, RunConfig, UsageError
 from pipeline.engine import Engine, LiteLVLMEngine
+from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from pipeline.failures import StageError, is_cluster_failure
 from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards, is_finished, merge_run, seal_run
@@ -23,7 +24,6 @@ from pipeline.redact import Redactor
 from pipeline.storage import Storage, StorageError, is_local
 from pipeline.summary import RunSummary, write_summary
 
-EXIT_DONE, EXIT_FAILURE_RATE = 0, 3
 _MAX_STALLED = 3  # executions in a row that committed nothing
 _MAX_REASONS = 1_000  # reasons are free text: their table must not grow with the input
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from pipeline.config import RunConfig, UsageError, redacted
+from pipeline.exit_codes import EXIT_CRASHED, EXIT_DONE, EXIT_FAILURE_RATE, EXIT_USAGE
 from pipeline.plan import Plan
 from pipeline.records import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
 from pipeline.redact import Redactor
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("litelvlm-annotate", "torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
 _TOP_REASONS = 20
-_EXIT_CODES = {"done": 0, "crashed": 1, "bad_usage": 2, "failure_rate_exceeded": 3}
+_EXIT_CODES = {
+    "done": EXIT_DONE,
+    "crashed": EXIT_CRASHED,
+    "bad_usage": EXIT_USAGE,
+    "failure_rate_exceeded": EXIT_FAILURE_RATE,
+}
 
 
 @dataclass(kw_only=True)

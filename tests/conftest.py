@@ -14,6 +14,8 @@ from litelvlm import Annotator
 from tests.faults.table import FaultTable, MemoryTable, write_report
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
+# Before any Ray starts, since a process keeps what it began with: its later sessions would not let their workers in.
+os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS, MEMORY = FaultTable(), MemoryTable()
 
@@ -58,7 +60,6 @@ def demo_annotator() -> Annotator:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray with 4 logical CPUs, whose workers can import the project and its tests."""
-    os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
     ray.init(
         address="local",
         num_cpus=4,

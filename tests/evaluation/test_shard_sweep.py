@@ -1,5 +1,6 @@
 """One shard under every combination, without Ray: what is asked, scored, shared and given up."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_examples_keep_masks_and_tokens():
     assert [row["retained"] for row in rows] == [None, list(range(16))]
     mask = EncodedMask(size_hw=(24, 32), counts=rows[1]["mask_rle"], area=0, bbox_xywh=(0, 0, 0, 0))
     assert np.array_equal(decode_mask(mask), true_mask(picture(2), "a dog"))
+
+
+def test_every_mask_is_kept_where_that_is_asked():
+    images = [_image(1, ["a dog"]), _image(2, ["a dog", "the red box"])]
+    sweep, _ = _sweep(images, sweep=dataclasses.replace(SWEEP, save_masks=True))
+    rows = sweep.evaluate(range(2), frozenset())
+    assert all(row["retained"] is None for row in rows)
+    for row in rows:
+        mask = EncodedMask(size_hw=(24, 32), counts=row["mask_rle"], area=0, bbox_xywh=(0, 0, 0, 0))
+        assert decode_mask(mask).sum() == row["predicted_area"]
 
 
 def test_the_release_protocol_asks_up_to_three_in_the_words_that_it_drew():

@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 
-from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.exit_codes import EXIT_DONE
+from pipeline.run import annotate_dataset
 from pipeline.storage import Storage
 from tests.conftest import ROOT
 from tests.drive import DrivePlan

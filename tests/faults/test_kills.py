@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.exit_codes import EXIT_DONE
+from pipeline.run import annotate_dataset
 from tests.conftest import ROOT
 from tests.drive import DrivePlan
 from tests.fakes import FakeEngine

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.exit_codes import EXIT_DONE
+from pipeline.run import annotate_dataset
 from tests.conftest import ROOT
 from tests.fakes import GREEDY_HEIGHT, KILL_HEIGHT, KILL_PHRASE, SEGFAULT_HEIGHT, FakeEngine
 from tests.faults.harness import LONGEST_S

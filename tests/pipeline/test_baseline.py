@@ -19,9 +19,10 @@ import torch
 from litelvlm.run_lengths import mask_from_run_lengths
 from pipeline.baseline import choose_rows, compare_unpruned
 from pipeline.device_clock import DeviceClock, DeviceShare
+from pipeline.exit_codes import EXIT_DONE
 from pipeline.masks import EncodedMask, decode_mask, encode_mask, run_lengths
 from pipeline.plan import Shard, make_plan
-from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.run import annotate_dataset
 from pipeline.savings import savings, summarise
 from pipeline.shard_run import CALL_IMAGES
 from pipeline.timed_model import TimedModel

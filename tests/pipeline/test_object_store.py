@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import UsageError
-from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.exit_codes import EXIT_DONE
+from pipeline.run import annotate_dataset
 from pipeline.storage import Storage
 from tests.fakes import FakeEngine
 from tests.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore, object_store

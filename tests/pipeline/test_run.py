@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import UsageError
+from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from pipeline.failures import StageError
 from pipeline.masks import EncodedMask, decode_mask
-from pipeline.run import EXIT_DONE, EXIT_FAILURE_RATE, annotate_dataset
+from pipeline.run import annotate_dataset
 from tests.fakes import DEVICE_PHRASE, KILL_HEIGHT, FakeEngine, true_mask, true_score
 from tests.pipeline.samples import (
     final_bytes,

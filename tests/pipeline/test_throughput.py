@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.throughput import main as throughput_job
+from pipeline.exit_codes import EXIT_DONE
 from pipeline.live import live_table
 from pipeline.records import HELD_KINDS, THROUGHPUT_SCHEMA, THROUGHPUT_SUMS
-from pipeline.run import EXIT_DONE, annotate_dataset
+from pipeline.run import annotate_dataset
 from pipeline.storage import Storage
 from pipeline.throughput import throughput_row
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult
