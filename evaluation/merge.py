@@ -18,9 +18,8 @@ from evaluation.config import EvaluationConfig, remark
 from evaluation.contrasts import Contrast, contrasts
 from evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
 from evaluation.results import Cost, result_rows
-from evaluation.stage import read_answers
 from litelvlm.config import GlammConfig
-from pipeline.commit import read_marker
+from pipeline.commit import read_data, read_marker
 from pipeline.plan import Plan, Shard
 from pipeline.range_file import RangeFile
 from pipeline.storage import Storage
@@ -123,7 +122,7 @@ def _written(
 ) -> Iterator[pa.Table]:
     """Every shard's answers with the labels of their expressions, written on the way."""
     for shard, marker in zip(plan.shards, markers, strict=True):
-        table = _labelled(read_answers(storage, marker), shard, options)
+        table = _labelled(read_data(storage, marker, ANSWER_SCHEMA), shard, options)
         writer.write_table(table)
         yield table
 

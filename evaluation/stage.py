@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
-import json
 import platform
 import threading
-import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evaluation.config import SweepConfig
 from evaluation.engine import EvaluationEngine
@@ -22,11 +16,10 @@ from evaluation.protocol import Protocol
 from evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
 from evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
 from pipeline.attempts import Guard
-from pipeline.commit import DataError, read_marker
+from pipeline.commit import create_marker, write_data
 from pipeline.failures import CheckpointError, run_stage
 from pipeline.model_thread import ModelThread
 from pipeline.plan import Shard
-from pipeline.records import data_name, marker_name
 from pipeline.storage import Storage
 from pipeline.timed_model import device_name
 from pipeline.work import ShardWork
@@ -102,37 +95,13 @@ class CommitAnswers:
 
 def commit_answers(storage: Storage, result: EvaluatedShard) -> dict[str, Any]:
     """Write a shard's answers, then, exclusively, the marker that names them. Returns the marker that counts."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(result.rows, schema=ANSWER_SCHEMA), buffer, compression="zstd")
-    data = buffer.getvalue()
-    shard_id = result.shard.shard_id
-    name = data_name(shard_id, uuid.uuid4().hex[:16])
-    storage.write_bytes(name, data)
+    shard = result.shard
     marker = {
-        "shard_id": shard_id,
-        "index": result.shard.index,
-        "rows": result.shard.num_rows,
+        "shard_id": shard.shard_id,
+        "index": shard.index,
+        "rows": shard.num_rows,
         "answers": len(result.rows),
         "failed": sum(row["status"] == STATUS_FAILED for row in result.rows),
-        "data": name,
-        "sha256": hashlib.sha256(data).hexdigest(),
         "facts": result.facts,
-        "finished_at": time.time(),
     }
-    if not storage.create_exclusive(marker_name(shard_id), json.dumps(marker, sort_keys=True).encode()):
-        return read_marker(storage, shard_id)
-    return marker
-
-
-def read_answers(storage: Storage, marker: dict[str, Any]) -> pa.Table:
-    """The answers that a marker stands for.
-
-    Raises DataError where the file is gone or is not the one that was committed.
-    """
-    try:
-        data = storage.read_bytes(marker["data"])
-    except FileNotFoundError as error:
-        raise DataError(f"{marker['data']} is gone, though its marker says it was written") from error
-    if hashlib.sha256(data).hexdigest() != marker["sha256"]:
-        raise DataError(f"{marker['data']} is not what was committed: its checksum differs")
-    return pq.read_table(io.BytesIO(data), schema=ANSWER_SCHEMA)
+    return create_marker(storage, marker | write_data(storage, shard.shard_id, result.rows, ANSWER_SCHEMA))

@@ -39,13 +39,25 @@ class CommitStage:
 def commit_shard(storage: Storage, result: ShardResult) -> dict[str, Any]:
     """Write a shard's data file and marker. Returns the marker that counts: this one, or that of whoever was first."""
     started = time.perf_counter()
-    shard_id = result.shard.shard_id
-    attempt_id = uuid.uuid4().hex[:16]
-    data = _data_bytes(result.records)
-    name = data_name(shard_id, attempt_id)
-    storage.write_bytes(name, data)
+    written = write_data(storage, result.shard.shard_id, result.records, SHARD_SCHEMA)
     result.seconds["commit"] = time.perf_counter() - started
-    marker = _marker(result, name, data)
+    return create_marker(storage, _marker(result) | written)
+
+
+def write_data(storage: Storage, shard_id: str, rows: list[dict[str, Any]], schema: pa.Schema) -> dict[str, Any]:
+    """Write a shard's rows under a name of their own. Returns what its marker has to say of the file."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
+    data = buffer.getvalue()
+    name = data_name(shard_id, uuid.uuid4().hex[:16])
+    storage.write_bytes(name, data)
+    return {"data": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes_written": len(data)}
+
+
+def create_marker(storage: Storage, marker: dict[str, Any]) -> dict[str, Any]:
+    """Create the marker of `marker["shard_id"]`, unless somebody did. Returns the one that counts."""
+    shard_id = marker["shard_id"]
+    marker = marker | {"finished_at": time.time()}
     if not storage.create_exclusive(marker_name(shard_id), json.dumps(marker, sort_keys=True).encode()):
         return read_marker(storage, shard_id)
     return marker
@@ -64,8 +76,8 @@ def find_marker(storage: Storage, shard_id: str) -> dict[str, Any] | None:
         return None
 
 
-def read_data(storage: Storage, marker: dict[str, Any]) -> pa.Table:
-    """The records that a marker stands for.
+def read_data(storage: Storage, marker: dict[str, Any], schema: pa.Schema = SHARD_SCHEMA) -> pa.Table:
+    """The rows that a marker stands for.
 
     Raises:
         DataError: the data file is gone or is not the one that was committed.
@@ -76,23 +88,14 @@ def read_data(storage: Storage, marker: dict[str, Any]) -> pa.Table:
         raise DataError(f"{marker['data']} is gone, though its marker says it was written") from error
     if hashlib.sha256(data).hexdigest() != marker["sha256"]:
         raise DataError(f"{marker['data']} is not what was committed: its checksum differs")
-    table = pq.read_table(io.BytesIO(data), schema=SHARD_SCHEMA)
-    if table.num_rows != marker["records"]:
-        raise DataError(f"{marker['data']} holds {table.num_rows} records, its marker says {marker['records']}")
-    return table
+    return pq.read_table(io.BytesIO(data), schema=schema)
 
 
 class DataError(RuntimeError):
     """The output directory does not hold what its markers promise."""
 
 
-def _data_bytes(records: list[dict[str, Any]]) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records, schema=SHARD_SCHEMA), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def _marker(result: ShardResult, name: str, data: bytes) -> dict[str, Any]:
+def _marker(result: ShardResult) -> dict[str, Any]:
     statuses = Counter(record["status"] for record in result.records)
     reasons = Counter(record["error"] for record in result.records if record["status"] == STATUS_FAILED)
     shard = result.shard
@@ -103,14 +106,10 @@ def _marker(result: ShardResult, name: str, data: bytes) -> dict[str, Any]:
         "records": len(result.records),
         **{status: statuses.get(status, 0) for status in STATUSES},
         "reasons": dict(reasons.most_common(_TOP_REASONS)),
-        "data": name,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "bytes_written": len(data),
         "image_keys": _image_keys(result.records),
         "seconds": {stage: round(value, 6) for stage, value in result.seconds.items()},
         "facts": result.facts,
         "baseline": result.baseline,
-        "finished_at": time.time(),
     }
 
 

@@ -6,14 +6,11 @@ the end of a run, while it goes on, or again later.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jinja2
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
@@ -25,7 +22,7 @@ from pipeline.fetch import UriPolicy
 from pipeline.finish import done_shards
 from pipeline.merge import read_ahead
 from pipeline.output import read_config
-from pipeline.overlay import visible
+from pipeline.page import render_page
 from pipeline.records import ERRORS_NAME, MANIFEST_NAME, RUN_NAME, STATUS_FAILED, THROUGHPUT_NAME
 from pipeline.redact import Redactor
 from pipeline.report_answers import Facts, answers, header
@@ -41,7 +38,6 @@ REPORT_NAME = "report.html"
 _SHOWN = 6  # pictures of a kind
 _MAX_PHRASE, _MAX_ORIGIN = 160, 80  # characters in a caption
 _UNMERGED_SHARDS = 500  # of a run that goes on, so many are looked into for scores
-_TEMPLATES = jinja2.PackageLoader("pipeline", "templates")
 
 
 def write_report(storage: Storage, config: RunConfig, policy: UriPolicy) -> None:
@@ -126,31 +122,21 @@ def draw_pictures(facts: Facts, storage: Storage, policy: UriPolicy) -> dict[str
 
 def render(facts: Facts, pictures: dict[str, list[dict[str, Any]]], *, title: str) -> str:
     """The page. Whatever comes from the run is cleaned of secrets and of what cannot be seen, then escaped."""
+    values = {
+        "title": title,
+        "header": header(facts),
+        "answers": answers(facts),
+        "device": sections.device_section(facts),
+        "over_time": sections.time_section(facts),
+        "shards": sections.shard_section(facts),
+        "pruning": sections.pruning_section(facts),
+        "scores": sections.score_section(facts),
+        "failures": sections.failure_section(facts),
+        "settings": sections.settings_section(facts),
+        "pictures": pictures,
+    }
     redact = Redactor(facts.config.storage_options)
-
-    def clean(value: Any) -> Any:
-        return visible(redact(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = jinja2.Environment(
-        loader=_TEMPLATES, autoescape=True, undefined=jinja2.StrictUndefined, finalize=clean, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""
-    return environment.get_template("report.html").render(
-        css=Markup(css),
-        css_hash=Markup(base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()),
-        title=title,
-        header=header(facts),
-        answers=answers(facts),
-        device=sections.device_section(facts),
-        over_time=sections.time_section(facts),
-        shards=sections.shard_section(facts),
-        pruning=sections.pruning_section(facts),
-        scores=sections.score_section(facts),
-        failures=sections.failure_section(facts),
-        settings=sections.settings_section(facts),
-        pictures=pictures,
-    )
+    return render_page("report.html", values, redact=redact, styles=["report.css"], packages=["pipeline"])
 
 
 @dataclasses.dataclass(kw_only=True)
