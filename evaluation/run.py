@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import time
 from typing import Any, TextIO
 
 from evaluation.config import EvaluationConfig
@@ -27,12 +26,12 @@ from pipeline.finish import done_shards, is_finished
 from pipeline.output import claim_output, refuse_others
 from pipeline.plan import Plan, Shard, make_plan
 from pipeline.records import ATTEMPTS_DIR, SUCCESS_NAME
+from pipeline.row_bar import RowBar
 from pipeline.run import RunError, uri_policy
 from pipeline.storage import Storage
 
 _OWN_NAMES = (ANSWERS_NAME, RESULTS_NAME, RESULTS_CSV_NAME, SUMMARY_NAME, REPORT_NAME)
 _MAX_STALLED = 3  # executions in a row that committed nothing
-_LINE_EVERY_S = 10.0
 
 
 def evaluate_dataset(
@@ -101,7 +100,7 @@ class _Evaluation:
         self._config, self._engine, self._plan, self._storage = config, engine, plan, storage
         self._policy, self._stream = policy, stream
         self._done: set[str] = set()
-        self._started = self._last_line = time.monotonic()
+        self._answers = self._failed = 0  # of this session
 
     def run(self) -> int:
         todo = self._left()
@@ -139,23 +138,30 @@ class _Evaluation:
         from pipeline.cluster import ray_session
 
         stalled = 0
-        with ray_session(self._config.run.cluster):
-            execution = self._execution()
-            while todo:
-                error = self._execute_once(execution, todo)
-                left = self._left()
-                stalled = stalled + 1 if len(left) == len(todo) else 0
-                if stalled >= _MAX_STALLED:
-                    raise RunError(f"{_MAX_STALLED} executions in a row committed nothing; the last ended with {error}")
-                if left:
-                    self._say(f"{len(left)} shards are left ({error or 'no error'}); going on with them")
-                todo = left
+        done = self._plan.num_rows - sum(shard.num_rows for shard in todo)
+        bar = RowBar(self._plan.num_rows, done, stream=self._stream)
+        try:
+            with ray_session(self._config.run.cluster):
+                execution = self._execution()
+                while todo:
+                    error = self._execute_once(execution, todo, bar)
+                    left = self._left()
+                    stalled = stalled + 1 if len(left) == len(todo) else 0
+                    if stalled >= _MAX_STALLED:
+                        raise RunError(f"{stalled} executions in a row committed nothing; the last ended with {error}")
+                    if left:
+                        self._say(f"{len(left)} shards are left ({error or 'no error'}); going on with them")
+                    todo = left
+        finally:
+            bar.close(self._figures(bar))
 
-    def _execute_once(self, execution: Any, todo: list[Shard]) -> str | None:
+    def _execute_once(self, execution: Any, todo: list[Shard], bar: RowBar) -> str | None:
         try:
             for marker in execution.run(todo):
                 self._done.add(marker["shard_id"])
-                self._progress()
+                self._answers += marker["answers"]
+                self._failed += marker["failed"]
+                bar.advance(marker["rows"], self._figures(bar))
         except Exception as error:
             if not is_cluster_failure(error):
                 raise
@@ -188,11 +194,8 @@ class _Evaluation:
                 self._done.add(shard.shard_id)
         return [shard for shard in self._plan.shards if shard.shard_id not in self._done]
 
-    def _progress(self) -> None:
-        if time.monotonic() - self._last_line >= _LINE_EVERY_S:
-            self._last_line = time.monotonic()
-            elapsed = self._last_line - self._started
-            self._say(f"{len(self._done)} of {len(self._plan.shards)} shards after {elapsed:.0f} s")
+    def _figures(self, bar: RowBar) -> str:
+        return f"{self._answers / max(bar.elapsed_s, 1e-6):.1f} answers/s  failed {self._failed}"
 
     def _say(self, line: str) -> None:
         print(line, file=self._stream, flush=True)

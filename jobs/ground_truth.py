@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.command import JobParser, Secrets, run_job
 from pipeline.config import MISTAKES
 from pipeline.exit_codes import EXIT_DONE
 from pipeline.inputs import list_files
+from pipeline.row_bar import RowBar
 from pipeline.storage import Storage
 
 
@@ -39,7 +40,7 @@ def _convert(argv: list[str] | None, secrets: Secrets) -> int:
     images = _images(flags, options)
     if flags.embed_images:
         images = embed_images(images, root=flags.embed_images, options=options)
-    totals = write_truth(images, Storage(directory or ".", options), name)
+    totals = write_truth(_shown(images), Storage(directory or ".", options), name)
     print(f"{flags.output}: {totals.describe()}")
     return EXIT_DONE
 
@@ -67,6 +68,17 @@ def build_parser() -> argparse.ArgumentParser:
         )
         source.add_argument("--storage-options", nargs="+", action="extend", metavar="K=V", help="for fsspec")
     return parser
+
+
+def _shown(images: Iterable[TrueImage]) -> Iterator[TrueImage]:
+    bar, expressions = RowBar(None), 0
+    try:
+        for image in images:
+            yield image
+            expressions += len(image.expressions)
+            bar.advance(1, f"{expressions} expressions")
+    finally:
+        bar.close()
 
 
 def _images(flags: argparse.Namespace, options: dict[str, Any]) -> Iterator[TrueImage]:

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 from pipeline.progress import Progress
+from pipeline.row_bar import RowBar
 
 
 class Clock:
@@ -37,11 +38,11 @@ def test_a_line_shows_rates_eta_and_cost_of_this_session_alone():
     )  # fmt: skip
     clock.seconds += 20
     progress.add(marker(0))
-    assert stream.getvalue() == "rows 60/100  0.5 images/s  1.0 phrases/s  failed 1  ETA 0:01:20  cost 0.50\n"
+    assert stream.getvalue() == "rows 60/100  0.5 images/s  1.0 phrases/s  failed 1  cost 0.50  ETA 0:01:20\n"
     clock.seconds += 10
     progress.add(marker(1))
     last = stream.getvalue().splitlines()[-1]
-    assert last == "rows 70/100  0.7 images/s  1.3 phrases/s  failed 2  ETA 0:00:30  cost 1.00"
+    assert last == "rows 70/100  0.7 images/s  1.3 phrases/s  failed 2  cost 1.00  ETA 0:00:30"
 
 
 def test_nothing_is_foretold_before_anything_is_known():
@@ -61,4 +62,20 @@ def test_the_bar_shows_the_same_figures():
     progress.close()
     shown = stream.getvalue().split("\r")[-1]
     assert "60/100 rows" in shown
-    assert "0.5 images/s  1.0 phrases/s  failed 1  ETA 0:01:20  cost 1.00" in shown
+    assert "0.5 images/s  1.0 phrases/s  failed 1  cost 1.00  ETA 0:01:20" in shown
+
+
+def test_work_of_unknown_length_has_no_eta_and_few_lines():
+    clock, stream = Clock(), io.StringIO()
+    bar = RowBar(None, stream=stream, clock=clock)
+    for _ in range(25):
+        clock.seconds += 1
+        bar.advance(2, "3 of them odd")
+    bar.close()
+    assert stream.getvalue() == "rows 20  3 of them odd\nrows 40  3 of them odd\n"
+    terminal = Terminal()
+    bar = RowBar(None, stream=terminal, clock=clock)
+    bar.advance(7, "3 of them odd")
+    bar.close()
+    assert "7 rows" in terminal.getvalue().split("\r")[-1]
+    assert "ETA" not in terminal.getvalue()
