@@ -59,6 +59,16 @@ class SweepConfig:
                 found.append(self._pruning(rule, budget, order, positions, seed))
         return list(dict.fromkeys(found))
 
+    def within(self, num_visual_tokens: int) -> SweepConfig:
+        """The sweep without budgets of more than all V tokens, for which the rule `none` stands."""
+        fitting = tuple(budget for budget in self.budgets if budget <= num_visual_tokens)
+        if fitting == self.budgets:
+            return self
+        rules = self.rules if UNPRUNED in self.rules else (UNPRUNED, *self.rules)
+        return dataclasses.replace(
+            self, budgets=fitting or (num_visual_tokens,), rules=rules if fitting else (UNPRUNED,)
+        )
+
     def _pruning(self, rule: str, budget: int, order: str, positions: str, seed: int) -> PruningConfig:
         return PruningConfig(
             rule=rule,
@@ -93,7 +103,7 @@ class EvaluationConfig:
     def facts(self) -> dict[str, Any]:
         """What decides the answers beyond the run's own facts, as JSON values, for the fingerprint."""
         return {
-            "evaluation": [dataclasses.asdict(pruning) for pruning in self.sweep.combinations()],
+            "combinations": [_in_words(pruning) for pruning in self.sweep.combinations()],
             "protocol": dataclasses.asdict(self.protocol),
             "mask_column": self.run.source.mask_column,
             "example_images": self.sweep.example_images,
@@ -110,3 +120,7 @@ def remark(order: str, positions: str) -> str:
     extras = [order] if order != "auto" else []
     extras += [f"{positions} positions"] if positions != "compact" else []
     return f" ({', '.join(extras)})" if extras else ""
+
+
+def _in_words(pruning: PruningConfig) -> str:
+    return " ".join(f"{name}={value}" for name, value in dataclasses.asdict(pruning).items() if value is not None)

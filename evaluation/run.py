@@ -8,6 +8,7 @@ import sys
 from typing import Any, TextIO
 
 from evaluation.config import EvaluationConfig
+from evaluation.conversations import Conversations
 from evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
 from evaluation.merge import (
     ANSWERS_NAME,
@@ -56,13 +57,15 @@ def evaluate_dataset(
         if run.source.mask_column is None:
             raise ValueError("--mask-column is missing: an evaluation needs true masks")
         policy = uri_policy(run)
+        config, remarks = _fitted(config, engine)
         plan = _planned(config, engine.revision())
         storage = storage or Storage(run.output, run.storage_options)
         refuse_others(storage, plan, run)
         if not run.overwrite and is_finished(storage, plan.fingerprint):
-            print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do", file=stream)
+            advice = f"To have the report made anew, remove {SUCCESS_NAME} and run again"
+            print(f"{storage.root} is complete: {plan.num_rows} rows; nothing to do. {advice}", file=stream)
             return EXIT_DONE
-        remarks = engine.check()
+        remarks += engine.check()
         if run.overwrite:
             storage.delete([SUCCESS_NAME, *_OWN_NAMES])
         claim_output(storage, plan, run)
@@ -73,6 +76,20 @@ def evaluate_dataset(
         file=stream,
     )
     return _Evaluation(config, engine, plan, storage, policy, stream).run()
+
+
+def _fitted(config: EvaluationConfig, engine: EvaluationEngine) -> tuple[EvaluationConfig, list[str]]:
+    """The sweep as far as it makes sense for the model, and what is to be said of the rest."""
+    total, sizes = engine.num_visual_tokens(), engine.sizes()
+    sweep = config.sweep
+    if "fastv" in sweep.rules and sizes is not None and sweep.fastv_layer >= sizes.llm.num_hidden_layers:
+        most = sizes.llm.num_hidden_layers - 1
+        raise ValueError(f"--fastv-layer is {sweep.fastv_layer}; this language model allows {most} at most")
+    beyond = [str(budget) for budget in sweep.budgets if budget > total]
+    if not beyond:
+        return config, []
+    remark = f"budgets of more than all {total} tokens are the rule none, evaluated once: {', '.join(beyond)}"
+    return dataclasses.replace(config, sweep=sweep.within(total)), [remark]
 
 
 def _planned(config: EvaluationConfig, revision: str) -> Plan:
@@ -100,6 +117,7 @@ class _Evaluation:
         self._config, self._engine, self._plan, self._storage = config, engine, plan, storage
         self._policy, self._stream = policy, stream
         self._done: set[str] = set()
+        self._conversations = Conversations(config.protocol.layout)
         self._answers = self._failed = 0  # of this session
 
     def run(self) -> int:
@@ -158,7 +176,7 @@ class _Evaluation:
     def _execute_once(self, execution: Any, todo: list[Shard], bar: RowBar) -> str | None:
         try:
             for marker in execution.run(todo):
-                self._done.add(marker["shard_id"])
+                self._note(marker)
                 self._answers += marker["answers"]
                 self._failed += marker["failed"]
                 bar.advance(marker["rows"], self._figures(bar))
@@ -190,9 +208,17 @@ class _Evaluation:
         """Shards without a marker, as far as a listing and this session know."""
         listed = done_shards(self._storage)
         for shard in self._plan.shards:
-            if shard.shard_id in listed and find_marker(self._storage, shard.shard_id) is not None:
-                self._done.add(shard.shard_id)
+            if shard.shard_id in self._done or shard.shard_id not in listed:
+                continue
+            if (marker := find_marker(self._storage, shard.shard_id)) is not None:
+                self._note(marker)
         return [shard for shard in self._plan.shards if shard.shard_id not in self._done]
+
+    def _note(self, marker: dict[str, Any]) -> None:
+        """A shard is done. Raises UsageError where it tells that the input tears conversations apart."""
+        if marker["shard_id"] not in self._done:
+            self._done.add(marker["shard_id"])
+            self._conversations.add(marker)
 
     def _figures(self, bar: RowBar) -> str:
         return f"{self._answers / max(bar.elapsed_s, 1e-6):.1f} answers/s  failed {self._failed}"

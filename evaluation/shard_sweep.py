@@ -28,7 +28,7 @@ from pipeline.redact import Redactor
 from pipeline.work import Draft, ImageWork, ShardWork
 
 CALL_IMAGES = 16
-NO_TRUTH = "there is no true mask, or none that can be read"
+NO_TRUTH = "there is no true mask"
 _KILLED = "this image killed the worker that evaluated it, every time"
 Row = dict[str, Any]
 
@@ -112,7 +112,7 @@ class ShardSweep:
     def _asked(self, image: ImageWork, examples: frozenset[int]) -> AskedImage:
         if image.prepared is not None:
             for draft in image.asked_drafts:
-                draft.error = None if draft.truth is not None else NO_TRUTH
+                draft.error = None if draft.truth is not None else draft.truth_error or NO_TRUTH
         drafts = image.asked_drafts if image.prepared is not None else []
         rounds = self._protocol.rounds(len(drafts), image.image_key)
         targets = tuple(self._target(drafts[one.index], place, one) for place, one in enumerate(rounds))

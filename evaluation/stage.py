@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from evaluation.config import SweepConfig
+from evaluation.conversations import conversation_keys
 from evaluation.engine import EvaluationEngine
 from evaluation.protocol import Protocol
 from evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
@@ -32,6 +33,7 @@ class EvaluatedShard:
     shard: Shard
     rows: list[Row]
     facts: dict[str, Any]
+    conversations: list[str]
 
 
 class EvaluateStage:
@@ -79,8 +81,9 @@ class EvaluateStage:
         for units, found in guard.run(len(work.images), lambda part: sweep.evaluate(part, examples), batch=CALL_IMAGES):
             rows += sweep.give_up(units) if found is None else found
         rows.sort(key=lambda row: (row["combination"], row["source_row"], row["phrase_index"]))
+        conversations = conversation_keys(work.images)
         facts = dataclasses.asdict(sweep.spent) | {"node": platform.node(), "device": device_name(self._annotator)}
-        return EvaluatedShard(shard=work.shard, rows=rows, facts=facts)
+        return EvaluatedShard(shard=work.shard, rows=rows, facts=facts, conversations=conversations)
 
 
 @dataclass(kw_only=True)
@@ -103,5 +106,6 @@ def commit_answers(storage: Storage, result: EvaluatedShard) -> dict[str, Any]:
         "answers": len(result.rows),
         "failed": sum(row["status"] == STATUS_FAILED for row in result.rows),
         "facts": result.facts,
+        "conversations": result.conversations,
     }
     return create_marker(storage, marker | write_data(storage, shard.shard_id, result.rows, ANSWER_SCHEMA))

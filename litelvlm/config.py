@@ -65,6 +65,8 @@ class PruningConfig:
         if self.num_retain_tokens is not None:
             check_int_at_least("num_retain_tokens", self.num_retain_tokens, 1)
         check_int_at_least("seed", self.seed, 0)
+        if self.seed >= 2**63:
+            raise ValueError(f"seed is {self.seed}; it must be below 2**63")
         check_int_at_least("fastv_layer", self.fastv_layer, 1)
         _one_of("rule", self.rule, RULES)
         _one_of("order", self.order, ORDERS)

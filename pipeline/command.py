@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pipeline.config import UsageError, parse_storage_options
 from pipeline.exit_codes import EXIT_CRASHED, EXIT_INTERRUPTED, EXIT_USAGE
 from pipeline.redact import Redactor
-from pipeline.store_errors import CredentialsError, StorageError
+from pipeline.store_errors import CredentialsError, DataError, StorageError
 
 
 class JobParser(argparse.ArgumentParser):
@@ -55,6 +55,8 @@ def run_job(
         kept = ". What was committed is kept" if resumes else ""
         advice = "" if isinstance(error, CredentialsError) else again
         return _told(f"error: storage: {secrets.redact(str(error))}{kept}{advice}", EXIT_CRASHED)
+    except DataError as error:
+        return _told(f"error: output: {secrets.redact(str(error))}", EXIT_CRASHED)
     except KeyboardInterrupt:
         return _told(f"interrupted{again}", EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a crash must not print secrets

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.failures import run_stage
 from pipeline.records import SHARD_SCHEMA, STATUS_FAILED, STATUSES, data_name, marker_name
 from pipeline.storage import Storage
+from pipeline.store_errors import DataError
 from pipeline.work import ShardResult
 
 _TOP_REASONS = 5
@@ -82,17 +83,14 @@ def read_data(storage: Storage, marker: dict[str, Any], schema: pa.Schema = SHAR
     Raises:
         DataError: the data file is gone or is not the one that was committed.
     """
+    again = f"remove {marker_name(marker['shard_id'])} and run again to have the shard done anew"
     try:
         data = storage.read_bytes(marker["data"])
     except FileNotFoundError as error:
-        raise DataError(f"{marker['data']} is gone, though its marker says it was written") from error
+        raise DataError(f"{marker['data']} is gone, though its marker says it was written; {again}") from error
     if hashlib.sha256(data).hexdigest() != marker["sha256"]:
-        raise DataError(f"{marker['data']} is not what was committed: its checksum differs")
+        raise DataError(f"{marker['data']} is not what was committed: its checksum differs; {again}")
     return pq.read_table(io.BytesIO(data), schema=schema)
-
-
-class DataError(RuntimeError):
-    """The output directory does not hold what its markers promise."""
 
 
 def _marker(result: ShardResult) -> dict[str, Any]:

@@ -221,9 +221,17 @@ def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             continue
         if key == "input_files":
             differences.append(_describe_files(old.get(key) or [], new.get(key) or []))
+        elif isinstance(old.get(key), list) and isinstance(new.get(key), list):
+            differences.append(f"{key}: {_describe_lists(old[key], new[key])}")
         else:
             differences.append(f"{key} was {old.get(key)!r} and is now {new.get(key)!r}")
     return differences
+
+
+def _describe_lists(old: list[Any], new: list[Any]) -> str:
+    gone, come = ([item for item in some if item not in others] for some, others in ((old, new), (new, old)))
+    parts = [f"{len(items)} {word}, first {items[0]!r}" for items, word in ((gone, "gone"), (come, "new")) if items]
+    return "; ".join(parts) or "another order"
 
 
 def redacted(config: RunConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pipeline.commit import read_marker
 from pipeline.engine import Engine
 from pipeline.failures import run_stage
 from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
-from pipeline.ground_truth import parse_masks
+from pipeline.ground_truth import parse_each_mask
 from pipeline.images import ImageError, decode_image
 from pipeline.names import safe_file_name
 from pipeline.plan import Shard, selected_rows
@@ -190,12 +190,15 @@ class _ShardDecoder:
         if given.mask is None or row not in self._work.baseline_rows:
             return
         try:
-            truths = parse_masks(given.mask, size_hw, len(drafts))
-        except Exception:  # noqa: BLE001 - the record boundary: the record is good without
-            self._work.num_bad_truths += 1
-            return
+            truths = parse_each_mask(given.mask, size_hw, len(drafts))
+        except Exception as error:  # noqa: BLE001 - the record boundary: the record is good without
+            truths = [ValueError(f"mask: {type(error).__name__}: {error}")] * len(drafts)
         for draft, truth in zip(drafts, truths, strict=True):
-            draft.truth = truth
+            if isinstance(truth, ValueError):
+                draft.truth_error = self._redact(str(truth))
+            else:
+                draft.truth = truth
+        self._work.num_bad_truths += any(draft.truth_error for draft in drafts)
 
     def _draft(self, row: int, index: int, given: InputRow) -> Draft:
         draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])

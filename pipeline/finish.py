@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.commit import DataError
 from pipeline.config import RunConfig
 from pipeline.merge import MergeTotals, merge_shards
 from pipeline.plan import Plan
 from pipeline.records import ANNOTATIONS_DIR, ATTEMPTS_DIR, DONE_DIR, RECORDS_DIR, SHARDS_DIR, SUCCESS_NAME
 from pipeline.storage import Storage
+from pipeline.store_errors import DataError
 
 _MARKER_SUFFIX = ".json"
 

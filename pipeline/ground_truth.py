@@ -33,12 +33,36 @@ def parse_masks(cell: Any, size_hw: tuple[int, int], num_phrases: int) -> list[E
 
     Raises ValueError saying what is wrong with the cell.
     """
-    cell = _from_json(cell)
-    if not _is_list_of_masks(cell):
-        return [parse_mask(cell, size_hw)] * num_phrases
-    if len(cell) != num_phrases:
-        raise ValueError(f"mask: {len(cell)} masks for {num_phrases} phrases; expected one for each, or one for all")
-    return [parse_mask(item, size_hw) for item in cell]
+    masks = parse_each_mask(cell, size_hw, num_phrases)
+    for mask in masks:
+        if isinstance(mask, ValueError):
+            raise mask
+    return [mask for mask in masks if not isinstance(mask, ValueError)]
+
+
+def parse_each_mask(cell: Any, size_hw: tuple[int, int], num_phrases: int) -> list[EncodedMask | ValueError | None]:
+    """As `parse_masks`, with an error in the place of each mask that has one, so that the others can be used."""
+    try:
+        cell = _from_json(cell)
+        items = cell if _is_list_of_masks(cell) else None
+        if items is not None and len(items) != num_phrases:
+            raise ValueError(
+                f"mask: {len(items)} masks for {num_phrases} phrases; expected one for each, or one for all"
+            )
+    except ValueError as error:
+        return [error] * num_phrases
+    return (
+        [_mask_or_error(item, size_hw) for item in items]
+        if items is not None
+        else ([_mask_or_error(cell, size_hw)] * num_phrases)
+    )
+
+
+def _mask_or_error(cell: Any, size_hw: tuple[int, int]) -> EncodedMask | ValueError | None:
+    try:
+        return parse_mask(cell, size_hw)
+    except ValueError as error:
+        return error
 
 
 def parse_mask(cell: Any, size_hw: tuple[int, int]) -> EncodedMask | None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import pyarrow as pa
 
 from pipeline.coco import CocoAnnotation, CocoWriter, cvat_labels
-from pipeline.commit import DataError, find_marker, read_data, read_marker
+from pipeline.commit import find_marker, read_data, read_marker
 from pipeline.image_index import ImageIndex
 from pipeline.masks import EncodedMask
 from pipeline.plan import Shard, selected_rows
@@ -33,6 +33,7 @@ from pipeline.records import (
     THROUGHPUT_SCHEMA,
 )
 from pipeline.storage import Storage
+from pipeline.store_errors import DataError
 from pipeline.table_writer import RecordWriter, TableWriter, closing_or_discarding
 from pipeline.throughput import throughput_row
 

@@ -42,8 +42,8 @@ def refuse_others(storage: Storage, plan: Plan, config: RunConfig) -> None:
         return
     differences = describe_differences(existing.get("facts", {}), plan.facts)
     raise ValueError(
-        f"output {storage.root!r} holds a run with other settings: {'; '.join(differences) or 'unknown ones'}. "
-        "Choose another --output, or start over with --overwrite"
+        f"output {storage.root!r} holds a run with other settings; choose another --output, or start over with "
+        f"--overwrite. Different: {'; '.join(differences) or 'unknown'}"
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from pipeline.commit import DataError, find_marker
+from pipeline.commit import find_marker
 from pipeline.config import MISTAKES, RunConfig, UsageError
 from pipeline.engine import Engine, LiteLVLMEngine
 from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
@@ -22,6 +22,7 @@ from pipeline.progress import Progress
 from pipeline.records import STATUS_FAILED
 from pipeline.redact import Redactor
 from pipeline.storage import Storage, StorageError, is_local
+from pipeline.store_errors import DataError
 from pipeline.summary import RunSummary, write_summary
 
 _MAX_STALLED = 3  # executions in a row that committed nothing

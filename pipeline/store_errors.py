@@ -24,6 +24,10 @@ class AccessDeniedError(StorageError, PermissionError):
     """The credentials are good, but do not allow this."""
 
 
+class DataError(RuntimeError):
+    """The output directory does not hold what its markers promise."""
+
+
 class StoreFault(Enum):
     """What is to be done about an error."""
 

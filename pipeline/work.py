@@ -28,6 +28,7 @@ class Draft:
     prompt: str | None = None
     error: str | None = None
     truth: EncodedMask | None = None
+    truth_error: str | None = None  # why there is none, where something was given
 
 
 @dataclass(kw_only=True)

@@ -43,6 +43,8 @@ def test_flags_become_a_configuration():
         ([], "--input is missing"),
         (["--input", "x.parquet", "--output", "o", "--rules", "magic"], "magic"),
         (["--input", "x.parquet", "--output", "o", "--budgets", "many"], "--budgets"),
+        (["--input", "x.parquet", "--output", "o", "--budgets", "1.5"], "expected whole numbers"),
+        (["--input", "x.parquet", "--output", "o", "--seeds", "9" * 20], "2**63"),
         (["--input", "x.parquet", "--output", "o", "--protocol", "mine"], "--protocol"),
         (["--input", "{tmp}/none.parquet", "--output", "{tmp}/o"], "none.parquet"),
     ],
@@ -61,3 +63,10 @@ def test_a_table_without_masks_is_refused(tmp_path, capsys):
     flags = ["--input", str(table), "--output", str(tmp_path / "o"), "--mask-column", "truth"]
     assert main(flags) == 2
     assert "--mask-column truth: no such column" in capsys.readouterr().err
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(tmp_path, capsys):
+    table = tmp_path / "scenes.parquet"
+    write_scenes(["--scenes", "1", "--output", str(table)])
+    assert main(["--input", str(table), "--output", str(tmp_path / "o"), "--fastv-layer", "6"]) == 2
+    assert "--fastv-layer is 6; this language model allows 5 at most" in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""How jobs end: exit codes, and one line without secrets."""
+
+import pytest
+
+from pipeline.command import JobParser, run_job
+from pipeline.config import MISTAKES, UsageError
+from pipeline.store_errors import CredentialsError, DataError, StorageError
+
+
+def _failing(error):
+    def work(secrets):
+        secrets.of({"secret": "hunter22-secret"})
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("--input: none"), 2, "error: --input: none"),
+        (StorageError("gone"), 1, "error: storage: gone. What was committed is kept; run again to resume"),
+        (CredentialsError("expired"), 1, "error: storage: expired. What was committed is kept"),
+        (DataError("x is damaged; remove y"), 1, "error: output: x is damaged; remove y"),
+        (KeyboardInterrupt(), 130, "interrupted; run again to resume"),
+        (ValueError("odd"), 1, "error: crashed: ValueError: odd; run again to resume"),
+    ],
+)
+def test_a_job_that_resumes(capsys, error, code, line):
+    assert run_job(_failing(error), resumes=True) == code
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert printed[-1] == line
+    assert len(printed) == 1 or "crashed" in line  # a traceback for what nobody foresaw
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("odd"), 2, "error: odd"),
+        (StorageError("gone"), 1, "error: storage: gone"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_a_job_that_is_over_at_once(capsys, error, code, line):
+    assert run_job(_failing(error), mistakes=MISTAKES) == code
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_secrets_are_in_no_line_and_no_traceback(capsys):
+    for error in (UsageError, StorageError, DataError, RuntimeError):
+        run_job(_failing(error("cannot log in with hunter22-secret at s3://key:word@host/x?token=abc")))
+    printed = capsys.readouterr().err
+    assert printed.count("cannot log in") >= 4
+    assert not any(secret in printed for secret in ("hunter22", "word@", "token=abc"))
+
+
+def test_what_works_returns_its_code_and_flags_that_do_not_are_told(capsys):
+    assert run_job(lambda _: 3) == 3
+    parser = JobParser(prog="job")
+    parser.add_argument("--number", type=int)
+    assert run_job(lambda _: parser.parse_args(["--number", "x"]).number) == 2
+    assert "--number" in capsys.readouterr().err
