@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("demo/output"), help="where everything goes")
     parser.add_argument("--scenes", type=int, default=200, help="scenes to draw")
     parser.add_argument("--num-retain-tokens", type=int, default=48, help="of 144 visual tokens")
-    parser.add_argument("--rule", default="context", help="pruning rule; the best one of demo/results")
+    parser.add_argument("--rule", default="context", help="pruning rule; demo/results compares them")
     args = parser.parse_args(argv)
     if args.scenes < 1:
         parser.error("--scenes: must be at least 1")
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     command = [sys.executable, str(ROOT / "jobs" / "annotate.py")]
     command += ["--input", str(table), "--output", str(args.output / "run"), "--overwrite", "--shard-images", "25"]
     command += ["--rule", args.rule, "--num-retain-tokens", str(args.num_retain_tokens)]
-    command += ["--baseline-images", str(min(50, args.scenes))]
+    command += ["--baseline-images", str(min(50, args.scenes)), "--mask-column", "truth_rle"]
     print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
     code = subprocess.run(command, check=False).returncode
     if code == 0:
@@ -91,6 +91,7 @@ def report(output: Path, budget: int, rule: str) -> None:
     draw_sheet(list(_tiles(scenes[:SHEET_SCENES], records)), str(sheet))
     parts = sorted((output / "run" / "annotations").glob("*.json"))
     lines += [f"COCO            {', '.join(map(str, parts))}", f"overlay sheet   {sheet} (white outline: the truth)"]
+    lines.append(f"report          {output / 'run' / 'report.html'}")
     print("\n" + "\n".join(lines))
 
 
