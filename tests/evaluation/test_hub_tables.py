@@ -214,7 +214,7 @@ def test_any_table_with_a_mask_column(tmp_path):
     ("change", "reason"),
     [
         ({"image": {"bytes": b"no image", "path": None}}, "row 0: image: not_an_image"),
-        ({"segmentation": [1.0, 2.0, 3.0]}, "row 0: mask: a polygon of 3 numbers"),
+        ({"segmentation": [1.0, 2.0, 3.0]}, "row 0: segmentation: mask: a polygon of 3 numbers"),
     ],
 )
 def test_rows_that_cannot_be_read_are_named(tmp_path, change, reason):
