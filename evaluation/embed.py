@@ -45,11 +45,11 @@ class ImageEmbedder:
     def _check_size(self, image: TrueImage, decoded: DecodedImage) -> None:
         if image.size_hw is None or decoded.size_hw == image.size_hw:
             return
-        (height, width), (true_height, true_width) = decoded.size_hw, image.size_hw
+        found, wanted = (f"{width}x{height}" for height, width in (decoded.size_hw, image.size_hw))
         upright = " once its EXIF tag has turned it upright" if _is_turned(decoded) else ""
         raise ValueError(
-            f"{self._place(image)}: {shown(image.path)} has {width}x{height} pixels{upright}, and {true_width}x{true_height} in the "
-            "annotations; name the directory of the images that were annotated, as they were published"
+            f"{self._place(image)}: {shown(image.path)} has {found} pixels{upright}, and {wanted} in the annotations; "
+            "name the directory of the images that were annotated, as they were published"
         )
 
     def _place(self, image: TrueImage) -> str:

@@ -15,7 +15,7 @@ from pipeline.images import MAX_PIXELS
 
 _SHOWN_CHARS = 60
 _SHOWN_BITS = 64
-_NAMES = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
+_NAMES = {int: "a whole number", str: "text", bytes: "bytes", list: "a list", dict: "an object"}
 
 
 def shown(value: Any) -> str:
@@ -31,9 +31,9 @@ def shown(value: Any) -> str:
 
 def field(entry: Any, name: str, kind: type) -> Any:
     """`entry[name]`. Raises ValueError naming the field where it is not of this kind, or text that is not Unicode."""
-    value = entry.get(name) if isinstance(entry, dict) else None
+    value = _of_object(entry, name)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name}: {shown(value)} instead of {_NAMES.get(kind, kind.__name__)}")
+        raise ValueError(f"{name}: {shown(value)} instead of {_NAMES[kind]}")
     if isinstance(value, str) and not _is_unicode(value):
         raise ValueError(f"{name}: {shown(value)} is not valid Unicode")
     return value
@@ -41,7 +41,7 @@ def field(entry: Any, name: str, kind: type) -> Any:
 
 def id_field(entry: Any, name: str) -> int | str:
     """An id: a whole number or text. Raises ValueError naming the field."""
-    value = entry.get(name) if isinstance(entry, dict) else None
+    value = _of_object(entry, name)
     if not isinstance(value, int | str) or isinstance(value, bool):
         raise ValueError(f"{name}: {shown(value)} instead of a number or text")
     return value
@@ -77,6 +77,12 @@ def within(place: str) -> Iterator[None]:
         yield
     except (ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{place}: {error}") from error
+
+
+def _of_object(entry: Any, name: str) -> Any:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{shown(entry)} instead of an object with {name}")
+    return entry.get(name)
 
 
 def _is_unicode(text: str) -> bool:

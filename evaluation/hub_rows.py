@@ -6,7 +6,7 @@ Rows are dicts as Arrow gives them. Every reader raises ValueError naming the fi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from evaluation.fields import field, id_field, json_field, shown, size_field, within
@@ -48,22 +48,22 @@ def read_jxu(row: Row, number: int) -> TrueImage:
         size_hw = size_field(json_field(row, "raw_image_info"))
     with within("raw_anns: segmentation"):
         mask = read_segmentation(annotation.get("segmentation"), size_hw)
-    with within("sentences"):
-        sentences = tuple(
-            Expression(text=field(one, "sent", str), mask=mask, sentence_id=str(id_field(one, "sent_id")))
-            for one in field(row, "sentences", list)
-        )
+    sentences = []
+    for place, one in _entries(row, "sentences"):
+        with within(place):
+            text, sentence_id = field(one, "sent", str), str(id_field(one, "sent_id"))
+        sentences.append(Expression(text=text, mask=mask, sentence_id=sentence_id))
     name = field(row, "image_path", str).rsplit("/", 1)[-1]
     image_id, split = str(id_field(row, "image_id")), _text_or_none(row.get("split"))
-    return TrueImage(image_id=image_id, path=name, data=None, expressions=sentences, split=split)
+    return TrueImage(image_id=image_id, path=name, data=None, expressions=tuple(sentences), split=split)
 
 
 def read_moondream(row: Row, number: int) -> TrueImage:
     """A row of `moondream/refcoco-m`."""
     data, name = _embedded(row), field(row, "file_name", str)
     size_hw, sentences = _size_of(data), []
-    for place, sample in enumerate(field(row, "samples", list)):
-        with within(f"samples: entry {place}"):
+    for place, sample in _entries(row, "samples"):
+        with within(place):
             one, kind = id_field(sample, "id"), _text_or_none(sample.get("category"))
             if "mask" not in sample:
                 raise ValueError("mask: no such field")
@@ -123,13 +123,18 @@ def _text_or_none(value: Any) -> str | None:
 
 def _texts(row: Row, name: str) -> list[str]:
     """A field that is a list of texts."""
-    with within(name):
-        return [field({"entry": text}, "entry", str) for text in field(row, name, list)]
+    return [field({place: text}, place, str) for place, text in _entries(row, name)]
+
+
+def _entries(row: Row, name: str) -> Iterator[tuple[str, Any]]:
+    """The entries of a field that is a list, each with its place."""
+    return ((f"{name}: entry {number}", entry) for number, entry in enumerate(field(row, name, list)))
 
 
 def _embedded(row: Row) -> bytes:
+    image = field(row, "image", dict)
     with within("image"):
-        data: bytes = field(field(row, "image", dict), "bytes", bytes)
+        data: bytes = field(image, "bytes", bytes)
         return data
 
 
@@ -149,7 +154,7 @@ def _coco_image(file_name: str) -> str:
 def _spans(mask: EncodedMask, box_xywh: Any) -> bool:
     """Whether a mask reaches from edge to edge of the annotation's box, x, y, width, height in pixels."""
     if not isinstance(box_xywh, list) or len(box_xywh) != 4 or not all(map(_is_finite, box_xywh)):
-        raise ValueError(f"bbox: {shown(box_xywh)} instead of x, y, width and height")
+        raise ValueError(f"bbox: {shown(box_xywh)} instead of four finite numbers, x, y, width and height")
     left, top, width, height = mask.bbox_xywh
     edges = left, top, left + width, top + height
     x, y, box_width, box_height = box_xywh

@@ -77,7 +77,8 @@ class _Reference:
         if not ids:
             raise ValueError(f"ann_id: an empty list; expected ids of annotations, or {_NO_TARGET} for no target")
         sentences = field(ref, "sentences", list)
-        texts = tuple((field(one, "sent", str), str(field(one, "sent_id", int))) for one in sentences)
+        with within("sentences"):
+            texts = tuple((field(one, "sent", str), str(field(one, "sent_id", int))) for one in sentences)
         return cls(place=place, annotation_ids=ids, sentences=texts)
 
 
