@@ -25,6 +25,7 @@ from evaluation.plain_pickle import load_plain
 from evaluation.segmentation import read_segmentation
 from evaluation.truth import Expression, TrueImage, union_of
 from pipeline.masks import EncodedMask
+from pipeline.rows import MAX_PHRASES
 
 #: Data set -> who made its splits; `google` splits of RefCOCO and RefCOCOg exist, and no published table is about them.
 DATASETS = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "grefcoco": "unc"}
@@ -35,6 +36,8 @@ SPLITS = {
     "grefcoco": ("train", "val", "testA", "testB"),
 }
 _NO_TARGET = -1
+# References of a pickle may share one long list, and a small file then stands for more than memory holds.
+MAX_EXPRESSIONS = 2_000_000  # of a split
 
 
 def read_refer(root: str | Path, dataset: str, split: str) -> Iterator[TrueImage]:
@@ -51,11 +54,16 @@ def read_refer(root: str | Path, dataset: str, split: str) -> Iterator[TrueImage
     directory = Path(root) / dataset
     path, content = _references(directory, DATASETS[dataset])
     by_image: dict[int, list[_Reference]] = defaultdict(list)
+    expressions = 0
     for number, ref in enumerate(content):
         place = f"{path}: reference {number}"
         with within(place):
             if field(ref, "split", str) == split:
-                by_image[field(ref, "image_id", int)].append(_Reference.of(ref, place))
+                found = _Reference.of(ref, place)
+                by_image[field(ref, "image_id", int)].append(found)
+                expressions += len(found.sentences)
+            if expressions > MAX_EXPRESSIONS:
+                raise ValueError(f"sentences: more than {MAX_EXPRESSIONS} in split {split}")
     instances = _Instances(directory / "instances.json", wanted=set(by_image))
     for image_id in sorted(by_image):
         yield instances.true_image(image_id, by_image[image_id], split)
@@ -72,11 +80,12 @@ class _Reference:
     @classmethod
     def of(cls, ref: dict[str, Any], place: str) -> _Reference:
         """Check an entry of the file. Raises ValueError naming the field."""
-        given = ref.get("ann_id")
+        given, sentences = ref.get("ann_id"), field(ref, "sentences", list)
+        if len(sentences) > MAX_PHRASES or (isinstance(given, list) and len(given) > MAX_PHRASES):
+            raise ValueError(f"ann_id, sentences: more than {MAX_PHRASES} in one reference")
         ids = tuple(id_field({"ann_id": one}, "ann_id") for one in (given if isinstance(given, list) else [given]))
         if not ids:
             raise ValueError(f"ann_id: an empty list; expected ids of annotations, or {_NO_TARGET} for no target")
-        sentences = field(ref, "sentences", list)
         with within("sentences"):
             texts = tuple((field(one, "sent", str), str(field(one, "sent_id", int))) for one in sentences)
         return cls(place=place, annotation_ids=ids, sentences=texts)

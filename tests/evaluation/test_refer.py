@@ -144,6 +144,17 @@ def test_a_small_pickle_of_something_vast_is_refused_at_once(tmp_path):
         assert time.monotonic() - started < 5
 
 
+def test_lists_that_references_share_are_counted_before_they_are_read(tmp_path, monkeypatch):
+    directory = write_refcoco(tmp_path)
+    one = refer_files.REFERENCES[0]
+    for count, reason in ((1000, "more than 2500 in split val"), (10_001, "more than 10000 in one reference")):
+        monkeypatch.setattr("evaluation.refer.MAX_EXPRESSIONS", 2500)
+        shared = one["sentences"][:1] * count
+        (directory / "refs(unc).p").write_bytes(pickle.dumps([one | {"sentences": shared} for _ in range(3)], 2))
+        with pytest.raises(ValueError, match=reason):
+            list(read_refer(tmp_path, "refcoco", "val"))
+
+
 class _Runs:
     def __reduce__(self):
         return os.system, ("touch ran",)
