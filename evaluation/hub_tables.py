@@ -13,34 +13,37 @@ Three published layouts are known by their columns (as their dataset cards decla
 * `moondream/refcoco-m`: one row per image. `samples` are objects with `sentences` and `mask`, run lengths of
   `{size, counts}`; a cleaned part of RefCOCO val with masks of its own, so its numbers compare with no published table.
 
-Everything else is read by column names, see `read_any`. Adjacent rows of one image are joined.
+Everything else is read by column names, see `any_reader`. Rows of one image are joined, see `joined`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.truth import Expression, TrueImage
-from pipeline.columns import ColumnMapping, detect_columns
-from pipeline.ground_truth import parse_mask, parse_masks
-from pipeline.images import ImageError, decode_image
-from pipeline.masks import EncodedMask
+from evaluation.fields import shown, within
+from evaluation.hub_rows import OPTIONAL_COLUMNS, Row, RowReader, any_reader, read_jxu, read_lmms, read_moondream
+from evaluation.joining import joined
+from evaluation.truth import TrueImage
+from pipeline.columns import detect_columns
+from pipeline.inputs import footer_of, parquet_metadata
 from pipeline.range_file import RangeFile
-from pipeline.rows import read_row
+from pipeline.store_errors import StorageError
 
 _BATCH_ROWS = 8
-_MAX_BOX_ERROR_PX = 2.0
-Row = dict[str, Any]
-Reader = Callable[[Row], TrueImage]
+_MAX_NAMED_SPLITS = 20
 
 LMMS_COLUMNS = frozenset(("question_id", "image", "answer", "segmentation", "bbox", "file_name"))
 JXU_COLUMNS = frozenset(("sentences", "raw_anns", "raw_image_info", "image_path", "ref_id", "split"))
 MOONDREAM_COLUMNS = frozenset(("image", "image_id", "file_name", "samples"))
+_LAYOUTS: dict[str, tuple[RowReader, frozenset[str]]] = {
+    "lmms-lab": (read_lmms, LMMS_COLUMNS),
+    "jxu124": (read_jxu, JXU_COLUMNS | {"image_id"}),
+    "moondream": (read_moondream, MOONDREAM_COLUMNS),
+}
 
 
 def read_hub_tables(
@@ -57,16 +60,13 @@ def read_hub_tables(
 
     `split` keeps the rows of that split where the layout has a column for it.
 
-    Raises ValueError for a layout that is not known, naming the columns, and for a row that cannot be read.
+    Raises ValueError for a file that is not Parquet or of a layout that is not known, for the first row that cannot be
+    read, naming file, row and field, for an image whose rows are not neighbours, and where no row is of the split.
     """
-    for path in paths:
-        with RangeFile(path, options) as file:
-            parquet = pq.ParquetFile(file, pre_buffer=False)
-            schema = parquet.schema_arrow
-            columns = {"image_column": image_column, "phrase_column": phrase_column, "id_column": id_column}
-            read = _reader(schema, path, mask_column, columns)
-            rows = _rows(parquet, schema, path)
-            yield from _joined(_read(rows, read, path, split))
+    columns = {"image_column": image_column, "phrase_column": phrase_column, "id_column": id_column}
+    wanted = _Split(split)
+    yield from joined(_placed(paths, options, wanted, mask_column, columns))
+    wanted.check()
 
 
 def layout_of(schema: pa.Schema) -> str | None:
@@ -76,129 +76,103 @@ def layout_of(schema: pa.Schema) -> str | None:
     return next((layout for layout, columns in known if columns <= names), None)
 
 
-def _reader(schema: pa.Schema, path: str, mask_column: str | None, columns: dict[str, str | None]) -> Reader:
+class _Split:
+    """The split whose rows are wanted, None for all, and what was seen instead."""
+
+    def __init__(self, wanted: str | None) -> None:
+        self._wanted, self._found = wanted, False
+        self._others: set[str] = set()
+
+    def takes(self, row: Row) -> bool:
+        """Whether a row is of the split, or does not say of which it is."""
+        name = row.get("split")
+        taken = self._wanted is None or not isinstance(name, str) or name == self._wanted
+        self._found |= taken
+        if not taken and len(self._others) < _MAX_NAMED_SPLITS:
+            self._others.add(str(name)[:80])
+        return taken
+
+    def check(self) -> None:
+        """Raise ValueError where there were rows, and all of them of other splits."""
+        if self._others and not self._found:
+            there = ", ".join(shown(name) for name in sorted(self._others))
+            raise ValueError(f"--split {self._wanted}: no row of this split; there are {there}")
+
+
+def _placed(
+    paths: list[str], options: dict[str, Any], split: _Split, mask_column: str | None, columns: dict[str, str | None]
+) -> Iterator[tuple[str, TrueImage]]:
+    """Images of all rows, with the file and row where they stand."""
+    before = 0
+    for path in paths:
+        with RangeFile(path, options) as file:
+            parquet = _open(file)
+            read, used = _reader(parquet.schema_arrow, path, mask_column, columns)
+            for number, row in _rows(parquet, path, used):
+                place = f"{path}: row {number}"
+                with within(place):
+                    image = read(row, before + number) if split.takes(row) else None
+                if image is not None:
+                    yield place, image
+            before += parquet.metadata.num_rows
+
+
+def _reader(
+    schema: pa.Schema, path: str, mask_column: str | None, columns: dict[str, str | None]
+) -> tuple[RowReader, frozenset[str]]:
+    """What reads the rows, and the columns that it looks at."""
     if mask_column is not None:
         if mask_column not in schema.names:
             raise ValueError(
                 f"{path}: --mask-column {mask_column}: no such column; there are {', '.join(schema.names)}"
             )
-        mapping = detect_columns(schema, **columns)
-        return lambda row: read_any(row, mapping, mask_column)
+        with within(path):
+            mapping = detect_columns(schema, **columns)
+        return any_reader(mapping, mask_column), frozenset((*mapping.columns(), mask_column, *OPTIONAL_COLUMNS))
     layout = layout_of(schema)
     if layout is None:
         raise ValueError(
             f"{path}: none of the known layouts; name the column of true masks with --mask-column. "
             f"Columns: {', '.join(schema.names)}"
         )
-    return {"lmms-lab": read_lmms, "jxu124": read_jxu, "moondream": read_moondream}[layout]
+    return _LAYOUTS[layout]
 
 
-def _rows(parquet: pq.ParquetFile, schema: pa.Schema, path: str) -> Iterator[Row]:
-    for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-        yield from pa.Table.from_batches([batch], schema=schema).to_pylist()
-
-
-def _read(rows: Iterator[Row], read: Reader, path: str, split: str | None) -> Iterator[TrueImage]:
-    for number, row in enumerate(rows):
-        if split is not None and isinstance(row.get("split"), str) and row["split"] != split:
-            continue
-        try:
-            yield read(row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: row {number}: {error}") from error
-
-
-def _joined(images: Iterator[TrueImage]) -> Iterator[TrueImage]:
-    """Neighbouring rows of one image as one."""
-    last: TrueImage | None = None
-    for image in images:
-        if last is not None and (last.image_id, last.data, last.split) == (image.image_id, image.data, image.split):
-            expressions = last.expressions + image.expressions
-            last = TrueImage(
-                image_id=last.image_id, path=last.path, data=last.data, expressions=expressions, split=last.split
-            )
-            continue
-        if last is not None:
-            yield last
-        last = image
-    if last is not None:
-        yield last
-
-
-def read_lmms(row: Row) -> TrueImage:
-    """A row of `lmms-lab/RefCOCO` and its siblings."""
-    data = row["image"]["bytes"]
-    mask = parse_mask(row["segmentation"], _size_of(data))
-    if mask is not None and not _spans(mask, row["bbox"]):
-        mask = None
-    name = str(row["file_name"])
-    sentences = [
-        Expression(text=text, mask=mask, sentence_id=f"{row['question_id']}/{index}")
-        for index, text in enumerate(row["answer"])
-    ]
-    return TrueImage(image_id=_coco_image(name), path=name, data=data, expressions=tuple(sentences))
-
-
-def read_jxu(row: Row) -> TrueImage:
-    """A row of `jxu124/refcoco` and its siblings."""
-    image, annotation = json.loads(row["raw_image_info"]), json.loads(row["raw_anns"])
-    size_hw = int(image["height"]), int(image["width"])
-    mask = parse_mask(annotation["segmentation"], size_hw)
-    sentences = [
-        Expression(text=sentence["sent"], mask=mask, sentence_id=str(sentence["sent_id"]))
-        for sentence in row["sentences"]
-    ]
-    name = str(row["image_path"]).rsplit("/", 1)[-1]
-    image_id = str(row["image_id"])
-    return TrueImage(image_id=image_id, path=name, data=None, expressions=tuple(sentences), split=row["split"])
-
-
-def read_moondream(row: Row) -> TrueImage:
-    """A row of `moondream/refcoco-m`."""
-    data = row["image"]["bytes"]
-    size_hw = _size_of(data)
-    sentences = [
-        Expression(text=text, mask=mask, sentence_id=f"{sample['id']}/{index}", kind=sample.get("category"))
-        for sample in row["samples"]
-        for mask in [parse_mask(sample["mask"], size_hw)]
-        for index, text in enumerate(sample["sentences"])
-    ]
-    name = str(row["file_name"])
-    return TrueImage(image_id=str(row["image_id"]), path=name, data=data, expressions=tuple(sentences))
-
-
-def read_any(row: Row, mapping: ColumnMapping, mask_column: str) -> TrueImage:
-    """A row of any table: image, phrases and id as `jobs/annotate.py` finds them, masks as `parse_masks` takes them.
-
-    Images must be embedded: the size of an image elsewhere is not known here.
-    """
-    given = read_row(row, mapping, default_id="")
-    if given.error is not None:
-        raise ValueError(given.error)
-    if given.image_bytes is None:
-        raise ValueError("the image is not embedded; evaluate such a table as it is, with --mask-column")
-    masks = parse_masks(row[mask_column], _size_of(given.image_bytes), len(given.phrases))
-    pairs = enumerate(zip(given.phrases, masks, strict=True))
-    sentences = tuple(Expression(text=text, mask=mask, sentence_id=str(index)) for index, (text, mask) in pairs)
-    return TrueImage(image_id=given.image_id, path=None, data=given.image_bytes, expressions=sentences)
-
-
-def _size_of(data: bytes | None) -> tuple[int, int]:
+def _open(file: RangeFile) -> pq.ParquetFile:
+    """The file by what Parquet itself says of it: Arrow's own schema may name classes that others registered."""
     try:
-        return decode_image(data or b"").size_hw
-    except ImageError as error:
-        raise ValueError(f"image: {error}") from None
+        metadata = parquet_metadata(footer_of(cast(BinaryIO, file)))
+        return pq.ParquetFile(file, metadata=metadata, pre_buffer=False)
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{file.path}: not readable Parquet: {_first_line(error)}") from error
 
 
-def _coco_image(file_name: str) -> str:
-    """`COCO_train2014_000000581857_16.jpg`, the name of an object, to its image's `COCO_train2014_000000581857`."""
-    stem = file_name.rsplit(".", 1)[0]
-    return "_".join(stem.split("_")[:3]) if stem.startswith("COCO_") else stem
+def _rows(parquet: pq.ParquetFile, path: str, used: frozenset[str]) -> Iterator[tuple[int, Row]]:
+    """Rows and their numbers in the file; of the columns those that are used, or say the split."""
+    number = 0
+    names = [name for name in parquet.schema_arrow.names if name in used or name == "split"]
+    try:
+        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+            columns = list(zip(batch.schema.names, batch.columns, strict=True))
+            for index in range(batch.num_rows):
+                yield number, {name: _cell(column, index, f"{path}: row {number}: {name}") for name, column in columns}
+                number += 1
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: row {number} or one after it: corrupt Parquet data: {_first_line(error)}") from error
 
 
-def _spans(mask: EncodedMask, box_xywh: list[float]) -> bool:
-    left, top, width, height = mask.bbox_xywh
-    edges = left, top, left + width, top + height
-    x, y, box_width, box_height = box_xywh
-    wanted = x, y, x + box_width, y + box_height
-    return all(abs(edge - want) <= _MAX_BOX_ERROR_PX for edge, want in zip(edges, wanted, strict=True))
+def _cell(column: pa.Array, index: int, place: str) -> Any:
+    try:
+        return column[index].as_py()
+    except UnicodeDecodeError:
+        raise ValueError(f"{place}: not valid UTF-8") from None
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{place}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -38,6 +38,11 @@ class TrueImage:
     expressions: tuple[Expression, ...]
     split: str | None = None
 
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """Height and width that the true masks have, in pixels; None where no mask is known."""
+        return next((item.mask.size_hw for item in self.expressions if item.mask is not None), None)
+
     def as_row(self) -> dict[str, Any]:
         """A row of `TRUTH_SCHEMA`."""
         return {
@@ -68,10 +73,10 @@ class TruthTotals:
         return ", ".join(parts)
 
 
-def write_truth(images: Iterable[TrueImage], storage: Storage, name: str) -> TruthTotals:
+def write_truth(images: Iterable[TrueImage], storage: Storage, name: str, *, split: str | None = None) -> TruthTotals:
     """Write images to a Parquet file of `TRUTH_SCHEMA`, holding `ROWS_PER_GROUP` of them at a time.
 
-    Raises ValueError when there is no image.
+    `split` is the one that was asked for, if any. Raises ValueError when there is no expression.
     """
     totals = TruthTotals()
     rows: list[dict[str, Any]] = []
@@ -86,8 +91,9 @@ def write_truth(images: Iterable[TrueImage], storage: Storage, name: str) -> Tru
                     rows.clear()
             if rows:
                 writer.write_table(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA))
-        if not totals.images:
-            raise ValueError("no image with an expression there")
+        if not totals.expressions:
+            asked = "" if split is None else f" under --split {split}"
+            raise ValueError(f"no image with an expression there{asked}")
         stream.close()
     finally:
         stream.discard()  # publishes nothing, unless it is published already

@@ -7,6 +7,7 @@ python jobs/ground_truth.py table --input RefCOCO/data/testA-*.parquet --output 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from evaluation.embed import embed_images
+from evaluation.embed import ImageEmbedder
 from evaluation.hub_tables import read_hub_tables
 from evaluation.refer import DATASETS, read_refer
 from evaluation.truth import TrueImage, write_truth
@@ -23,7 +24,7 @@ from pipeline.config import MISTAKES
 from pipeline.exit_codes import EXIT_DONE
 from pipeline.inputs import list_files
 from pipeline.row_bar import RowBar
-from pipeline.storage import Storage
+from pipeline.storage import Storage, is_local
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,11 +38,14 @@ def _convert(argv: list[str] | None, secrets: Secrets) -> int:
     directory, _, name = flags.output.rpartition("/")
     if not name.endswith(".parquet"):
         raise ValueError(f"--output {flags.output}: must name a .parquet file")
-    images = _images(flags, options)
-    if flags.embed_images:
-        images = embed_images(images, root=flags.embed_images, options=options)
-    totals = write_truth(_shown(images), Storage(directory or ".", options), name)
+    images: Iterable[TrueImage] = _images(flags, options)
+    embedder = ImageEmbedder(flags.embed_images, options) if flags.embed_images else None
+    if embedder is not None:
+        images = embedder.embed(images)
+    totals = write_truth(_shown(images), Storage(directory or ".", options), name, split=flags.split)
     print(f"{flags.output}: {totals.describe()}")
+    if embedder is not None and embedder.turned:
+        print(f"{embedder.turned} images carry an EXIF rotation and were read upright")
     return EXIT_DONE
 
 
@@ -83,9 +87,15 @@ def _shown(images: Iterable[TrueImage]) -> Iterator[TrueImage]:
 
 def _images(flags: argparse.Namespace, options: dict[str, Any]) -> Iterator[TrueImage]:
     if flags.source == "refer":
-        return read_refer(flags.root, flags.dataset, flags.split)
+        if not is_local(flags.root):
+            raise ValueError(f"--root {flags.root}: the original files must lie on this machine; copy them here first")
+        return read_refer(_bare(flags.root), flags.dataset, flags.split)
+    paths = list_files(tuple(flags.input), options, output=flags.output)
+    for path in paths:
+        if _is_same_file(path, flags.output):
+            raise ValueError(f"--output {flags.output}: is one of the files of --input, choose another name")
     return read_hub_tables(
-        list_files(tuple(flags.input), options, output=flags.output),
+        paths,
         options,
         split=flags.split,
         mask_column=flags.mask_column,
@@ -93,6 +103,16 @@ def _images(flags: argparse.Namespace, options: dict[str, Any]) -> Iterator[True
         phrase_column=flags.phrase_column,
         id_column=flags.id_column,
     )
+
+
+def _is_same_file(first: str, second: str) -> bool:
+    if is_local(first) and is_local(second):
+        return os.path.realpath(_bare(first)) == os.path.realpath(_bare(second))
+    return first == second
+
+
+def _bare(path: str) -> str:
+    return path.removeprefix("file://")
 
 
 if __name__ == "__main__":

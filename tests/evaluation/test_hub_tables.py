@@ -157,8 +157,9 @@ def test_lmms_lab(tmp_path):
     _check_masks(first, [101, 101, 102])
 
 
-def test_lmms_lab_rows_whose_polygon_is_not_the_whole_object_have_no_truth(tmp_path):
-    row = _lmms_row(101, ["man left"]) | {"segmentation": polygon((5, 5, 12, 12))}
+@pytest.mark.parametrize("part", [polygon((5, 5, 12, 12)), []])
+def test_lmms_lab_rows_whose_polygon_is_not_the_whole_object_have_no_truth(tmp_path, part):
+    row = _lmms_row(101, ["man left"]) | {"segmentation": part}
     [image] = _read(_write(tmp_path, [row], LMMS_SCHEMA))
     assert image.expressions[0].mask is None
 
@@ -214,10 +215,84 @@ def test_any_table_with_a_mask_column(tmp_path):
     ("change", "reason"),
     [
         ({"image": {"bytes": b"no image", "path": None}}, "row 0: image: not_an_image"),
-        ({"segmentation": [1.0, 2.0, 3.0]}, "row 0: mask: a polygon of 3 numbers"),
+        ({"segmentation": [1.0, 2.0, 3.0]}, "row 0: segmentation: mask: a polygon of 3 numbers"),
+        ({"image": None}, "row 0: image: null"),
+        ({"bbox": None}, "row 0: bbox: null"),
+        ({"bbox": [1.0, 2.0]}, "row 0: bbox: a list instead of four"),
+        ({"answer": None}, "row 0: answer: null"),
+        ({"answer": [None]}, "row 0: answer: entry 0: null"),
+        ({"file_name": None}, "row 0: file_name: null"),
     ],
 )
 def test_rows_that_cannot_be_read_are_named(tmp_path, change, reason):
     path = _write(tmp_path, [_lmms_row(101, ["man"]) | change], LMMS_SCHEMA)
     with pytest.raises(ValueError, match=reason):
+        _read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"raw_anns": "[" * 100_000}, "raw_anns: not JSON"),
+        ({"raw_anns": "{}"}, "raw_anns: segmentation: mask: null"),
+        ({"raw_image_info": '{"height": 1e999, "width": 3}'}, "raw_image_info: height: inf"),
+        ({"sentences": None}, "sentences: null"),
+        ({"image_path": None}, "image_path: null"),
+    ],
+)
+def test_jxu124_rows_that_cannot_be_read_are_named(tmp_path, change, reason):
+    path = _write(tmp_path, [_jxu_row(1, 101, "val", ["man"]), _jxu_row(2, 102, "val", ["dog"]) | change], JXU_SCHEMA)
+    with pytest.raises(ValueError, match=rf"table\.parquet: row 1: {reason}"):
+        _read(path)
+
+
+def test_jxu124_reads_segmentations_as_the_original_files_are_read(tmp_path):
+    segmentations = [], [[1, 1, 5, 5], polygon((1, 1, 3, 3))], [{"size": [40, 60], "counts": [0, 40, 2360]}]
+    rows = [_jxu_row(1, 101, "val", ["man"]) | {"raw_anns": json.dumps({"segmentation": one})} for one in segmentations]
+    [image] = _read(_write(tmp_path, rows, JXU_SCHEMA))
+    assert [item.mask.area for item in image.expressions] == [0, 4, 40]
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path):
+    path = _write(tmp_path, [_jxu_row(1, 101, "val", ["man"])], JXU_SCHEMA)
+    with pytest.raises(ValueError, match="--split testA: no row of this split; there are 'val'"):
+        _read(path, split="testA")
+
+
+ANY_SCHEMA = pa.schema([("image", IMAGE), ("text", pa.list_(pa.binary())), ("mask", SAMPLE.field("mask").type)])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(b"y" * 100_000, "100000 characters"), (b"\xff\xfe", "not valid UTF-8"), (None, "null")],
+)
+def test_phrases_that_cannot_be_asked_are_refused(tmp_path, text, reason):
+    row = {"image": {"bytes": _jpeg(7), "path": None}, "text": [b"dog", text], "mask": _sample(102, [])["mask"]}
+    path = _write(tmp_path, [row], ANY_SCHEMA)
+    with pytest.raises(ValueError, match=rf"row 0: phrase: {reason}.* \(phrase 1\)"):
+        _read(path, mask_column="mask")
+
+
+def test_text_that_is_not_utf8_and_files_that_are_not_parquet_are_named(tmp_path):
+    row = {"image": {"bytes": _jpeg(7), "path": None}, "text": [b"\xff\xfe"], "mask": _sample(102, [])["mask"]}
+    table = pa.Table.from_pylist([row], schema=ANY_SCHEMA)
+    texts = table["text"].combine_chunks()
+    damaged = pa.StringArray.from_buffers(1, *texts.values.buffers()[1:])
+    path = str(tmp_path / "table.parquet")
+    pq.write_table(table.set_column(1, "text", damaged), path)
+    with pytest.raises(ValueError, match=r"table\.parquet: row 0: text: not valid UTF-8"):
+        _read(path, mask_column="mask")
+    for content in (b"", b"hello" * 100):
+        (tmp_path / "table.parquet").write_bytes(content)
+        with pytest.raises(ValueError, match=r"table\.parquet: not readable Parquet: it does not end"):
+            _read(path, mask_column="mask")
+
+
+def test_damaged_pages_are_told_with_the_file(tmp_path):
+    path = _write(tmp_path, [_jxu_row(1, 101, "val", ["man"])], JXU_SCHEMA)
+    content = bytearray((tmp_path / "table.parquet").read_bytes())
+    start = pq.read_metadata(path).row_group(0).column(5).data_page_offset  # of `split`
+    content[start : start + 40] = b"\xff" * 40
+    (tmp_path / "table.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=r"table\.parquet: row 0 or one after it: corrupt Parquet data"):
         _read(path)

@@ -1,10 +1,11 @@
 """From the published files to one table, by the command."""
 
 import pytest
+from PIL import ExifTags, Image
 
 from evaluation.truth import read_truth
 from jobs.ground_truth import main
-from tests.evaluation.refer_files import write_grefcoco, write_images, write_refcoco
+from tests.evaluation.refer_files import file_name, picture, write_grefcoco, write_images, write_refcoco
 
 
 def test_refcoco_with_its_images(tmp_path, capsys):
@@ -27,8 +28,24 @@ def test_its_own_output_is_a_table_with_a_mask_column(tmp_path):
     assert main(["refer", *flags, "--embed-images", str(tmp_path / "train2014")]) == 0
     assert main(["table", "--input", first, "--mask-column", "masks", "--output", second]) == 0
     rows = [next(iter(read_truth(path))) for path in (first, second)]
-    assert rows[0]["masks"] == rows[1]["masks"]
+    for name in ("phrases", "masks", "sentence_ids", "kinds", "split"):
+        assert rows[0][name] == rows[1][name]
+    assert rows[0]["split"] == "val"
     assert rows[0]["image"]["bytes"] == rows[1]["image"]["bytes"]
+
+
+def test_an_input_is_not_overwritten(tmp_path, capsys, monkeypatch):
+    write_grefcoco(tmp_path / "data")
+    write_images(tmp_path / "train2014")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--root", "data", "--dataset", "grefcoco", "--split", "val", "--embed-images", "train2014"]
+    assert main(["refer", *flags, "--output", "first.parquet"]) == 0
+    content = (tmp_path / "first.parquet").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("first.parquet", str(tmp_path / "first.parquet"), "link/first.parquet"):
+        assert main(["table", "--input", "*.parquet", "--mask-column", "masks", "--output", name]) == 2
+        assert "is one of the files of --input" in capsys.readouterr().err
+    assert (tmp_path / "first.parquet").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -47,6 +64,48 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys, flags, reason):
     assert reason in message
     assert message.count("\n") == 1
     assert not list(tmp_path.glob("*.parquet*"))
+
+
+def test_originals_in_a_bucket_are_refused(tmp_path, capsys):
+    flags = ["--dataset", "refcoco", "--split", "val", "--output", str(tmp_path / "x.parquet")]
+    assert main(["refer", "--root", "s3://bucket/data", *flags]) == 2
+    assert "--root s3://bucket/data: the original files must lie on this machine" in capsys.readouterr().err
+
+
+def _embed(tmp_path, picture_of_7, **saved):
+    write_refcoco(tmp_path / "data")
+    (tmp_path / "train2014").mkdir()
+    picture_of_7.save(tmp_path / "train2014" / file_name(7), "jpeg", **saved)
+    flags = ["refer", "--root", str(tmp_path / "data"), "--dataset", "refcoco", "--split", "val"]
+    return main([*flags, "--output", str(tmp_path / "x.parquet"), "--embed-images", str(tmp_path / "train2014")])
+
+
+def test_embedded_images_have_the_size_of_their_masks(tmp_path, capsys):
+    assert _embed(tmp_path, picture(9)) == 2
+    message = capsys.readouterr().err
+    assert f"image 7: '{file_name(7)}' has 30x50 pixels, and 60x40 in the annotations; name the directory" in message
+    assert message.count("\n") == 1
+    (tmp_path / "train2014" / file_name(7)).write_text("<html>404</html>")
+    flags = ["refer", "--root", str(tmp_path / "data"), "--dataset", "refcoco", "--split", "val"]
+    assert main([*flags, "--output", str(tmp_path / "x.parquet"), "--embed-images", str(tmp_path / "train2014")]) == 2
+    assert "image 7: html: a web page" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.parquet*"))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_images_with_a_rotation_tag_are_counted(tmp_path, capsys, orientation):
+    tag = Image.Exif()
+    tag[ExifTags.Base.Orientation] = orientation
+    stored = picture(7).transpose({3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation])
+    assert _embed(tmp_path, stored, exif=tag) == 0
+    assert "\n1 images carry an EXIF rotation and were read upright\n" in capsys.readouterr().out
+
+
+def test_an_image_whose_masks_lie_in_the_frame_before_its_rotation_is_refused(tmp_path, capsys):
+    tag = Image.Exif()
+    tag[ExifTags.Base.Orientation] = 6
+    assert _embed(tmp_path, picture(7), exif=tag) == 2
+    assert "has 40x60 pixels once its EXIF tag has turned it upright, and 60x40 in the" in capsys.readouterr().err
 
 
 def test_image_names_cannot_leave_the_root(tmp_path, capsys):
