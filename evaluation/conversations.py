@@ -33,7 +33,6 @@ class Conversations:
             if key in self._seen:
                 raise UsageError(
                     "--input: the rows of an image stand in several places, but this protocol asks all of its "
-                    "expressions in one conversation. Put each image into one row, with jobs/ground_truth.py table, "
-                    "which joins neighbouring rows; sort the table by image first where they are scattered"
+                    "expressions in one conversation. Put each image into one row: jobs/ground_truth.py table does"
                 )
             self._seen.add(key)

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from evaluation.fields import shown, within
 from evaluation.hub_rows import OPTIONAL_COLUMNS, Row, RowReader, any_reader, read_jxu, read_lmms, read_moondream
-from evaluation.joining import joined
+from evaluation.joining import gathered, joined
 from evaluation.truth import TrueImage
 from pipeline.columns import detect_columns
 from pipeline.inputs import footer_of, parquet_metadata
@@ -55,17 +55,24 @@ def read_hub_tables(
     image_column: str | None = None,
     phrase_column: str | None = None,
     id_column: str | None = None,
+    scattered: bool = False,
 ) -> Iterator[TrueImage]:
     """Images of Parquet files in one of the known layouts, or of any layout with `mask_column`. A few rows in memory.
 
-    `split` keeps the rows of that split where the layout has a column for it.
+    `split` keeps the rows of that split where the layout has a column for it. `scattered` brings rows of one image
+    together wherever they stand: everything is read twice, and the expressions of all images lie in memory.
 
     Raises ValueError for a file that is not Parquet or of a layout that is not known, for the first row that cannot be
-    read, naming file, row and field, for an image whose rows are not neighbours, and where no row is of the split.
+    read, naming file, row and field, and where no row is of the split; ScatteredRows, unless `scattered`, for an image
+    whose rows are not neighbours.
     """
     columns = {"image_column": image_column, "phrase_column": phrase_column, "id_column": id_column}
     wanted = _Split(split)
-    yield from joined(_placed(paths, options, wanted, mask_column, columns))
+
+    def read() -> Iterator[tuple[str, TrueImage]]:
+        return _placed(paths, options, wanted, mask_column, columns)
+
+    yield from gathered(read) if scattered else joined(read())
     wanted.check()
 
 

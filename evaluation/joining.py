@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 from evaluation.fields import shown
 from evaluation.truth import Expression, TrueImage
 
 _DIGEST_BYTES = 16
+
+
+class ScatteredRows(ValueError):
+    """Rows of one image have rows of others between them, which a single reading cannot join."""
 
 
 def joined(images: Iterable[tuple[str, TrueImage]]) -> Iterator[TrueImage]:
@@ -18,7 +23,7 @@ def joined(images: Iterable[tuple[str, TrueImage]]) -> Iterator[TrueImage]:
     An image is its id, its split and its content, which is its bytes, or its name where it has none: the same id with
     other bytes is another image. Of images that are done a short digest stays in memory.
 
-    Raises ValueError naming the image where rows of one image have others between them.
+    Raises ScatteredRows naming the image where rows of one image have others between them.
     """
     done: set[bytes] = set()
     current: TrueImage | None = None
@@ -32,13 +37,23 @@ def joined(images: Iterable[tuple[str, TrueImage]]) -> Iterator[TrueImage]:
             yield dataclasses.replace(current, expressions=tuple(expressions))
             done.add(key)
         if digest in done:
-            raise ValueError(
-                f"{place}: image {shown(image.image_id)} again, after rows of other images; an image's rows must be "
-                "neighbours, over all files, or it would be evaluated as several. Sort the table by image"
-            )
+            raise ScatteredRows(f"{place}: image {shown(image.image_id)} again, after rows of other images")
         current, key, expressions = image, digest, list(image.expressions)
     if current is not None:
         yield dataclasses.replace(current, expressions=tuple(expressions))
+
+
+def gathered(read: Callable[[], Iterable[tuple[str, TrueImage]]]) -> Iterator[TrueImage]:
+    """The same of images whose rows stand anywhere, in the order of their first rows, from reading everything twice.
+
+    The expressions of all images, with their masks as run lengths, lie in memory; their bytes do not.
+    """
+    expressions: dict[bytes, list[Expression]] = defaultdict(list)
+    for _, image in read():
+        expressions[_digest(image)] += image.expressions
+    for _, image in read():
+        if (own := expressions.pop(_digest(image), None)) is not None:
+            yield dataclasses.replace(image, expressions=tuple(own))
 
 
 def _digest(image: TrueImage) -> bytes:

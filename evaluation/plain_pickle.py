@@ -36,10 +36,29 @@ def _refuse(code: int) -> Callable[[Any], None]:
     return refuse
 
 
+# Where the keys of a dict and the members of a set lie on the stack when they are hashed. A tuple that holds itself
+# twice, forty times over, fits into 200 bytes and takes hours to hash: keys are texts and numbers.
+_KEYS = {"SETITEM": slice(-2, -1), "SETITEMS": slice(0, None, 2), "DICT": slice(0, None, 2)}
+_MEMBERS = {"ADDITEMS": slice(None), "FROZENSET": slice(None)}
+
+
+def _checked(hashing: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    def check(unpickler: Any) -> None:
+        if not all(key is None or isinstance(key, str | bytes | int | float) for key in unpickler.stack[keys]):
+            raise PlainPickleError("a dict or set with keys that are neither text nor number")
+        hashing(unpickler)
+
+    return check
+
+
 def _plain_dispatch() -> dict[int, Callable[[Any], None]]:
     known = pickle._Unpickler.dispatch  # type: ignore[attr-defined]
     plain = {getattr(pickle, name)[0] for name in _PLAIN}
-    return {code: known[code] if code in plain else _refuse(code) for code in range(256)}
+    dispatch = {code: known[code] if code in plain else _refuse(code) for code in range(256)}
+    for name, keys in (_KEYS | _MEMBERS).items():
+        code = getattr(pickle, name)[0]
+        dispatch[code] = _checked(known[code], keys)
+    return dispatch
 
 
 class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 from evaluation.embed import ImageEmbedder
 from evaluation.hub_tables import read_hub_tables
+from evaluation.joining import ScatteredRows
 from evaluation.refer import DATASETS, read_refer
 from evaluation.truth import TrueImage, write_truth
 from pipeline.command import JobParser, Secrets, run_job
@@ -38,15 +39,24 @@ def _convert(argv: list[str] | None, secrets: Secrets) -> int:
     directory, _, name = flags.output.rpartition("/")
     if not name.endswith(".parquet"):
         raise ValueError(f"--output {flags.output}: must name a .parquet file")
-    images: Iterable[TrueImage] = _images(flags, options)
+    storage = Storage(directory or ".", options)
+    try:
+        _write(flags, options, storage, name, scattered=False)
+    except ScatteredRows as error:
+        print(f"{error}; reading everything twice to bring an image's rows together", file=sys.stderr)
+        _write(flags, options, storage, name, scattered=True)
+    return EXIT_DONE
+
+
+def _write(flags: argparse.Namespace, options: dict[str, Any], storage: Storage, name: str, *, scattered: bool) -> None:
+    images: Iterable[TrueImage] = _images(flags, options, scattered=scattered)
     embedder = ImageEmbedder(flags.embed_images, options) if flags.embed_images else None
     if embedder is not None:
         images = embedder.embed(images)
-    totals = write_truth(_shown(images), Storage(directory or ".", options), name, split=flags.split)
+    totals = write_truth(_shown(images), storage, name, split=flags.split)
     print(f"{flags.output}: {totals.describe()}")
     if embedder is not None and embedder.turned:
         print(f"{embedder.turned} images carry an EXIF rotation and were read upright")
-    return EXIT_DONE
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +95,7 @@ def _shown(images: Iterable[TrueImage]) -> Iterator[TrueImage]:
         bar.close()
 
 
-def _images(flags: argparse.Namespace, options: dict[str, Any]) -> Iterator[TrueImage]:
+def _images(flags: argparse.Namespace, options: dict[str, Any], *, scattered: bool) -> Iterator[TrueImage]:
     if flags.source == "refer":
         if not is_local(flags.root):
             raise ValueError(f"--root {flags.root}: the original files must lie on this machine; copy them here first")
@@ -102,6 +112,7 @@ def _images(flags: argparse.Namespace, options: dict[str, Any]) -> Iterator[True
         image_column=flags.image_column,
         phrase_column=flags.phrase_column,
         id_column=flags.id_column,
+        scattered=scattered,
     )
 
 

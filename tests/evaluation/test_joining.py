@@ -1,4 +1,4 @@
-"""Rows of one image become one image, over all files; scattered ones are refused."""
+"""Rows of one image become one image, over all files, wherever they stand."""
 
 import io
 
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluation.hub_tables import read_hub_tables
-from evaluation.joining import joined
+from evaluation.joining import ScatteredRows, joined
 from evaluation.truth import Expression, TrueImage
 from pipeline.masks import encode_mask
 from tests.evaluation.refer_files import picture, true_mask
@@ -23,14 +23,14 @@ def _row(name, text, picture_of=7):
     return {"id": name, "image": file.getvalue(), "text": text, "mask": mask}
 
 
-def _read(tmp_path, *files):
+def _read(tmp_path, *files, **options):
     paths = []
     for number, rows in enumerate(files):
         paths.append(str(tmp_path / f"part-{number}.parquet"))
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), paths[-1])
     return [
         (image.image_id, [(item.text, item.sentence_id) for item in image.expressions])
-        for image in read_hub_tables(paths, {}, mask_column="mask")
+        for image in read_hub_tables(paths, {}, mask_column="mask", **options)
     ]
 
 
@@ -42,9 +42,15 @@ def test_an_image_split_over_files_is_one(tmp_path):
     ]
 
 
-def test_rows_of_an_image_that_are_no_neighbours_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"part-1\.parquet: row 2: image 'i1' again.* Sort the table by image"):
-        _read(tmp_path, [_row("i1", "a")], [_row("i1", "b"), _row("i2", "c"), _row("i1", "d")])
+def test_rows_of_an_image_that_are_no_neighbours_are_noticed_and_brought_together(tmp_path):
+    files = [_row("i1", "a")], [_row("i1", "b"), _row("i2", "c"), _row("i1", "d"), _row("i1", "e", 9)]
+    with pytest.raises(ScatteredRows, match=r"part-1\.parquet: row 2: image 'i1' again"):
+        _read(tmp_path, *files)
+    assert _read(tmp_path, *files, scattered=True) == [
+        ("i1", [("a", "0/0"), ("b", "1/0"), ("d", "3/0")]),
+        ("i2", [("c", "2/0")]),
+        ("i1", [("e", "4/0")]),  # of other bytes
+    ]
 
 
 def test_the_same_id_with_other_bytes_is_another_image(tmp_path):

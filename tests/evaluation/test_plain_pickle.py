@@ -86,3 +86,17 @@ def test_huge_declared_sizes_cost_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\nrefused\n"
+
+
+@pytest.mark.parametrize("wrap", ["dict", "items", "item", "set", "frozenset"])
+def test_keys_that_take_for_ever_to_hash_are_refused_at_once(wrap):
+    endless = b"(t" + b"2\x86" * 60  # an empty tuple, sixty times paired with itself
+    data = {
+        "dict": b"(" + endless + b"Nd.",
+        "items": b"}(" + endless + b"Nu.",
+        "item": b"}" + endless + b"Ns.",
+        "set": b"\x8f(" + endless + b"\x90.",
+        "frozenset": b"(" + endless + b"\x91.",
+    }[wrap]
+    with pytest.raises(PlainPickleError, match="neither text nor number"):
+        load_plain(b"\x80\x04" + data)

@@ -1,8 +1,12 @@
 """From the published files to one table, by the command."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image
 
+from demo.truth import main as write_scenes
+from evaluation.records import TRUTH_SCHEMA
 from evaluation.truth import read_truth
 from jobs.ground_truth import main
 from tests.evaluation.refer_files import file_name, picture, write_grefcoco, write_images, write_refcoco
@@ -32,6 +36,26 @@ def test_its_own_output_is_a_table_with_a_mask_column(tmp_path):
         assert rows[0][name] == rows[1][name]
     assert rows[0]["split"] == "val"
     assert rows[0]["image"]["bytes"] == rows[1]["image"]["bytes"]
+
+
+def test_scattered_rows_are_brought_together(tmp_path, capsys):
+    drawn, torn = str(tmp_path / "drawn.parquet"), str(tmp_path / "torn.parquet")
+    assert write_scenes(["--scenes", "5", "--output", drawn]) == 0
+    lists = ("phrases", "masks", "sentence_ids", "kinds")
+    rows = [
+        row | {name: row[name][index : index + 1] for name in lists}
+        for index in range(4)
+        for row in read_truth(drawn)
+        if index < len(row["phrases"])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA), torn, row_group_size=3)
+    output = str(tmp_path / "whole.parquet")
+    assert main(["table", "--input", torn, "--mask-column", "masks", "--output", output]) == 0
+    assert "again, after rows of other images; reading everything twice" in capsys.readouterr().err
+    found, expected = list(read_truth(output)), list(read_truth(drawn))
+    for row in (*found, *expected):
+        del row["image"]["path"]  # of embedded images nobody asks for it
+    assert found == expected
 
 
 def test_an_input_is_not_overwritten(tmp_path, capsys, monkeypatch):
