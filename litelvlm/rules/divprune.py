@@ -21,6 +21,9 @@ def divprune(evidence: Evidence, budget: int) -> Selection:
     """
     tokens = F.normalize(evidence.need("projected"), dim=-1)
     distance = 1 - tokens @ tokens.transpose(1, 2)
+    # Two tokens that are each other's nearest are a tie, which rounding must not break one way in one batch and another
+    # way in the next: products of the same pair in two orders may differ in their last bit.
+    distance = torch.maximum(distance, distance.transpose(1, 2))
     num_tokens = distance.shape[-1]
     nearest = distance.topk(min(2, num_tokens), dim=1, largest=False).values[:, -1]
     kept = torch.zeros_like(nearest, dtype=torch.bool)

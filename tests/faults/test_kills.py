@@ -83,8 +83,7 @@ def test_a_driver_killed_just_before_a_write(fault_table, tmp_path, source, whol
     compare(fault_table, whole, output, fault=f"driver killed before {write}", injected=1, resumed_s=resumed_s)
 
 
-@pytest.mark.core
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.core), "after"])
 def test_workers_killed_between_data_file_and_marker(fault_table, tmp_path, source, whole, moment):
     kills = 3
     flags = tmp_path / "flags"
@@ -130,9 +129,7 @@ def test_two_drivers_on_one_output(fault_table, tmp_path, source, whole, seed):
     compare(fault_table, whole, output, fault="two drivers at once", injected=1, resumed_s=elapsed)
 
 
-@pytest.mark.parametrize(
-    ("scenario", "injected"), [("lost_node", 2), pytest.param("full_disk", 1, marks=pytest.mark.core)]
-)
+@pytest.mark.parametrize(("scenario", "injected"), [("lost_node", 2), ("full_disk", 1)])
 def test_a_scenario_with_a_machine_of_its_own(fault_table, tmp_path, source, whole, scenario, injected):
     """A node of a cluster removed half-way; a disk that is full while shards are committed."""
     output = tmp_path / "out"

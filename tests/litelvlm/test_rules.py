@@ -23,7 +23,7 @@ def highest(scores: np.ndarray, count: int) -> list[int]:
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))  # equal for the pair turned round
 
 
 def alone(index: int, num_tokens: int) -> np.ndarray:

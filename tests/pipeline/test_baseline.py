@@ -223,14 +223,17 @@ class DeadlyEngine(FakeEngine):
 def test_a_baseline_that_kills_its_worker_costs_no_record(tmp_path):
     rows = [row(number, "too much" if number == 3 else "a dog") for number in range(8)]
     source = write_table(tmp_path / "in.parquet", rows)
-    config = run_config(source, tmp_path / "out", shard_images=4, baseline_images=8)
+    config = run_config(source, tmp_path / "out", shard_images=1, baseline_images=8)
     assert annotate_dataset(config, engine=DeadlyEngine(), stream=io.StringIO()) == EXIT_DONE
     assert [record["status"] for record in read_records(tmp_path / "out")] == ["ok"] * 8
     markers = sorted(_markers(tmp_path / "out"), key=lambda marker: marker["index"])
-    assert [marker["baseline"] and marker["baseline"]["images"] for marker in markers] == [None, 4]
-    assert "killed its worker" in markers[0]["facts"]["baseline_error"]
-    table = pq.read_table(tmp_path / "out/throughput.parquet").to_pylist()
-    assert [shard["attempts"] for shard in table] == [2, 1]
+    compared = [marker["baseline"]["images"] if marker["baseline"] else 0 for marker in markers]
+    assert compared[3] == 0
+    assert sum(compared) >= 6  # whoever was being compared in the same worker is left out as well: one at most
+    assert "killed its worker" in markers[3]["facts"]["baseline_error"]
+    attempts = [shard["attempts"] for shard in pq.read_table(tmp_path / "out/throughput.parquet").to_pylist()]
+    assert attempts[3] == 2
+    assert max(attempts) == 2
 
 
 @pytest.mark.usefixtures("local_ray")
