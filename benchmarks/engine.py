@@ -30,9 +30,9 @@ from litelvlm.flops import Workload, needed_flop
 from litelvlm.glamm import GlammModel
 from litelvlm.precision import to_float8
 from litelvlm.preprocess import PreparedImage
-from pipeline.device_peaks import peak_tflop_per_s
 from pipeline.masks import encode_answers
-from pipeline.shard_run import CALL_IMAGES
+from pipeline.measure.device_peaks import peak_tflop_per_s
+from pipeline.stages.shard_run import CALL_IMAGES
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 RESULTS = Path(__file__).parent / "results"

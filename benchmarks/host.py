@@ -32,7 +32,7 @@ from litelvlm.grounding_encoder import upsample_logits
 from litelvlm.pixels import SAM_MEAN, SAM_STD
 from litelvlm.preprocess import sam_input_size
 from litelvlm.run_lengths import mask_run_lengths
-from pipeline.images import decode_image
+from pipeline.images.decode import decode_image
 from pipeline.masks import encode_run_lengths
 from tests.parity.fixtures import GLAMM_TINY
 

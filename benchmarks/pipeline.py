@@ -28,11 +28,11 @@ from benchmarks.hardware import describe
 from demo.scenes import draw_scene
 from litelvlm import Annotator
 from pipeline.config import InputConfig, ModelConfig, RunConfig
-from pipeline.engine import LiteLVLMEngine
-from pipeline.images import decode_image
+from pipeline.images.decode import decode_image
 from pipeline.masks import encode_answers
 from pipeline.run import annotate_dataset
-from pipeline.shard_run import CALL_IMAGES
+from pipeline.stages.engine import LiteLVLMEngine
+from pipeline.stages.shard_run import CALL_IMAGES
 
 RESULTS = Path(__file__).parent / "results"
 PHRASES = 3

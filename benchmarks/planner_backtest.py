@@ -20,10 +20,10 @@ from typing import Any
 
 from benchmarks.hardware import describe
 from demo.run import write_scenes
-from pipeline.planner import Planner, Terms
-from pipeline.planner_forecast import Forecaster, Job
-from pipeline.planner_prices import load_prices
-from pipeline.planner_runs import read_runs
+from pipeline.planner.forecast import Forecaster, Job
+from pipeline.planner.plans import Planner, Terms
+from pipeline.planner.prices import load_prices
+from pipeline.planner.runs import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "planner_backtest.json"

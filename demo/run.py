@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from demo.scenes import HELD_OUT_SEED, Scene, draw_scene
 from pipeline.masks import EncodedMask, decode_mask, encode_mask
-from pipeline.overlay import OverlayItem, draw_sheet
+from pipeline.report.overlay import OverlayItem, draw_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 # Beyond the 500 held-out scenes that the committed table was made on.

@@ -14,9 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from demo.scenes import HELD_OUT_SEED, draw_scene
-from evaluation.truth import Expression, TrueImage, write_truth
+from evaluation.datasets.truth import Expression, TrueImage, write_truth
 from pipeline.masks import encode_mask
-from pipeline.storage import Storage
+from pipeline.storage.store import Storage
 
 
 def true_scenes(first_seed: int, count: int) -> Iterator[TrueImage]:

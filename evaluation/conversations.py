@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.config import UsageError
-from pipeline.work import ImageWork
+from pipeline.shards.work import ImageWork
 
 
 def conversation_keys(images: Iterable[ImageWork]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from evaluation.protocol import Round
 from litelvlm.config import GlammConfig, PruningConfig
-from pipeline.engine import Engine, LiteLVLMEngine
+from pipeline.stages.engine import Engine, LiteLVLMEngine
 
 
 class EvaluationEngine(Engine, Protocol):

@@ -8,9 +8,9 @@ from typing import Any
 from evaluation.config import EvaluationConfig
 from evaluation.engine import EvaluationEngine
 from evaluation.stage import CommitAnswers, EvaluateStage
-from pipeline.baseline import choose_rows
-from pipeline.execute import Execution, Stage
-from pipeline.plan import Plan
+from pipeline.shards.manifest import Plan
+from pipeline.stages.baseline import choose_rows
+from pipeline.stages.execute import Execution, Stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 
 from evaluation.answers import Answers
 from evaluation.config import EvaluationConfig, remark
-from evaluation.contrasts import Contrast, contrasts
 from evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
+from evaluation.report.contrasts import Contrast, contrasts
 from evaluation.results import Cost, result_rows
 from litelvlm.config import GlammConfig
-from pipeline.commit import read_data, read_marker
-from pipeline.plan import Plan, Shard
-from pipeline.range_file import RangeFile
-from pipeline.storage import Storage
+from pipeline.shards.manifest import Plan, Shard
+from pipeline.stages.commit import read_data, read_marker
+from pipeline.storage.range_file import RangeFile
+from pipeline.storage.store import Storage
 
 ANSWERS_NAME = "answers.parquet"
 RESULTS_NAME = "results.parquet"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-#: COCO run lengths, as `pipeline.ground_truth` reads them.
+#: COCO run lengths, as `pipeline.table.true_masks` reads them.
 MASK_TYPE = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
 
 MASKS = "masks"

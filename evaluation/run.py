@@ -18,18 +18,18 @@ from evaluation.merge import (
     ModelFacts,
     merge_evaluation,
 )
-from evaluation.report import REPORT_NAME, write_report
-from pipeline.commit import find_marker
+from evaluation.report.write import REPORT_NAME, write_report
 from pipeline.config import MISTAKES, UsageError, fingerprint
 from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from pipeline.failures import is_cluster_failure
-from pipeline.finish import done_shards, is_finished
-from pipeline.output import claim_output, refuse_others
-from pipeline.plan import Plan, Shard, make_plan
-from pipeline.records import ATTEMPTS_DIR, SUCCESS_NAME
-from pipeline.row_bar import RowBar
+from pipeline.measure.row_bar import RowBar
+from pipeline.output.finish import done_shards, is_finished
 from pipeline.run import RunError, uri_policy
-from pipeline.storage import Storage
+from pipeline.schemas import ATTEMPTS_DIR, SUCCESS_NAME
+from pipeline.shards.claim import claim_output, refuse_others
+from pipeline.shards.manifest import Plan, Shard, make_plan
+from pipeline.stages.commit import find_marker
+from pipeline.stages.failures import is_cluster_failure
+from pipeline.storage.store import Storage
 
 _OWN_NAMES = (ANSWERS_NAME, RESULTS_NAME, RESULTS_CSV_NAME, SUMMARY_NAME, REPORT_NAME)
 _MAX_STALLED = 3  # executions in a row that committed nothing

@@ -22,10 +22,10 @@ from evaluation.engine import EvaluationEngine
 from evaluation.metrics import mask_intersection
 from evaluation.protocol import Protocol, Round
 from evaluation.records import STATUS_FAILED, STATUS_SCORED
-from pipeline.engine import device_is_broken
 from pipeline.masks import EncodedMask, decode_mask, encode_mask
 from pipeline.redact import Redactor
-from pipeline.work import Draft, ImageWork, ShardWork
+from pipeline.shards.work import Draft, ImageWork, ShardWork
+from pipeline.stages.engine import device_is_broken
 
 CALL_IMAGES = 16
 NO_TRUTH = "there is no true mask"

@@ -16,14 +16,14 @@ from evaluation.engine import EvaluationEngine
 from evaluation.protocol import Protocol
 from evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
 from evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
-from pipeline.attempts import Guard
-from pipeline.commit import create_marker, write_data
-from pipeline.failures import CheckpointError, run_stage
-from pipeline.model_thread import ModelThread
-from pipeline.plan import Shard
-from pipeline.storage import Storage
-from pipeline.timed_model import device_name
-from pipeline.work import ShardWork
+from pipeline.shards.attempts import Guard
+from pipeline.shards.manifest import Shard
+from pipeline.shards.work import ShardWork
+from pipeline.stages.commit import create_marker, write_data
+from pipeline.stages.failures import CheckpointError, run_stage
+from pipeline.stages.model_thread import ModelThread
+from pipeline.stages.timed_model import device_name
+from pipeline.storage.store import Storage
 
 
 @dataclass(kw_only=True)

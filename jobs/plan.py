@@ -22,12 +22,12 @@ from jobs import annotate
 from pipeline.command import JobParser, Secrets, run_job
 from pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError
 from pipeline.exit_codes import EXIT_DONE
-from pipeline.planner import Plan, Planner, Terms
-from pipeline.planner_chart import check_chart, draw_chart
-from pipeline.planner_forecast import Forecaster, Job
-from pipeline.planner_prices import load_prices
-from pipeline.planner_runs import MeasuredRun, read_runs
-from pipeline.planner_text import as_json, describe
+from pipeline.planner.chart import check_chart, draw_chart
+from pipeline.planner.forecast import Forecaster, Job
+from pipeline.planner.plans import Plan, Planner, Terms
+from pipeline.planner.prices import load_prices
+from pipeline.planner.runs import MeasuredRun, read_runs
+from pipeline.planner.text import as_json, describe
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -135,7 +135,7 @@ def _terms(flags: argparse.Namespace) -> Terms:
 
 def _calibrated(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]) -> list[MeasuredRun]:
     """Runs made now. They go below `--output` of the annotation flags, or are removed afterwards."""
-    from pipeline.planner_calibrate import calibrate
+    from pipeline.calibrate import calibrate
 
     with tempfile.TemporaryDirectory(prefix="litelvlm-plan-") as scratch:
         config = _annotate_config(rest, options, scratch)

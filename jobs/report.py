@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 from pipeline.command import JobParser, Secrets, run_job
 from pipeline.config import MISTAKES
 from pipeline.exit_codes import EXIT_DONE
-from pipeline.report import REPORT_NAME, saved_config, write_report
+from pipeline.report.write import REPORT_NAME, saved_config, write_report
 from pipeline.run import uri_policy
-from pipeline.storage import Storage
+from pipeline.storage.store import Storage
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from pipeline.command import JobParser, Secrets, run_job
 from pipeline.config import MISTAKES
 from pipeline.exit_codes import EXIT_DONE
-from pipeline.live import describe_table, live_table
-from pipeline.records import MANIFEST_NAME
-from pipeline.storage import Storage
+from pipeline.measure.live import describe_table, live_table
+from pipeline.schemas import MANIFEST_NAME
+from pipeline.storage.store import Storage
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pipeline.config import UsageError, parse_storage_options
 from pipeline.exit_codes import EXIT_CRASHED, EXIT_INTERRUPTED, EXIT_USAGE
 from pipeline.redact import Redactor
-from pipeline.store_errors import CredentialsError, DataError, StorageError
+from pipeline.storage.faults import CredentialsError, DataError, StorageError
 
 
 class JobParser(argparse.ArgumentParser):

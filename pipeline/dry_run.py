@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from pipeline.config import RunConfig, describe_differences
-from pipeline.engine import Engine, LiteLVLMEngine
-from pipeline.finish import done_shards
-from pipeline.output import read_config
-from pipeline.plan import Plan, make_plan
-from pipeline.records import RUN_NAME
-from pipeline.storage import Storage
+from pipeline.output.finish import done_shards
+from pipeline.schemas import RUN_NAME
+from pipeline.shards.claim import read_config
+from pipeline.shards.manifest import Plan, make_plan
+from pipeline.stages.engine import Engine, LiteLVLMEngine
+from pipeline.storage.store import Storage
 
 
 def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:

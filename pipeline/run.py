@@ -7,22 +7,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from pipeline.commit import find_marker
 from pipeline.config import MISTAKES, RunConfig, UsageError
-from pipeline.engine import Engine, LiteLVLMEngine
 from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from pipeline.failures import StageError, is_cluster_failure
-from pipeline.fetch import UriPolicy
-from pipeline.finish import done_shards, is_finished, merge_run, seal_run
-from pipeline.merge import MergeTotals, read_ahead, write_errors
-from pipeline.metrics import DRIVER_METRICS, Meters, run_tag
-from pipeline.output import claim_output, refuse_others
-from pipeline.plan import Plan, Shard, make_plan
-from pipeline.progress import Progress
-from pipeline.records import STATUS_FAILED
+from pipeline.fetch.fetcher import UriPolicy
+from pipeline.measure.progress import Progress
+from pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
+from pipeline.output.finish import done_shards, is_finished, merge_run, seal_run
+from pipeline.output.merge import MergeTotals, read_ahead, write_errors
 from pipeline.redact import Redactor
-from pipeline.storage import Storage, StorageError, is_local
-from pipeline.store_errors import DataError
+from pipeline.schemas import STATUS_FAILED
+from pipeline.shards.claim import claim_output, refuse_others
+from pipeline.shards.manifest import Plan, Shard, make_plan
+from pipeline.stages.commit import find_marker
+from pipeline.stages.engine import Engine, LiteLVLMEngine
+from pipeline.stages.failures import StageError, is_cluster_failure
+from pipeline.storage.faults import DataError
+from pipeline.storage.store import Storage, StorageError, is_local
 from pipeline.summary import RunSummary, write_summary
 
 _MAX_STALLED = 3  # executions in a row that committed nothing
@@ -139,7 +139,7 @@ class _Run:
 
     def _report(self) -> None:
         """`report.html`. A run is good without: whatever keeps it from being drawn becomes a line."""
-        from pipeline.report import write_report
+        from pipeline.report.write import write_report
 
         try:
             write_report(self._storage, self._config, self._policy)
@@ -198,7 +198,7 @@ class _Run:
 
     def _execution(self) -> Any:
         from pipeline.cluster import choose_device, max_decoders, quiet_data_context
-        from pipeline.execute import Execution
+        from pipeline.stages.execute import Execution
 
         quiet_data_context()
         device = choose_device(self._config)

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 
 from pipeline.config import RunConfig, UsageError, redacted
 from pipeline.exit_codes import EXIT_CRASHED, EXIT_DONE, EXIT_FAILURE_RATE, EXIT_USAGE
-from pipeline.plan import Plan
-from pipeline.records import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
+from pipeline.measure.savings import savings, summarise
 from pipeline.redact import Redactor
-from pipeline.savings import savings, summarise
-from pipeline.storage import Storage
+from pipeline.schemas import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
+from pipeline.shards.manifest import Plan
+from pipeline.storage.store import Storage
 
 if TYPE_CHECKING:
-    from pipeline.merge import MergeTotals
-    from pipeline.progress import Progress
+    from pipeline.measure.progress import Progress
+    from pipeline.output.merge import MergeTotals
     from pipeline.run import Tally
 
 _PACKAGES = ("litelvlm-annotate", "torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")

@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 
 from evaluation.run import evaluate_dataset
-from pipeline.finish import done_shards
+from pipeline.output.finish import done_shards
 from pipeline.run import annotate_dataset
-from pipeline.storage import Storage, StorageError
+from pipeline.storage.store import Storage, StorageError
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config
 from tests.fakes import FakeEngine

@@ -107,7 +107,7 @@ class FakeAnnotator:
 
 @dataclass(frozen=True, kw_only=True)
 class FakeEngine:
-    """As `pipeline.engine.LiteLVLMEngine`."""
+    """As `pipeline.stages.engine.LiteLVLMEngine`."""
 
     seconds_per_image: float = 0.0
     seconds_per_prepare: float = 0.0

@@ -35,7 +35,7 @@ def test_imports_point_one_way(package):
 
 
 # Objects that Ray moves between this run's own processes; nothing that a user or a store hands in.
-PICKLES_OF_OUR_OWN = {"pipeline/work.py"}
+PICKLES_OF_OUR_OWN = {"pipeline/shards/work.py"}
 
 
 def test_nothing_from_outside_is_unpickled_or_evaluated():

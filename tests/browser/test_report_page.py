@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.report import REPORT_NAME, render, write_report
-from pipeline.report_answers import Facts
-from pipeline.report_records import Reasons, ScoreFacts
+from pipeline.report.answers import Facts
+from pipeline.report.records import Reasons, ScoreFacts
+from pipeline.report.write import REPORT_NAME, render, write_report
 from pipeline.run import uri_policy
 from tests.fakes import FakeEngine
-from tests.pipeline.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
+from tests.pipeline.report.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
 from tests.pipeline.samples import mixed_rows, row, run_config
 
 pytestmark = pytest.mark.browser

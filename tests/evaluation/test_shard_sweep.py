@@ -11,8 +11,8 @@ from evaluation.coverage import coverage, object_patches
 from evaluation.protocol import Protocol
 from evaluation.shard_sweep import NO_TRUTH, ShardSweep
 from pipeline.masks import EncodedMask, decode_mask, encode_mask
-from pipeline.plan import Shard
-from pipeline.work import Draft, ImageWork, ShardWork
+from pipeline.shards.manifest import Shard
+from pipeline.shards.work import Draft, ImageWork, ShardWork
 from tests.evaluation.fakes import UNTAKEN_PHRASE, CountingAnnotator, FakeEvaluation
 from tests.fakes import true_mask
 from tests.pipeline.samples import picture

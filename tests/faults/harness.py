@@ -19,7 +19,7 @@ import psutil
 
 from pipeline.exit_codes import EXIT_DONE
 from pipeline.run import annotate_dataset
-from pipeline.storage import Storage
+from pipeline.storage.store import Storage
 from tests.conftest import ROOT
 from tests.drive import DrivePlan
 from tests.fakes import FakeEngine

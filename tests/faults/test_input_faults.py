@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.columns import ColumnMapping
-from pipeline.fetch import FetchError, ImageFetcher, UriPolicy
-from pipeline.inputs import list_files, read_footers
-from pipeline.output import clear_output
-from pipeline.plan import Plan, Shard, make_plan
-from pipeline.range_file import ChangedError
-from pipeline.read import read_shard
-from pipeline.records import marker_name
-from pipeline.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
-from pipeline.storage import CredentialsError, Storage, StorageError
+from pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from pipeline.schemas import marker_name
+from pipeline.shards.claim import clear_output
+from pipeline.shards.manifest import Plan, Shard, make_plan
+from pipeline.shards.read import read_shard
+from pipeline.storage.range_file import ChangedError
+from pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
+from pipeline.storage.store import CredentialsError, Storage, StorageError
+from pipeline.table.columns import ColumnMapping
+from pipeline.table.footers import list_files, read_footers
 from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, path_matches, random_rules
 from tests.faults.proxy import FaultProxy, fault_proxy

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import storage as storage_module
-from pipeline.attempts import Guard
-from pipeline.storage import CredentialsError, Storage, StorageError
+from pipeline.shards.attempts import Guard
+from pipeline.storage.store import CredentialsError, Storage, StorageError
 from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, method_is, random_rules
 from tests.faults.proxy import fault_proxy

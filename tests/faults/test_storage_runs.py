@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.exit_codes import EXIT_DONE
-from pipeline.retries import RETRY_SECONDS_VARIABLE
 from pipeline.run import annotate_dataset
-from pipeline.storage import Storage, StorageError
+from pipeline.storage.retries import RETRY_SECONDS_VARIABLE
+from pipeline.storage.store import Storage, StorageError
 from tests.fakes import FakeEngine
 from tests.faults.fault_rules import Fault, Rule, method_is, path_matches, random_rules
 from tests.faults.harness import compare

@@ -17,19 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.preprocess import PreparedImage
-from pipeline.annotate import AnnotateStage
-from pipeline.commit import commit_shard
 from pipeline.config import InputConfig, ModelConfig, RunConfig
-from pipeline.decode import DecodeStage
-from pipeline.engine import LiteLVLMEngine
-from pipeline.failures import Failure
 from pipeline.masks import run_lengths
-from pipeline.merge import merge_shards
-from pipeline.plan import make_plan
-from pipeline.records import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
+from pipeline.output.merge import merge_shards
 from pipeline.run import uri_policy
-from pipeline.storage import Storage
-from pipeline.work import ShardWork, pack, unpack_row
+from pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
+from pipeline.shards.manifest import make_plan
+from pipeline.shards.work import ShardWork, pack, unpack_row
+from pipeline.stages.annotate import AnnotateStage
+from pipeline.stages.commit import commit_shard
+from pipeline.stages.decode import DecodeStage
+from pipeline.stages.engine import LiteLVLMEngine
+from pipeline.stages.failures import Failure
+from pipeline.storage.store import Storage
 from tests.fakes import FakeAnnotator
 
 _PREPROCESSING = LiteLVLMEngine(model=ModelConfig(model="demo"))

@@ -11,7 +11,7 @@ import pytest
 import ray.data  # registers types that unpickle what a file holds, as in every worker
 
 from litelvlm.weight_files import iter_shapes, iter_tensors
-from pipeline.images import ImageError, decode_image
+from pipeline.images.decode import ImageError, decode_image
 from tests.fuzz.attempt import attempt
 from tests.fuzz.harness import check_outcome, run_file
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import ExifTags, Image
 
 from demo.truth import main as write_scenes
+from evaluation.datasets.truth import read_truth
 from evaluation.records import TRUTH_SCHEMA
-from evaluation.truth import read_truth
 from jobs.ground_truth import main
-from tests.evaluation.refer_files import file_name, picture, write_grefcoco, write_images, write_refcoco
+from tests.evaluation.datasets.refer_files import file_name, picture, write_grefcoco, write_images, write_refcoco
 
 
 def test_refcoco_with_its_images(tmp_path, capsys):

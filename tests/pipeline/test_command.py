@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.command import JobParser, run_job
 from pipeline.config import MISTAKES, UsageError
-from pipeline.store_errors import CredentialsError, DataError, StorageError
+from pipeline.storage.faults import CredentialsError, DataError, StorageError
 
 
 def _failing(error):

@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.config import UsageError
 from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from pipeline.failures import StageError
 from pipeline.masks import EncodedMask, decode_mask
 from pipeline.run import annotate_dataset
+from pipeline.stages.failures import StageError
 from tests.fakes import DEVICE_PHRASE, KILL_HEIGHT, FakeEngine, true_mask, true_score
 from tests.pipeline.samples import (
     final_bytes,

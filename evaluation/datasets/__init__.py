@@ -1,0 +1,1 @@
+"""Readers of referring-segmentation data sets."""

@@ -1,0 +1,1 @@
+"""`evaluation.html`: reads results, writes a page."""

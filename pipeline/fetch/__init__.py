@@ -1,0 +1,1 @@
+"""Image URIs: what may be read, and reading it."""

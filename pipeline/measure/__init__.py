@@ -1,0 +1,1 @@
+"""What a run takes: throughput, savings, progress, metrics."""

@@ -1,0 +1,1 @@
+"""Committed shards to records, COCO files and `_SUCCESS`."""

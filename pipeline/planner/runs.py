@@ -1,0 +1,250 @@
+"""Finished runs as the planner sees them: settings, measured shards, measured quality; read from where they lie."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from litelvlm.config import RULES
+from pipeline.config import LAYOUTS, UsageError
+from pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
+from pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
+from pipeline.storage.store import Storage
+
+UNPRUNED = "none"
+_STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
+_COMPARED = ("baseline_images", "baseline_phrases", "baseline_pruned_s", "baseline_unpruned_s")
+#: Columns of the throughput table that a plan rests on.
+_NEEDED = [
+    *("images", "ok", "empty", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
+    *(f"{stage}_s" for stage in _STAGES),
+    *("startup_s", "fetch_s", "bytes_read", "bytes_written", "device", "actor", "actor_from", "actor_to"),
+    *_COMPARED,
+    "baseline_mean_iou",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a plan may choose. `tokens` are visual tokens kept per prompt; `rule` is `none` where all are."""
+
+    layout: str
+    rule: str
+    tokens: int
+
+    @property
+    def pruned(self) -> bool:
+        return self.rule != UNPRUNED
+
+    def __str__(self) -> str:
+        return f"{self.layout}, {f'{self.rule} to' if self.pruned else 'all'} {self.tokens} tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """A measured quality in [0, 1], over so many phrases.
+
+    `kind` is `agreement` (mean IoU with the unpruned masks) or `gIoU` (mean IoU with ground truth).
+    """
+
+    kind: str
+    value: float
+    phrases: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What the unpruned model took on the images that a run annotated twice, by the device's clock."""
+
+    images: int
+    phrases: int
+    pruned_s: float
+    unpruned_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRun:
+    """A finished run.
+
+    Attributes:
+        facts: what runs of one plan must share: device, model revision, precision, GPUs per actor.
+        visual_tokens: per prompt, before pruning.
+        quality: of its setting; unpruned_quality: of the unpruned model, where there was ground truth.
+        outside_s: wall seconds of the job outside its actors' time: planning, starting Ray, merging; None if resumed.
+        shard_images: rows asked for per shard.
+        peak_bytes: the most GPU memory that a comparison allocated, pruned; None on a CPU or without comparison.
+        bytes_read, bytes_written: per image.
+    """
+
+    root: str
+    setting: Setting
+    observations: tuple[Observation, ...]
+    facts: dict[str, str]
+    model: str
+    clip: str | None
+    visual_tokens: int
+    num_actors: int
+    shard_images: int
+    bytes_read: float
+    bytes_written: float
+    images_by_uri: bool
+    quality: tuple[Quality, ...] = ()
+    unpruned_quality: tuple[Quality, ...] = ()
+    comparison: Comparison | None = None
+    outside_s: float | None = None
+    peak_bytes: int | None = None
+
+    @property
+    def device(self) -> str:
+        return self.facts["device"]
+
+    @property
+    def images(self) -> float:
+        return sum(item.load.images for item in self.observations)
+
+
+def read_runs(roots: Iterable[str], options: dict[str, Any] | None = None) -> list[MeasuredRun]:
+    """Read runs that belong into one plan. Raises UsageError naming what does not fit."""
+    runs = [read_run(root, options) for root in roots]
+    if not runs:
+        raise UsageError("--run is missing: give the output directory of a finished run, or --calibrate")
+    for run in runs[1:]:
+        for name, value in run.facts.items():
+            if value != runs[0].facts[name]:
+                raise UsageError(
+                    f"--run {run.root}: {name} is {value}, but {runs[0].facts[name]} in {runs[0].root}; plan them apart"
+                )
+    return runs
+
+
+def read_run(root: str, options: dict[str, Any] | None = None) -> MeasuredRun:
+    """Read one run. Raises UsageError where it is not a finished one."""
+    storage = Storage(root, options)
+    try:
+        summary = json.loads(storage.read_bytes(RUN_NAME))
+        table = pq.read_table(io.BytesIO(storage.read_bytes(THROUGHPUT_NAME)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"--run {root}: holds no finished run: no {RUN_NAME} and {THROUGHPUT_NAME}") from error
+    except (json.JSONDecodeError, pa.ArrowInvalid) as error:
+        raise UsageError(f"--run {root}: {RUN_NAME} or {THROUGHPUT_NAME} is damaged") from error
+    try:
+        return measured_run(root, summary, table)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UsageError(f"--run {root}: {RUN_NAME} lacks what a finished run says: {error}") from error
+
+
+def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> MeasuredRun:
+    """A run from its summary and its throughput table. Raises UsageError where they do not serve."""
+    missing = [name for name in _NEEDED if name not in table.column_names]
+    if missing:
+        raise UsageError(f"--run {root}: {THROUGHPUT_NAME} lacks {missing[0]}; it is of another version, run again")
+    rows = [row for row in table.select(_NEEDED).to_pylist() if row["images"]]
+    if summary.get("state") != "done" or not rows:
+        raise UsageError(
+            f"--run {root}: state is {summary.get('state')}, {len(rows)} annotated shards; finish it first"
+        )
+    config, (prompts, visual, retained) = summary["config"], _sums(rows, "prompts", "visual_tokens", "retained_tokens")
+    model = config["model"]
+    visual_tokens, tokens = round(visual / max(prompts, 1)), round(retained / max(prompts, 1))
+    if model["layout"] not in LAYOUTS or model["rule"] not in RULES:
+        raise UsageError(f"--run {root}: rule {model['rule']!r} or layout {model['layout']!r} is not known")
+    pruned = model["rule"] != UNPRUNED and tokens < visual_tokens
+    setting = Setting(layout=model["layout"], rule=model["rule"] if pruned else UNPRUNED, tokens=tokens)
+    images, bytes_read, bytes_written, fetch_s = _sums(rows, "images", "bytes_read", "bytes_written", "fetch_s")
+    facts = {
+        "device": _printable(rows[0]["device"]),
+        "model revision": _printable(summary.get("model_revision")),
+        "precision": _printable(model["precision"]),
+        "GPUs per actor": str(config["cluster"]["gpus_per_actor"]),
+    }
+    return MeasuredRun(
+        root=root,
+        setting=setting,
+        observations=tuple(_observations(rows, pruned=pruned)),
+        facts=facts,
+        model=model["model"],
+        clip=model["clip"],
+        visual_tokens=visual_tokens,
+        num_actors=len({row["actor"] for row in rows}),
+        shard_images=config["source"]["shard_images"],
+        bytes_read=bytes_read / images,
+        bytes_written=bytes_written / images,
+        images_by_uri=fetch_s / images > 1e-4,
+        comparison=_comparison(rows),
+        outside_s=_outside_s(summary, rows),
+        peak_bytes=(summary.get("baseline") or {}).get("pruned_peak_bytes"),
+        **_qualities(summary, rows, pruned=pruned),
+    )
+
+
+def _observations(rows: Sequence[dict[str, Any]], *, pruned: bool) -> Iterable[Observation]:
+    firsts: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        known = firsts.get(row["actor"])
+        if known is None or (row["actor_from"] or 0) < (known["actor_from"] or 0):
+            firsts[row["actor"]] = row
+    for row in rows:
+        load = Load(
+            images=row["images"],
+            phrases=(row["ok"] or 0) + (row["empty"] or 0),
+            prompts=row["prompts"] or 0,
+            retained_tokens=row["retained_tokens"] or 0,
+            text_tokens=row["text_tokens"] or 0,
+            megapixels=row["megapixels"] or 0.0,
+            pruned=pruned,
+        )
+        yield Observation(
+            load=load,
+            seconds={stage: row[f"{stage}_s"] or 0.0 for stage in _STAGES},
+            first=firsts[row["actor"]] is row,
+            startup_s=row["startup_s"] or 0.0,
+        )
+
+
+def _comparison(rows: Sequence[dict[str, Any]]) -> Comparison | None:
+    images, phrases, pruned_s, unpruned_s = _sums(rows, *_COMPARED)
+    if not images or pruned_s <= 0 or unpruned_s <= 0:
+        return None
+    return Comparison(images=int(images), phrases=int(phrases), pruned_s=pruned_s, unpruned_s=unpruned_s)
+
+
+def _qualities(
+    summary: dict[str, Any], rows: Sequence[dict[str, Any]], *, pruned: bool
+) -> dict[str, tuple[Quality, ...]]:
+    """Agreement from the table; IoU with ground truth from the run's summary, where there was any."""
+    own: list[Quality] = []
+    unpruned: list[Quality] = []
+    compared = [row for row in rows if row["baseline_phrases"] and row["baseline_mean_iou"] is not None]
+    phrases = sum(row["baseline_phrases"] for row in compared)
+    if phrases and pruned:
+        value = sum(row["baseline_mean_iou"] * row["baseline_phrases"] for row in compared) / phrases
+        own.append(Quality(kind="agreement", value=value, phrases=phrases))
+    truth = (summary.get("baseline") or {}).get("truth")
+    if truth:
+        own.append(Quality(kind="gIoU", value=truth["pruned"]["giou"], phrases=truth["phrases"]))
+        unpruned.append(Quality(kind="gIoU", value=truth["unpruned"]["giou"], phrases=truth["phrases"]))
+    return {"quality": tuple(own), "unpruned_quality": tuple(unpruned)}
+
+
+def _outside_s(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:
+    times = [(row["actor_from"], row["actor_to"]) for row in rows if row["actor_from"] and row["actor_to"]]
+    if summary.get("resumed_rows") or summary.get("executions", 1) != 1 or len(times) < len(rows):
+        return None
+    started, ended = (datetime.fromisoformat(summary[name]).timestamp() for name in ("started_at", "ended_at"))
+    return max(0.0, ended - started - (max(end for _, end in times) - min(start for start, _ in times)))
+
+
+def _printable(value: Any) -> str:
+    """What a file says, without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+def _sums(rows: Sequence[dict[str, Any]], *names: str) -> list[float]:
+    return [float(sum(row[name] or 0 for row in rows)) for name in names]

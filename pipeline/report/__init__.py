@@ -1,0 +1,1 @@
+"""`report.html`: reads a run, writes a page."""

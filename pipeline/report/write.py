@@ -1,0 +1,208 @@
+"""`report.html`: what a run cost, what pruning saved and at what loss, in one file that needs nothing else.
+
+Made from what a run leaves behind (markers or the throughput table, records, `run.json`), so that it can be written at
+the end of a run, while it goes on, or again later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from pipeline.config import ClusterConfig, InputConfig, ModelConfig, RunConfig
+from pipeline.fetch.fetcher import UriPolicy
+from pipeline.measure.throughput import throughput_row
+from pipeline.output.finish import done_shards
+from pipeline.output.merge import read_ahead
+from pipeline.redact import Redactor
+from pipeline.report import sections, words
+from pipeline.report.answers import Facts, answers, header
+from pipeline.report.baseline import BaselineFacts, Pair, baseline_facts
+from pipeline.report.page import render_page
+from pipeline.report.pictures import Picture, SourceImages, draw_picture
+from pipeline.report.records import Pick, Reasons, reasons_of_errors, record_parts, score_facts
+from pipeline.report.shards import ShardTable
+from pipeline.schemas import ERRORS_NAME, MANIFEST_NAME, RUN_NAME, STATUS_FAILED, THROUGHPUT_NAME
+from pipeline.shards.claim import read_config
+from pipeline.stages.commit import find_marker
+from pipeline.storage.store import Storage
+
+REPORT_NAME = "report.html"
+
+_SHOWN = 6  # pictures of a kind
+_MAX_PHRASE, _MAX_ORIGIN = 160, 80  # characters in a caption
+_UNMERGED_SHARDS = 500  # of a run that goes on, so many are looked into for scores
+
+
+def write_report(storage: Storage, config: RunConfig, policy: UriPolicy) -> None:
+    """Write `report.html` into a run's output.
+
+    `policy` says which image URIs may be read for the pictures; one that cannot be read becomes a note.
+
+    Raises:
+        ValueError, StorageError: the output holds no run, or cannot be read or written.
+    """
+    facts = gather_facts(storage, config)
+    pictures = draw_pictures(facts, storage, policy)
+    storage.write_bytes(REPORT_NAME, render(facts, pictures, title=storage.root).encode())
+
+
+def saved_config(storage: Storage, storage_options: dict[str, Any]) -> RunConfig:
+    """The configuration that an output was made with. Its secrets were not kept: `storage_options` are given again.
+
+    Raises ValueError where there is no run.
+    """
+    saved = read_config(storage)
+    if saved is None:
+        raise ValueError(f"output {storage.root!r} holds no run: there is no config.json")
+    values = dict(saved.get("config", {}))
+    sections = {"source": InputConfig, "model": ModelConfig, "cluster": ClusterConfig}
+    parts = {name: _section(cls, values.pop(name, {})) for name, cls in sections.items()}
+    return _section(RunConfig, values | parts | {"storage_options": storage_options})
+
+
+def gather_facts(storage: Storage, config: RunConfig) -> Facts:
+    """Everything that the report says in words and charts. Raises ValueError where there is no run."""
+    try:
+        with storage.open_read(MANIFEST_NAME) as stream:
+            planned = pq.read_table(stream, columns=["num_rows"]).column("num_rows").to_numpy()
+    except FileNotFoundError as error:
+        raise ValueError(f"output {storage.root!r} holds no run: there is no {MANIFEST_NAME}") from error
+    shards = _merged(storage) if storage.exists(THROUGHPUT_NAME) else _unmerged(storage, config)
+    parts = record_parts(storage)
+    sampled = None
+    if not parts:
+        names = shards.data_names or [marker["data"] for marker in _markers(storage, sorted(done_shards(storage)))]
+        sampled = len(names) if len(names) > _UNMERGED_SHARDS else None
+        parts = names[:: -(-len(names) // _UNMERGED_SHARDS)] if names else []
+    scores = score_facts(storage, parts, shown=_SHOWN)
+    scores.sampled_from = sampled
+    return Facts(
+        run=_run_summary(storage),
+        config=config,
+        table=shards.table,
+        planned_shards=len(planned),
+        planned_rows=int(planned.sum()),
+        reasons=shards.reasons,
+        scores=scores,
+        baseline=shards.baseline,
+    )
+
+
+def draw_pictures(facts: Facts, storage: Storage, policy: UriPolicy) -> dict[str, list[dict[str, Any]]]:
+    """Pictures with their captions: of the lowest and the highest scores, and of the pairs that agree least."""
+    source = SourceImages(storage, facts.config, policy)
+    pairs = [(pair, source.file_of(pair.shard_id) or "") for pair in (facts.baseline.worst if facts.baseline else [])]
+    wanted = [(pick.source_file, pick.source_row) for pick in (*facts.scores.worst, *facts.scores.best)]
+    wanted += [(file, pair.source_row) for pair, file in pairs]
+    images = source.load(dict.fromkeys(wanted))
+
+    def of_pick(pick: Pick) -> dict[str, Any]:
+        picture = draw_picture(images[pick.source_file, pick.source_row], pick.size_hw, pick.mask_rle)
+        return _caption(picture, pick.phrase, f"score {words.score(pick.score)}", pick.image_id)
+
+    def of_pair(pair: Pair, file: str) -> dict[str, Any]:
+        image = images[file, pair.source_row]
+        picture = draw_picture(image, pair.size_hw, pair.pruned_rle, pair.unpruned_rle)
+        phrase = image.phrases[pair.phrase_index] if pair.phrase_index < len(image.phrases) else ""
+        return _caption(picture, phrase, f"IoU {words.score(pair.iou)}", f"row {pair.source_row}")
+
+    return {
+        "worst": [of_pick(pick) for pick in facts.scores.worst],
+        "best": [of_pick(pick) for pick in facts.scores.best],
+        "disagreeing": [of_pair(pair, file) for pair, file in pairs],
+    }
+
+
+def render(facts: Facts, pictures: dict[str, list[dict[str, Any]]], *, title: str) -> str:
+    """The page. Whatever comes from the run is cleaned of secrets and of what cannot be seen, then escaped."""
+    values = {
+        "title": title,
+        "header": header(facts),
+        "answers": answers(facts),
+        "device": sections.device_section(facts),
+        "over_time": sections.time_section(facts),
+        "shards": sections.shard_section(facts),
+        "pruning": sections.pruning_section(facts),
+        "scores": sections.score_section(facts),
+        "failures": sections.failure_section(facts),
+        "settings": sections.settings_section(facts),
+        "pictures": pictures,
+    }
+    redact = Redactor(facts.config.storage_options)
+    return render_page("report.html", values, redact=redact, styles=["report.css"], packages=["pipeline.report"])
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Shards:
+    table: ShardTable
+    reasons: Reasons
+    baseline: BaselineFacts | None
+    data_names: list[str]
+
+
+def _merged(storage: Storage) -> _Shards:
+    """From the tables of a run that was merged; only the markers of the compared shards are read."""
+    with storage.open_read(THROUGHPUT_NAME) as stream:
+        table = ShardTable(pq.read_table(stream))
+    compared = table.numbers("baseline_images") > 0
+    shard_ids = [name for name, was in zip(table.texts("shard_id"), compared, strict=True) if was]
+    reasons = reasons_of_errors(storage) if storage.exists(ERRORS_NAME) else Reasons()
+    baseline = baseline_facts(_markers(storage, shard_ids), shown=_SHOWN)
+    return _Shards(table=table, reasons=reasons, baseline=baseline, data_names=[])
+
+
+def _unmerged(storage: Storage, config: RunConfig) -> _Shards:
+    """From the markers alone."""
+    reasons, compared, data_names = Reasons(), [], []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for marker in _markers(storage, sorted(done_shards(storage))):
+            for reason, amount in marker["reasons"].items():
+                reasons.add(reason, amount)
+            if marker[STATUS_FAILED] > (counted := sum(marker["reasons"].values())):
+                reasons.add("other reasons", marker[STATUS_FAILED] - counted)
+            if marker.get("baseline"):
+                compared.append({name: marker[name] for name in ("shard_id", "baseline")})
+            data_names.append(marker["data"])
+            yield throughput_row(marker, gpus_per_actor=config.cluster.gpus_per_actor, gpu_price=config.gpu_price)
+
+    table = ShardTable.of_rows(rows())
+    baseline = baseline_facts(compared, shown=_SHOWN)
+    return _Shards(table=table, reasons=reasons, baseline=baseline, data_names=data_names)
+
+
+def _markers(storage: Storage, shard_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+    found = read_ahead(lambda shard_id: find_marker(storage, shard_id), shard_ids)
+    return (marker for marker in found if marker is not None)
+
+
+def _run_summary(storage: Storage) -> dict[str, Any]:
+    try:
+        return json.loads(storage.read_bytes(RUN_NAME))
+    except FileNotFoundError:
+        return {}
+
+
+def _caption(picture: Picture, phrase: str, figure: str, origin: str) -> dict[str, Any]:
+    uri = Markup(picture.uri) if picture.uri else None  # base64 of our own
+    return {
+        "picture": picture,
+        "uri": uri,
+        "phrase": words.clipped(phrase, _MAX_PHRASE),
+        "figure": figure,
+        "origin": words.clipped(origin, _MAX_ORIGIN),
+    }
+
+
+def _section(cls: type, values: dict[str, Any]) -> Any:
+    """A configuration from its JSON values; settings that this version does not know are left out."""
+    names = {item.name for item in dataclasses.fields(cls)}
+    return cls(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in names}
+    )

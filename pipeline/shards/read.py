@@ -1,0 +1,102 @@
+"""Rows of one shard from its Parquet file: streamed, so that a large row group never lies in memory as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.shards.manifest import Shard, selected_rows
+from pipeline.storage.faults import StorageError
+from pipeline.storage.range_file import ChangedError, RangeFile
+from pipeline.storage.retries import RetryPolicy
+from pipeline.table.columns import ColumnMapping, iter_rows
+from pipeline.table.footers import footer_of, parquet_metadata, shard_digest
+
+_BATCH_ROWS = 4  # one dictionary value of 150 MB may stand in each of them
+_BUFFER_BYTES = 1 << 20
+_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """A row of the input: its number in the file and its cells, or why it cannot be read."""
+
+    number: int
+    cells: dict[str, Any]
+    error: str | None = None
+
+
+def read_shard(
+    shard: Shard,
+    mapping: ColumnMapping,
+    options: dict[str, Any],
+    *,
+    sample: float | None,
+    retry: RetryPolicy | None = None,
+) -> Iterator[SourceRow]:
+    """Every selected row of the shard, once, in order.
+
+    Rows from the first corrupt page on come with an error, because Parquet cannot be read past it.
+
+    Raises:
+        StorageError: the file cannot be read although its content may be fine.
+        ChangedError: it is not the file that was planned, or became another meanwhile.
+    """
+    wanted = list(selected_rows(shard.file, shard.row_start, shard.row_stop, sample))
+    done = 0
+    try:
+        file = RangeFile(shard.file, options, retry)
+    except FileNotFoundError as error:
+        raise ChangedError.of(shard.file) from error
+    with file:
+        _check_planned(file, shard, sample)
+        try:
+            for row in _stream(file, shard, mapping):
+                if done < len(wanted) and row.number == wanted[done]:
+                    done += 1
+                    yield row
+                if done == len(wanted):
+                    return
+            reason = "the row group ends before this row"
+        except StorageError:
+            raise
+        except _ARROW_ERRORS as error:
+            reason = f"corrupt Parquet data: {_first_line(error)}"
+        file.check_unchanged()
+    for number in wanted[done:]:
+        yield SourceRow(number=number, cells={}, error=reason)
+
+
+def _check_planned(file: RangeFile, shard: Shard, sample: float | None) -> None:
+    """The shard's id hashes the footer that was planned with: a rewritten file shows by its own."""
+    try:
+        sha256 = hashlib.sha256(footer_of(cast(BinaryIO, file))).hexdigest()
+    except ValueError as error:
+        raise ChangedError.of(shard.file) from error
+    digest = shard_digest(shard.file, sha256, shard.row_group, shard.row_start, shard.row_stop, sample)
+    if not shard.shard_id.endswith(f"-{digest}"):
+        raise ChangedError.of(shard.file)
+
+
+def _stream(file: RangeFile, shard: Shard, mapping: ColumnMapping) -> Iterator[SourceRow]:
+    number = shard.row_group_start
+    metadata = parquet_metadata(footer_of(cast(BinaryIO, file)))
+    parquet = pq.ParquetFile(file, metadata=metadata, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    batches = parquet.iter_batches(
+        batch_size=_BATCH_ROWS, row_groups=[shard.row_group], columns=mapping.columns(), use_threads=False
+    )
+    for batch in batches:
+        skip = max(0, shard.row_start - number)
+        if skip < batch.num_rows:
+            for offset, cells in enumerate(iter_rows(batch.slice(skip), mapping)):
+                yield SourceRow(number=number + skip + offset, cells=cells)
+        number += batch.num_rows
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,118 @@
+"""What travels between the stages of the pipeline: one shard in one row of a Ray block."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.masks import EncodedMask
+from pipeline.shards.manifest import Shard
+
+_SHARD_ID = "shard_id"
+_PAYLOAD = "payload"
+
+
+@dataclass(kw_only=True)
+class Draft:
+    """A record to be: one phrase of one input row. `prompt` is set when it can be annotated, `error` when it cannot.
+
+    `truth` is the true mask, where the input has one and the baseline compares with it.
+    """
+
+    source_row: int
+    phrase_index: int
+    phrase: str
+    prompt: str | None = None
+    error: str | None = None
+    truth: EncodedMask | None = None
+    truth_error: str | None = None  # why there is none, where something was given
+
+
+@dataclass(kw_only=True)
+class ImageWork:
+    """An image with its phrases, from one row or from adjacent rows of the same image.
+
+    `prepared` is a `litelvlm.PreparedImage`, or None when the image or all of its phrases failed. `height` and
+    `width` are those of the upright image in pixels, None where it could not be decoded.
+    """
+
+    image_id: str
+    image_key: str  # hash of id and content: the identity of the image within a run
+    file_name: str
+    drafts: list[Draft]
+    height: int | None = None
+    width: int | None = None
+    notes: str | None = None
+    prepared: Any = None
+
+    @property
+    def asked_drafts(self) -> list[Draft]:
+        """The drafts whose phrases the model is asked."""
+        return [draft for draft in self.drafts if draft.prompt is not None and draft.error is None]
+
+    @property
+    def prompts(self) -> list[str]:
+        """Phrases that the model is asked."""
+        return [draft.prompt for draft in self.asked_drafts if draft.prompt is not None]
+
+    def fail(self, reason: str) -> None:
+        """Fail every phrase that has not failed for a reason of its own."""
+        for draft in self.drafts:
+            draft.error = draft.error or reason
+        self.prepared = None
+
+
+@dataclass(kw_only=True)
+class ShardWork:
+    """A shard on its way to the model."""
+
+    shard: Shard
+    images: list[ImageWork]
+    prior_kills: dict[str, int] = field(default_factory=dict)
+    baseline_rows: tuple[int, ...] = ()  # rows whose images are annotated unpruned as well, to compare
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_read: int = 0
+    num_bad_truths: int = 0  # true masks of rows that are compared, but that cannot be read
+    sent_at: float = 0.0  # seconds since the epoch, to tell how long it waited
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add to the seconds of a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+
+@dataclass(kw_only=True)
+class ShardResult:
+    """A shard on its way to storage: records as rows of `SHARD_SCHEMA`, and what the throughput table wants to know."""
+
+    shard: Shard
+    records: list[dict[str, Any]]
+    seconds: dict[str, float]
+    facts: dict[str, Any]
+    baseline: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoneShard:
+    """A shard that somebody has committed already: its marker goes to the driver, untouched by the stages."""
+
+    marker: dict[str, Any]
+
+
+def pack(shard_id: str, payload: Any) -> pa.Table:
+    """One row that holds any picklable object."""
+    data = pickle.dumps(payload, protocol=5)
+    return pa.table({_SHARD_ID: pa.array([shard_id]), _PAYLOAD: pa.array([data], type=pa.large_binary())})
+
+
+def unpack_row(table: pa.Table) -> tuple[str, Any]:
+    """Shard id and object of a table that `pack` made."""
+    assert table.num_rows == 1, "a batch must hold exactly one shard"
+    return table.column(_SHARD_ID)[0].as_py(), pickle.loads(table.column(_PAYLOAD)[0].as_buffer())
+
+
+def unpack_payload(row: dict[str, Any]) -> Any:
+    """The object of such a row, as Ray Data hands it to the driver."""
+    return pickle.loads(row[_PAYLOAD])

@@ -1,0 +1,1 @@
+"""The stages of the Ray Data pipeline and what they hold."""

@@ -1,0 +1,156 @@
+"""What pruning saves and what it changes, measured on the user's own images: some are annotated unpruned as well."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from pipeline.masks import EncodedMask, encode_answers, mask_iou
+from pipeline.shards.manifest import Shard, row_hashes, selected_rows
+from pipeline.shards.work import Draft, ImageWork, ShardWork
+from pipeline.stages.shard_run import model_calls
+from pipeline.stages.timed_model import Asked, TimedModel
+
+_WARM_UP_PHRASE = "object"
+_WORST_PAIRS = 4  # of a shard, that its marker keeps to be looked at
+_MAX_PAIR_CHARS = 100_000  # of run lengths; noise is not worth a large marker
+
+
+def choose_rows(shards: Iterable[Shard], num_rows: int, sample: float | None) -> dict[str, tuple[int, ...]]:
+    """Choose `num_rows` rows of a run by hash, the same ones every time: shard id -> rows of its file."""
+    smallest = heapq.nsmallest(num_rows, _hashed(shards, num_rows, sample))
+    chosen: dict[str, list[int]] = defaultdict(list)
+    for _, shard_id, row in smallest:
+        chosen[shard_id].append(row)
+    return {shard_id: tuple(sorted(rows)) for shard_id, rows in chosen.items()}
+
+
+def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> dict[str, Any] | None:
+    """Annotate the shard's chosen images pruned and unpruned, on a device that is held, in turns of alternating order.
+
+    Both ways of one call see the same images in the same batch. With `warm_up` the first call is made both ways before
+    any is timed, so that neither pays for what a device does once; it asks for something else, since the model
+    remembers questions.
+
+    Returns what `marker["baseline"]` holds, None when none of the chosen rows holds an image.
+    """
+    rows = set(work.baseline_rows)
+    calls = list(model_calls(image for image in work.images if _holds(image, rows)))
+    if not calls:
+        return None
+    if warm_up:
+        other = [(image, [_WARM_UP_PHRASE] * len(phrases)) for image, phrases in calls[0]]
+        for unpruned in (False, True):
+            model.run(other, unpruned=unpruned)
+    ways = {False: _Way(), True: _Way()}
+    for number, asked in enumerate(calls, start=work.shard.index):  # a shard may well have one call only
+        for unpruned in (False, True) if number % 2 == 0 else (True, False):
+            ways[unpruned].run(model, asked, unpruned=unpruned)
+    drafts = list(_asked_drafts(calls))
+    pruned, unpruned_way = ways[False], ways[True]
+    iou = [round(mask_iou(a, b), 4) for a, b in zip(pruned.masks, unpruned_way.masks, strict=True)]
+    return {
+        "images": len({id(image) for asked in calls for image, _ in asked}),
+        "phrases": len(iou),
+        **{f"pruned_{name}": value for name, value in pruned.took().items()},
+        **{f"unpruned_{name}": value for name, value in unpruned_way.took().items()},
+        "iou": iou,
+        "pairs": _worst_pairs(iou, drafts, pruned.masks, unpruned_way.masks),
+        **_against_truth(drafts, pruned.masks, unpruned_way.masks),
+        "num_bad_truths": work.num_bad_truths,
+    }
+
+
+@dataclass
+class _Way:
+    """The calls of one way, pruned or unpruned."""
+
+    seconds: float = 0.0
+    llm_s: float = 0.0
+    peak_bytes: int | None = None
+    masks: list[EncodedMask] = field(default_factory=list)
+
+    def run(self, model: TimedModel, asked: list[Asked], *, unpruned: bool) -> None:
+        done = model.run(asked, unpruned=unpruned, memory=True)
+        self.seconds += done.seconds
+        self.llm_s += done.stage_seconds.get("llm", 0.0)
+        if done.peak_bytes is not None:
+            self.peak_bytes = max(self.peak_bytes or 0, done.peak_bytes)
+        self.masks += [mask for result in done.results for mask in encode_answers(result)]
+
+    def took(self) -> dict[str, Any]:
+        return {"s": self.seconds, "llm_s": self.llm_s, "peak_bytes": self.peak_bytes}
+
+
+def _asked_drafts(calls: list[list[Asked]]) -> Iterator[Draft]:
+    """The records behind the answers, in their order; an image may be asked in several calls."""
+    left: dict[int, Iterator[Draft]] = {}
+    for asked in calls:
+        for image, phrases in asked:
+            drafts = left.setdefault(id(image), iter(image.asked_drafts))
+            yield from (next(drafts) for _ in phrases)
+
+
+def _worst_pairs(
+    iou: list[float], drafts: list[Draft], pruned: list[EncodedMask], unpruned: list[EncodedMask]
+) -> list[dict[str, Any]]:
+    """The phrases whose masks agree least, with both masks."""
+    found: list[dict[str, Any]] = []
+    for place in sorted(range(len(iou)), key=lambda place: (iou[place], place)):
+        if iou[place] == 1.0 or len(found) == _WORST_PAIRS:
+            break
+        if len(pruned[place].counts) + len(unpruned[place].counts) <= _MAX_PAIR_CHARS:
+            found.append(
+                {
+                    "source_row": drafts[place].source_row,
+                    "phrase_index": drafts[place].phrase_index,
+                    "iou": iou[place],
+                    "size_hw": list(pruned[place].size_hw),
+                    "pruned_rle": pruned[place].counts,
+                    "unpruned_rle": unpruned[place].counts,
+                }
+            )
+    return found
+
+
+def _against_truth(
+    drafts: list[Draft], pruned: list[EncodedMask], unpruned: list[EncodedMask]
+) -> dict[str, dict[str, list[list[int] | None]]]:
+    """Intersection and union in pixels of every mask with the truth, None for a phrase whose truth is not known."""
+    if all(draft.truth is None for draft in drafts):
+        return {}
+    ways = {"pruned": pruned, "unpruned": unpruned}
+    return {
+        "truth": {
+            name: [
+                None if draft.truth is None else _overlap(mask, draft.truth)
+                for mask, draft in zip(masks, drafts, strict=True)
+            ]
+            for name, masks in ways.items()
+        }
+    }
+
+
+def _overlap(first: EncodedMask, second: EncodedMask) -> list[int]:
+    """Intersection and union in pixels."""
+    pair = [{"size": list(mask.size_hw), "counts": mask.counts.encode("ascii")} for mask in (first, second)]
+    shared = int(coco_mask.area(coco_mask.merge(pair, intersect=True)))
+    return [shared, first.area + second.area - shared]
+
+
+def _hashed(shards: Iterable[Shard], num_rows: int, sample: float | None) -> Iterator[tuple[int, str, int]]:
+    for shard in shards:
+        rows = np.asarray(selected_rows(shard.file, shard.row_start, shard.row_stop, sample), dtype=np.int64)
+        hashes = row_hashes(shard.file + "#baseline", rows)
+        for position in np.argsort(hashes)[:num_rows]:
+            yield int(hashes[position]), shard.shard_id, int(rows[position])
+
+
+def _holds(image: ImageWork, rows: set[int]) -> bool:
+    return any(draft.source_row in rows for draft in image.drafts)

@@ -1,0 +1,249 @@
+"""From the rows of a shard to images and phrases the model takes: read, fetch, decode, check. Runs in CPU tasks.
+
+This is a record boundary: whatever one row holds, the outcome is a record with a reason, never an exception.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from pipeline.images.decode import ImageError, decode_image
+from pipeline.output.names import safe_file_name
+from pipeline.redact import Redactor
+from pipeline.shards.attempts import Guard
+from pipeline.shards.manifest import Shard, selected_rows
+from pipeline.shards.read import SourceRow, read_shard
+from pipeline.shards.work import DoneShard, Draft, ImageWork, ShardWork
+from pipeline.stages.commit import read_marker
+from pipeline.stages.engine import Engine
+from pipeline.stages.failures import run_stage
+from pipeline.storage.faults import StorageError
+from pipeline.storage.store import Storage
+from pipeline.table.columns import ColumnMapping, InputRow, read_row
+from pipeline.table.true_masks import parse_each_mask
+
+_FETCH_THREADS = 8
+_MAX_FAILED_PHRASE = 200  # characters of an unusable phrase that a record keeps
+_DECODE_UNITS = 16
+
+
+@dataclass(kw_only=True)
+class DecodeStage:
+    """A callable for `map_batches(batch_size=1)`: a shard in, its images and phrases out."""
+
+    mapping: ColumnMapping
+    engine: Engine
+    policy: UriPolicy
+    storage: Storage
+    session: str
+    storage_options: dict[str, Any] = field(default_factory=dict)
+    sample: float | None = None
+    max_pixels: int = 100_000_000
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return run_stage(self._decode, batch)
+
+    def _decode(self, work: ShardWork) -> ShardWork | DoneShard:
+        """The shard with its images, or its marker if there is one after all: listings lag."""
+        cpu_started = time.process_time()
+        try:
+            return DoneShard(marker=read_marker(self.storage, work.shard.shard_id))
+        except FileNotFoundError:
+            pass
+        guard = Guard(
+            storage=self.storage,
+            session=self.session,
+            stage="decode",
+            shard_id=work.shard.shard_id,
+            prior_kills=work.prior_kills.get("decode", 0),
+        )
+        work = self.decode_shard(work, guard)
+        work.add_seconds("decode_cpu", time.process_time() - cpu_started)
+        work.sent_at = time.time()
+        return work
+
+    def decode_shard(self, work: ShardWork, guard: Guard) -> ShardWork:
+        """Fill in the shard's images. Rows that kill their worker are given up, see `pipeline.shards.attempts`."""
+        decoder = _ShardDecoder(self, work)
+        for rows, images in guard.run(work.shard.num_rows, decoder.decode, batch=_DECODE_UNITS):
+            work.images.extend(decoder.give_up(rows) if images is None else images)
+        return work
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loading:
+    """A row whose image is there or on its way."""
+
+    row: int
+    given: InputRow
+    fetched: Future[bytes] | None = None
+
+    def data(self) -> bytes:
+        """The image's bytes; waits for them. Raises FetchError."""
+        return self.fetched.result() if self.fetched else self.given.image_bytes or b""
+
+
+class _ShardDecoder:
+    """Decodes ranges of one shard's rows; `stage` says how."""
+
+    def __init__(self, stage: DecodeStage, work: ShardWork) -> None:
+        self._stage = stage
+        self._work = work
+        self._fetcher = ImageFetcher(stage.policy, stage.storage_options, retry=stage.storage.retry)
+        self._redact = Redactor(stage.storage_options)
+        self._preprocessor: Any = stage.engine.preprocessor()
+        self._mapping = stage.mapping if work.baseline_rows else stage.mapping.without_mask()
+
+    def decode(self, rows: range) -> list[ImageWork]:
+        """Images of the shard's rows number `rows` (counted within the shard)."""
+        stage, shard = self._stage, self._work.shard
+        images: list[ImageWork] = []
+        source = read_shard(shard, self._mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
+        with ThreadPoolExecutor(_FETCH_THREADS) as pool:
+            for loading in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
+                self._append(images, loading)
+        return images
+
+    def give_up(self, rows: range) -> list[ImageWork]:
+        """Failed records for rows that killed their worker. Their cells are not read again."""
+        shard, stage = self._work.shard, self._stage
+        numbers = selected_rows(shard.file, shard.row_start, shard.row_stop, stage.sample)
+        reason = "this record killed the worker that decoded it, every time"
+        return [self._failed(numbers[position], default_id(shard, numbers[position]), [], reason) for position in rows]
+
+    def _loaded(self, source: Iterator[SourceRow], wanted: range, pool: ThreadPoolExecutor) -> Iterator[_Loading]:
+        """Rows with their image bytes on the way; a bounded number of fetches run ahead."""
+        ahead: list[_Loading] = []
+        for position, row in enumerate(source):
+            if position >= wanted.stop:
+                break
+            if position < wanted.start:
+                continue
+            ahead.append(self._begin_load(row, pool))
+            if len(ahead) > _FETCH_THREADS:
+                yield ahead.pop(0)
+        yield from ahead
+
+    def _begin_load(self, row: SourceRow, pool: ThreadPoolExecutor) -> _Loading:
+        image_id = default_id(self._work.shard, row.number)
+        if row.error is not None:
+            return _Loading(row=row.number, given=_unreadable(image_id, row.error))
+        given = read_row(row.cells, self._mapping, default_id=image_id)
+        fetched = pool.submit(self._fetcher.fetch, given.image_uri) if given.image_uri and not given.error else None
+        return _Loading(row=row.number, given=given, fetched=fetched)
+
+    def _append(self, images: list[ImageWork], loading: _Loading) -> None:
+        row, given = loading.row, loading.given
+        if given.error is not None:
+            images.append(self._failed(row, given.image_id, given.phrases, given.error))
+            return
+        try:
+            started = time.perf_counter()
+            data = loading.data()
+            self._work.add_seconds("fetch", time.perf_counter() - started)
+            self._work.bytes_read += len(data)
+            self._add_image(images, row, given, data)
+        except StorageError:  # the store's fault, or the credentials': no record may fail for that
+            raise
+        except (ImageError, FetchError) as error:
+            images.append(self._failed(row, given.image_id, given.phrases, str(error)))
+        except Exception as error:  # noqa: BLE001 - the record boundary
+            reason = f"{type(error).__name__}: {error}"
+            images.append(self._failed(row, given.image_id, given.phrases, reason))
+
+    def _add_image(self, images: list[ImageWork], row: int, given: InputRow, data: bytes) -> None:
+        started = time.perf_counter()
+        key = image_key(given.image_id, data)
+        drafts = [self._draft(row, index, given) for index in range(len(given.phrases))]
+        if images and images[-1].image_key == key and images[-1].height is not None and images[-1].width is not None:
+            self._add_truths(drafts, row, given, (images[-1].height, images[-1].width))
+            images[-1].drafts.extend(drafts)
+            return
+        needed_size = self._preprocessor.needed_size
+        decoded = decode_image(data, max_pixels=self._stage.max_pixels, needed_size=needed_size)
+        height, width = decoded.size_hw
+        self._add_truths(drafts, row, given, (height, width))
+        images.append(
+            ImageWork(
+                image_id=given.image_id,
+                image_key=key,
+                file_name=safe_file_name(given.image_id, given.image_uri, data, root=self._stage.policy.image_root),
+                drafts=drafts,
+                height=height,
+                width=width,
+                notes="; ".join(decoded.notes) or None,
+                prepared=self._preprocessor.prepare(decoded.rgb, decoded.size_hw),
+            )
+        )
+        self._work.add_seconds("decode", time.perf_counter() - started)
+
+    def _add_truths(self, drafts: list[Draft], row: int, given: InputRow, size_hw: tuple[int, int]) -> None:
+        """The true masks of a row that is compared with them. One that cannot be read costs no record."""
+        if given.mask is None or row not in self._work.baseline_rows:
+            return
+        try:
+            truths = parse_each_mask(given.mask, size_hw, len(drafts))
+        except Exception as error:  # noqa: BLE001 - the record boundary: the record is good without
+            truths = [ValueError(f"mask: {type(error).__name__}: {error}")] * len(drafts)
+        for draft, truth in zip(drafts, truths, strict=True):
+            if isinstance(truth, ValueError):
+                draft.truth_error = self._redact(str(truth))
+            else:
+                draft.truth = truth
+        self._work.num_bad_truths += any(draft.truth_error for draft in drafts)
+
+    def _draft(self, row: int, index: int, given: InputRow) -> Draft:
+        draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])
+        draft.error = given.phrase_errors[index] if given.phrase_errors else None
+        if draft.error is None:
+            try:
+                draft.prompt = self._stage.engine.check_phrase(self._preprocessor, draft.phrase)
+            except ValueError as error:
+                draft.error = str(error)
+        if draft.error is not None:
+            draft.error = self._redact(draft.error)
+            draft.phrase = draft.phrase[:_MAX_FAILED_PHRASE]
+        return draft
+
+    def _failed(self, row: int, image_id: str, phrases: list[str], reason: str) -> ImageWork:
+        """An image without pixels: a failed record per phrase, or one where there is no phrase."""
+        reason = self._redact(reason)
+        drafts = [
+            Draft(source_row=row, phrase_index=index, phrase=phrase[:_MAX_FAILED_PHRASE], error=reason)
+            for index, phrase in enumerate(phrases or [""])
+        ]
+        name = safe_file_name(image_id, None, b"", root=None)
+        return ImageWork(image_id=image_id, image_key=image_key(image_id, b""), file_name=name, drafts=drafts)
+
+
+def _unreadable(image_id: str, error: str) -> InputRow:
+    return InputRow(image_id=image_id, image_bytes=None, image_uri=None, phrases=[], error=error)
+
+
+def default_id(shard: Shard, row: int) -> str:
+    """Id of a row that has none: where it comes from."""
+    return f"{shard.id_prefix}/{row:09d}"
+
+
+def image_key(image_id: str, data: bytes) -> str:
+    """Identity of an image within a run: its id and its content, 16 hex digits."""
+    content = hashlib.blake2b(data, digest_size=16).digest()
+    return hashlib.blake2b(image_id.encode() + b"\0" + content, digest_size=8).hexdigest()
+
+
+def _timed(rows: Iterator[SourceRow], add_seconds: Callable[[str, float], None]) -> Iterator[SourceRow]:
+    while True:
+        started = time.perf_counter()
+        row = next(rows, None)
+        add_seconds("read", time.perf_counter() - started)
+        if row is None:
+            return
+        yield row

@@ -1,0 +1,140 @@
+"""One execution of the Ray Data pipeline over the shards that are left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy
+
+from pipeline.config import RunConfig
+from pipeline.fetch.fetcher import UriPolicy
+from pipeline.measure.prometheus import run_tag
+from pipeline.shards.attempts import new_session, prior_kills
+from pipeline.shards.manifest import Plan, Shard
+from pipeline.shards.work import DoneShard, ShardWork, pack, unpack_payload
+from pipeline.stages.annotate import AnnotateStage
+from pipeline.stages.baseline import choose_rows
+from pipeline.stages.commit import CommitStage
+from pipeline.stages.decode import DecodeStage
+from pipeline.stages.engine import Engine
+from pipeline.stages.failures import Failure
+from pipeline.storage.store import Storage
+
+# Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
+_DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25
+_CALLS_PER_ACTOR = 2
+
+Stage = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What an execution needs besides the list of shards."""
+
+    config: RunConfig
+    plan: Plan
+    storage: Storage
+    engine: Engine
+    policy: UriPolicy
+    on_gpu: bool
+    max_decoders: int | None = None
+
+    def run(self, shards: list[Shard]) -> Iterator[dict[str, Any]]:
+        """Annotate shards, in whatever order they end. Yields their markers as they are committed.
+
+        Raises:
+            UsageError, StorageError, StageError: a stage broke.
+            Exception: the cluster failed, see `is_cluster_failure`; what was committed stays.
+        """
+        session = new_session()
+        dataset: ray.data.Dataset = ray.data.from_items(self._items(shards), override_num_blocks=len(shards))
+        dataset = dataset.map_batches(
+            _call(self._decode_stage(session)),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=_DECODE_CPUS,
+            concurrency=min(self.max_decoders, len(shards)) if self.max_decoders else None,
+        )
+        actor, arguments = self._actor(session)
+        dataset = dataset.map_batches(
+            actor,
+            fn_constructor_args=arguments,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=self._actor_pool(),
+            num_cpus=_ACTOR_CPUS,
+            num_gpus=self.config.cluster.gpus_per_actor if self.on_gpu else None,
+        )
+        dataset = dataset.map_batches(
+            _call(self._commit_stage()), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
+        )
+        for row in dataset.iter_rows():
+            result = unpack_payload(row)
+            if isinstance(result, Failure):
+                result.throw()
+            yield result.marker if isinstance(result, DoneShard) else result
+
+    def _actor(self, session: str) -> tuple[type, tuple[Any, ...]]:
+        """The class of the stage that holds the model, and what it is made with."""
+        tag = run_tag(self.plan.fingerprint)
+        return AnnotateStage, (self.engine, self.storage, session, self._threads_per_actor(), tag)
+
+    def _commit_stage(self) -> Stage:
+        return CommitStage(storage=self.storage)
+
+    def _items(self, shards: list[Shard]) -> list[dict[str, Any]]:
+        kills = prior_kills(self.storage)
+        sample = self.config.source.sample
+        compared = (
+            choose_rows(self.plan.shards, self.config.baseline_images, sample) if self.config.baseline_images else {}
+        )
+        works = [
+            ShardWork(
+                shard=shard,
+                images=[],
+                prior_kills=kills.get(shard.shard_id, {}),
+                baseline_rows=compared.get(shard.shard_id, ()),
+            )
+            for shard in shards
+        ]
+        return [row for work in works for row in pack(work.shard.shard_id, work).to_pylist()]
+
+    def _decode_stage(self, session: str) -> DecodeStage:
+        return DecodeStage(
+            mapping=self.plan.mapping,
+            engine=self.engine,
+            policy=self.policy,
+            storage=self.storage,
+            session=session,
+            storage_options=self.config.storage_options,
+            sample=self.config.source.sample,
+            max_pixels=self.config.source.max_pixels,
+        )
+
+    def _actor_pool(self) -> ActorPoolStrategy:
+        low, high = self.config.cluster.num_actors
+        return ActorPoolStrategy(
+            min_size=low,
+            max_size=high,
+            max_tasks_in_flight_per_actor=2 * _CALLS_PER_ACTOR,
+            max_concurrent_calls_per_actor=_CALLS_PER_ACTOR,
+            enable_true_multi_threading=True,
+        )
+
+    def _threads_per_actor(self) -> int:
+        """Threads of the model on a CPU: the machine's cores, shared among its actors."""
+        return max(1, (os.cpu_count() or 1) // self.config.cluster.num_actors[1])
+
+
+def _call(stage: Stage) -> Any:
+    """Ray Data takes a function or a class, and treats other callables as classes: wrap a stage into a function."""
+
+    def call(batch: Any) -> Any:
+        return stage(batch)
+
+    call.__name__ = type(stage).__name__
+    return call

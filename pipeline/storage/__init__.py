@@ -1,0 +1,1 @@
+"""Local paths and object stores: retries, ranges, exclusive creation."""

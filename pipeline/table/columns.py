@@ -1,0 +1,249 @@
+"""Which columns of an input table hold the image, the phrases and the id.
+
+`detect_columns` looks at a schema once and fails loudly when it is unclear. What a row then holds is read by
+`pipeline.table.rows`, whose names are exported here as well.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.table.rows import InputRow, iter_rows, read_row
+
+__all__ = ["ColumnMapping", "InputRow", "detect_columns", "iter_rows", "read_row"]
+
+ImageKind = Literal["bytes", "uri", "struct"]
+
+# Earlier groups win over later ones; two matches inside one group are ambiguous. Names compare without case.
+IMAGE_NAMES = (
+    ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes"),
+    ("uri", "url", "image_uri", "image_url", "path", "image_path"),
+    ("file_name",),
+)
+PHRASE_NAMES = (
+    ("phrase", "phrases"),
+    ("sentences", "sentence"),
+    ("caption", "captions", "text", "txt"),
+    ("answer",),
+)
+ID_NAMES = (("image_id",), ("id",), ("__key__",))
+PHRASE_FIELDS = ("sent", "phrase", "caption", "text")
+PATH_FIELDS = ("path", "uri", "url")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnMapping:
+    """The columns to read. `phrase_field` is the struct field that holds the text, or None for plain strings.
+
+    `mask` is that of true masks, which the baseline is compared with; None where the input has none.
+    """
+
+    image: str
+    phrase: str
+    id: str | None
+    image_kind: ImageKind
+    phrase_field: str | None = None
+    path_field: str | None = None
+    mask: str | None = None
+
+    def columns(self) -> list[str]:
+        """Names to read from the table, without repeats, in a fixed order."""
+        names = (self.id, self.image, self.phrase, self.mask)
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def without_mask(self) -> "ColumnMapping":
+        """The same columns but the true masks."""
+        return dataclasses.replace(self, mask=None)
+
+    def describe(self) -> str:
+        """One line for people, e.g. ``image=image (struct), phrase=sentences[].sent, id=image_id``."""
+        phrase = f"{self.phrase}[].{self.phrase_field}" if self.phrase_field else self.phrase
+        line = f"image={self.image} ({self.image_kind}), phrase={phrase}, id={self.id or '(made from the position)'}"
+        line += f", mask={self.mask}" if self.mask else ""
+        # A file chooses its column names, and this line is printed.
+        return line if line.isprintable() else ascii(line)
+
+
+def detect_columns(
+    schema: pa.Schema,
+    *,
+    image_column: str | None = None,
+    phrase_column: str | None = None,
+    id_column: str | None = None,
+    mask_column: str | None = None,
+) -> ColumnMapping:
+    """Choose the columns by flag, else by name, else by type.
+
+    `phrase_column` may name a struct field (``sentences.sent`` or ``sentences[].sent``). `id_column=""` means that
+    ids are made from the row's position. True masks are never looked for: `mask_column` names them. Raises ValueError
+    that names the candidates and the flag when a column is missing, of an unusable type, or ambiguous.
+    """
+    image = _image_column(schema, image_column)
+    phrase, phrase_field = _phrase_column(schema, phrase_column, image)
+    return ColumnMapping(
+        image=image,
+        phrase=phrase,
+        id=_id_column(schema, id_column),
+        image_kind=_image_kind(schema.field(image).type) or "bytes",
+        phrase_field=phrase_field,
+        path_field=_path_field(schema.field(image).type),
+        mask=_mask_column(schema, mask_column),
+    )
+
+
+# ---- detection ----
+
+
+def _image_column(schema: pa.Schema, wanted: str | None) -> str:
+    flag = "--image-column"
+    usable = [field.name for field in schema if _image_kind(field.type)]
+    if wanted:
+        _check_wanted(schema, wanted, flag)
+        if wanted not in usable:
+            raise ValueError(
+                f"{flag} {wanted}: type {schema.field(wanted).type} holds no image; "
+                "expected binary, string or struct<bytes, path>"
+            )
+        return wanted
+    found = _by_name(usable, IMAGE_NAMES, flag, "image")
+    if found:
+        return found
+    by_type = [name for name in usable if _image_kind(schema.field(name).type) in ("bytes", "struct")]
+    return _only(by_type, flag, "image", schema)
+
+
+def _phrase_column(schema: pa.Schema, wanted: str | None, image: str) -> tuple[str, str | None]:
+    flag = "--phrase-column"
+    if wanted:
+        return _wanted_phrase(schema, wanted, flag)
+    usable = [field.name for field in schema if field.name != image and _phrase_shape(field.type) is not None]
+    found = _by_name(usable, PHRASE_NAMES, flag, "phrase")
+    if not found:
+        # A lone string column may be anything (a split, a licence); lists of texts are hardly anything else.
+        lists = [name for name in usable if not _is_text(_value_type(schema.field(name).type))]
+        found = _only(lists, flag, "phrase", schema)
+    return found, _phrase_shape(schema.field(found).type) or None
+
+
+def _wanted_phrase(schema: pa.Schema, wanted: str, flag: str) -> tuple[str, str | None]:
+    column, field = wanted, None
+    if wanted not in schema.names and "." in wanted:
+        column, field = wanted.rsplit(".", 1)
+        column = column.removesuffix("[]")
+    _check_wanted(schema, column, flag)
+    shape = _phrase_shape(schema.field(column).type, field)
+    if shape is None:
+        raise ValueError(
+            f"{flag} {wanted}: type {schema.field(column).type} holds no text; "
+            "expected string, list<string> or list<struct<sent>>"
+        )
+    return column, shape or None
+
+
+def _id_column(schema: pa.Schema, wanted: str | None) -> str | None:
+    flag = "--id-column"
+    if wanted == "":
+        return None
+    if wanted:
+        _check_wanted(schema, wanted, flag)
+        if not _is_id(schema.field(wanted).type):
+            raise ValueError(f"{flag} {wanted}: type {schema.field(wanted).type} is no id; expected string or integer")
+        return wanted
+    return _by_name([field.name for field in schema if _is_id(field.type)], ID_NAMES, flag, "id")
+
+
+def _mask_column(schema: pa.Schema, wanted: str | None) -> str | None:
+    if not wanted:
+        return None
+    _check_wanted(schema, wanted, "--mask-column")
+    kind = _value_type(schema.field(wanted).type)
+    if not (_is_text(kind) or _is_binary(kind) or _is_list(kind) or pa.types.is_struct(kind)):
+        raise ValueError(f"--mask-column {wanted}: type {kind} is no mask; expected run lengths, polygons or PNG bytes")
+    return wanted
+
+
+def _by_name(usable: list[str], groups: tuple[tuple[str, ...], ...], flag: str, what: str) -> str | None:
+    for group in groups:
+        matches = [name for name in usable if name.lower() in group]
+        if len(matches) > 1:
+            raise ValueError(f"the {what} column is ambiguous: {', '.join(matches)}; choose one with {flag}")
+        if matches:
+            return matches[0]
+    return None
+
+
+def _only(candidates: list[str], flag: str, what: str, schema: pa.Schema) -> str:
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise ValueError(f"the {what} column is ambiguous: {', '.join(candidates)}; choose one with {flag}")
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    raise ValueError(f"no {what} column found; name it with {flag}. Columns: {columns}")
+
+
+def _check_wanted(schema: pa.Schema, wanted: str, flag: str) -> None:
+    count = schema.names.count(wanted)
+    if count != 1:
+        trouble = "no such column" if count == 0 else f"{count} columns have this name"
+        raise ValueError(f"{flag} {wanted}: {trouble}. Columns: {', '.join(schema.names) or 'none'}")
+
+
+# ---- types ----
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    return _is_text(kind) or bool(pa.types.is_integer(kind))
+
+
+def _image_kind(kind: pa.DataType) -> ImageKind | None:
+    kind = _value_type(kind)
+    if _is_binary(kind):
+        return "bytes"
+    if _is_text(kind):
+        return "uri"
+    if pa.types.is_struct(kind):
+        has_bytes = kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
+        return "struct" if has_bytes or _path_field(kind) else None
+    return None
+
+
+def _path_field(kind: pa.DataType) -> str | None:
+    kind = _value_type(kind)
+    if not pa.types.is_struct(kind):
+        return None
+    names = (name for name in PATH_FIELDS if kind.get_field_index(name) >= 0)
+    return next((name for name in names if _is_text(_value_type(kind.field(name).type))), None)
+
+
+def _phrase_shape(kind: pa.DataType, field: str | None = None) -> str | None:
+    """None: no texts here. "": texts directly or in lists. Otherwise: the struct field that holds them."""
+    kind = _value_type(kind)
+    if _is_list(kind):
+        kind = _value_type(kind.value_type)
+    if pa.types.is_struct(kind):
+        for name in (field,) if field else PHRASE_FIELDS:
+            if kind.get_field_index(name) >= 0 and _phrase_shape(kind.field(name).type) == "":
+                return name
+        return None
+    return "" if field is None and (_is_text(kind) or _is_binary(kind)) else None

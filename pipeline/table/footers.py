@@ -1,0 +1,158 @@
+"""From `--input` to Parquet files and their footers. Nothing but footers is read here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage.faults import StorageError
+from pipeline.storage.filesystems import filesystem_for, is_local, look_up, protocol_of
+from pipeline.storage.listing import files_below, matching_files
+from pipeline.storage.range_file import RangeFile
+
+_GLOB_CHARACTERS = "*?["
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 8  # the footer's length and the magic
+_FOOTER_THREADS = 16
+_MAX_ROWS_PER_BYTE = 64  # more cannot hold images: the footer lies
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    """One Parquet file, as its footer describes it.
+
+    `footer_sha256` stands for the content: the footer holds the sizes, offsets and statistics of every column chunk.
+    """
+
+    path: str
+    size: int
+    footer_sha256: str
+    row_group_rows: tuple[int, ...]
+    schema: pa.Schema
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all row groups."""
+        return sum(self.row_group_rows)
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies the file in a run's fingerprint."""
+        return {"path": self.path, "size": self.size, "footer_sha256": self.footer_sha256, "rows": self.num_rows}
+
+
+def list_files(inputs: tuple[str, ...], options: dict[str, Any], *, output: str) -> list[str]:
+    """Paths of all Parquet files that the inputs name, sorted, each once.
+
+    A directory stands for every `*.parquet` below it, except hidden ones and those of the run's own output.
+
+    Raises:
+        ValueError: a path does not exist, or nothing matches.
+        StorageError: a store does not answer, or refuses. No file is left out for that.
+    """
+    found: set[str] = set()
+    for given in inputs:
+        found.update(_expand(given, options, output=output))
+    if not found:
+        raise ValueError(f"--input {' '.join(inputs)}: no Parquet file there")
+    return sorted(found)
+
+
+def read_footers(paths: list[str], options: dict[str, Any]) -> list[InputFile]:
+    """Footers of all files, in the order given. Raises ValueError naming a file that is not readable Parquet."""
+    with ThreadPoolExecutor(min(_FOOTER_THREADS, len(paths))) as pool:
+        return list(pool.map(lambda path: _read_footer(path, options), paths))
+
+
+def footer_of(file: BinaryIO) -> bytes:
+    """The footer of a Parquet file. Raises ValueError where it has none."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _TAIL_BYTES, 0))
+    tail = file.read(_TAIL_BYTES)
+    if size < 12 or tail[4:] != _MAGIC:
+        raise ValueError("it does not end as a Parquet file does")
+    length = struct.unpack("<I", tail[:4])[0]
+    if length + 12 > size:
+        raise ValueError("its footer claims to be longer than the file")
+    file.seek(size - _TAIL_BYTES - length)
+    return file.read(length)
+
+
+def parquet_metadata(footer: bytes) -> pq.FileMetaData:
+    """A footer as Parquet defines it, for `pq.ParquetFile(..., metadata=...)`.
+
+    Arrow keeps a schema of its own in it, which may name extension types: classes that other packages registered, which
+    run on whatever the file says. Under another key it is not looked for.
+    """
+    plain = footer.replace(b"ARROW:schema", b"ARROW-schema")
+    # The footer alone, as a file: whatever else Arrow wants to read is not there, nor is it needed.
+    return pq.read_metadata(pa.BufferReader(_MAGIC + plain + struct.pack("<I", len(plain)) + _MAGIC))
+
+
+def shard_digest(
+    path: str, footer_sha256: str, row_group: int, row_start: int, row_stop: int, sample: float | None
+) -> str:
+    """What a shard is made of, in 12 hex digits: the end of its id."""
+    identity = f"{path}\0{footer_sha256}\0{row_group}\0{row_start}\0{row_stop}\0{sample}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
+def _expand(given: str, options: dict[str, Any], *, output: str) -> list[str]:
+    fs, bare = filesystem_for(given, options)
+    bare = os.path.abspath(bare) if is_local(given) else bare.rstrip("/")
+    if any(character in bare for character in _GLOB_CHARACTERS):
+        matches = matching_files(fs, bare, given)
+        if not matches:
+            raise ValueError(f"--input {given}: nothing matches")
+        return [_full(given, path) for path in matches]
+    try:
+        if look_up(fs, bare, f"looking for {given}")["type"] == "file":
+            return [_full(given, bare)]
+        names = files_below(fs, bare, given)
+    except FileNotFoundError:
+        names = []
+    kept = [path for path in names if _is_data(path, bare)]
+    if not kept:
+        there = "no such path" if not names else "no *.parquet file in it"
+        raise ValueError(f"--input {given}: {there}")
+    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
+    full = [_full(given, path) for path in kept]
+    return [path for path in full if not path.startswith(f"{own}/")]
+
+
+def _is_data(path: str, directory: str) -> bool:
+    parts = path.removeprefix(directory).strip("/").split("/")
+    return path.endswith(".parquet") and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _full(given: str, bare: str) -> str:
+    return bare if is_local(given) else f"{protocol_of(given)}://{bare.lstrip('/')}" if "://" not in bare else bare
+
+
+def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
+    try:
+        with RangeFile(path, options) as file:
+            size, footer = file.size, footer_of(cast(BinaryIO, file))
+        metadata = parquet_metadata(footer)
+        groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        schema = metadata.schema.to_arrow_schema()
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"--input {path} is not readable Parquet: {_first_line(error)}") from error
+    if any(rows < 0 for rows in groups) or sum(groups) > _MAX_ROWS_PER_BYTE * size:
+        raise ValueError(
+            f"--input {path} is not readable Parquet: its footer claims {sum(groups)} rows in {size} bytes"
+        )
+    digest = hashlib.sha256(footer).hexdigest()
+    return InputFile(path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,182 @@
+"""Batches launched ahead, images encoded once, and what results hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.engine import padding_waste
+from litelvlm import AnnotationRequest, Annotator, PromptTemplate, PruningConfig
+from litelvlm.config import LAYOUTS, GlammConfig
+from litelvlm.engine.batch import BatchRunner
+from litelvlm.engine.packing import packed_length
+from litelvlm.engine.scheduler import prompt_batches
+from litelvlm.prompts import build_prompts
+from tests.litelvlm.engine.test_annotator import _requests
+
+PRUNING = PruningConfig(num_retain_tokens=20, rule="paper")
+
+
+def assert_same(first, second):
+    """Two results hold the same masks, scores and tokens."""
+    np.testing.assert_allclose(first.scores, second.scores, atol=1e-4)
+    assert [kept.tolist() for kept in first.retained] == [kept.tolist() for kept in second.retained]
+    assert first.size_hw == second.size_hw
+    assert (first.masks != second.masks).mean() < 1e-3
+
+
+@pytest.fixture
+def encodes(tiny_annotator, monkeypatch) -> list[int]:
+    """How many images each call of SAM's encoder got."""
+    counts: list[int] = []
+    encode_sam = tiny_annotator._runner.encode_sam
+    monkeypatch.setattr(
+        tiny_annotator._runner, "encode_sam", lambda images: counts.append(len(images)) or encode_sam(images)
+    )
+    return counts
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_image_is_encoded_once_whatever_the_number_of_phrases(tiny_annotator, encodes, layout):
+    image = _requests(3, 1)[0].image
+    requests = [AnnotationRequest(image=image, phrases=[f"thing {n}" for n in range(count)]) for count in (1, 40, 3)]
+    tiny_annotator.annotate(requests, PRUNING, layout)
+    assert sum(encodes) == 3
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_encoded_image_is_asked_again_without_encoding(tiny_annotator, encodes, layout):
+    requests = _requests(4, 5)
+    encoded = tiny_annotator.encode([request.image for request in requests])
+    assert sum(encodes) == 5
+    again = [AnnotationRequest(image=one, phrases=r.phrases) for one, r in zip(encoded, requests, strict=True)]
+    for budget in (20, 7, None):
+        pruning = PruningConfig(num_retain_tokens=budget, rule="paper")
+        del encodes[:]
+        results = tiny_annotator.annotate(again, pruning, layout)
+        assert encodes == []
+        for result, other in zip(results, tiny_annotator.annotate(requests, pruning, layout), strict=True):
+            assert_same(result, other)
+
+
+def test_encoded_and_new_images_share_a_batch(tiny_annotator, encodes):
+    requests = _requests(5, 3)
+    (encoded,) = tiny_annotator.encode([requests[1].image])
+    mixed = [requests[0], AnnotationRequest(image=encoded, phrases=requests[1].phrases), requests[2]]
+    results = tiny_annotator.annotate(mixed, PRUNING)
+    assert sum(encodes) == 3
+    for result, other in zip(results, tiny_annotator.annotate(requests, PRUNING), strict=True):
+        assert_same(result, other)
+
+
+def test_the_next_batch_is_launched_before_the_last_is_collected(tiny_annotator, monkeypatch):
+    steps: list[str] = []
+    launch, collect = BatchRunner.launch, BatchRunner.collect
+    monkeypatch.setattr(
+        BatchRunner, "launch", lambda self, *args, **kwargs: steps.append("launch") or launch(self, *args, **kwargs)
+    )
+    monkeypatch.setattr(BatchRunner, "collect", lambda self, batch: steps.append("collect") or collect(self, batch))
+    tiny_annotator.annotate(_requests(6, 5), PRUNING, batch_images=2)
+    assert steps == ["launch", "launch", "collect", "launch", "collect", "collect"]
+
+
+def test_logits_of_very_many_phrases_are_read_as_they_come(tiny_annotator, monkeypatch):
+    requests = _requests(7, 2)
+    expected = tiny_annotator.annotate(requests, PRUNING)
+    monkeypatch.setattr("litelvlm.engine.batch._MOST_UNREAD", 0)
+    for result, other in zip(tiny_annotator.annotate(requests, PRUNING), expected, strict=True):
+        assert_same(result, other)
+
+
+def test_logits_are_kept_only_where_they_are_wanted(tiny_annotator):
+    request = _requests(8, 1)[0]
+    with_logits, without = (
+        tiny_annotator.annotate(
+            [request, AnnotationRequest(image=request.image, phrases=[])], PRUNING, keep_logits=keep
+        )
+        for keep in (True, False)
+    )
+    assert with_logits[0].low_res_logits.shape == (len(request.phrases), 256, 256)
+    assert [result.low_res_logits for result in without] == [None, None]
+    assert_same(with_logits[0], without[0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_template_for_each_phrase(tiny_annotator, layout):
+    image = _requests(9, 1)[0].image
+    other = PromptTemplate(question="Where is the {phrase}? Please segment it.", answer="Sure, it is [SEG].")
+    templates = [PromptTemplate(), other]
+    request = AnnotationRequest(image=image, phrases=["dog", "sky"], templates=templates)
+    mixed = tiny_annotator.annotate([request], PRUNING, layout)[0]
+    if layout == "separate":
+        for index, template in enumerate(templates):
+            alone = AnnotationRequest(image=image, phrases=[request.phrases[index]])
+            result = tiny_annotator.annotate([alone], PRUNING, layout, template)[0]
+            np.testing.assert_allclose(mixed.mask_prompts[index], result.mask_prompts[0], atol=1e-5)
+    plain = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["dog", "sky"])], PRUNING, layout)[0]
+    assert np.abs(mixed.mask_prompts[1] - plain.mask_prompts[1]).max() > 1e-4
+
+
+def test_as_many_templates_as_phrases(tiny_annotator):
+    request = AnnotationRequest(image=_requests(9, 1)[0].image, phrases=["dog", "sky"], templates=[PromptTemplate()])
+    with pytest.raises(ValueError, match=r"requests\[0\].templates: must be as many"):
+        tiny_annotator.annotate([request])
+
+
+def test_an_image_that_cannot_be_encoded_is_named(tiny_annotator):
+    with pytest.raises(ValueError, match=r"images\[1\].image"):
+        tiny_annotator.encode([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("budget", [48, 192])
+def test_padding_costs_two_percent_at_most(demo_annotator: Annotator, layout, budget):
+    """Of the language model's operations, for phrases of very different lengths; linear layers have none at all."""
+    rng = np.random.default_rng(0)
+    words = [
+        "the",
+        "large",
+        "red",
+        "circle",
+        "that",
+        "is",
+        "left",
+        "of",
+        "a",
+        "small",
+        "blue",
+        "star",
+        "and",
+        "above",
+        "everything",
+        "else",
+        "in",
+        "it",
+    ]
+    tokenizer = demo_annotator.preprocessor.tokenizer
+    for config, limit in ((demo_annotator.config, 2048), (GlammConfig(), 16384)):
+        prompts = [
+            prompt
+            for _ in range(32)
+            for prompt in build_prompts(
+                [" ".join(words[: rng.integers(1, len(words))]) for _ in range(3)],
+                PromptTemplate(),
+                tokenizer,
+                layout=layout,
+                max_text_tokens=900,
+            )
+        ]
+        lengths = [packed_length(prompt, budget) for prompt in prompts]
+        passes = []
+        for group in prompt_batches(lengths, limit):
+            own = [lengths[i] for i in group]
+            passes.append(
+                {
+                    "tokens": sum(own),
+                    "rows": len(own),
+                    "width": max(own),
+                    "prefix": prompts[0].image_index,
+                    "lengths": own,
+                }
+            )
+        assert 0 <= padding_waste(config, passes) <= 0.02

@@ -1,0 +1,271 @@
+"""Untrusted bytes become an upright RGB image or a short reason, and nothing else."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageFile
+
+from pipeline.images.decode import DecodedImage, ImageError, decode_image
+from pipeline.images.sniff import sniff_format
+from tests.pipeline.wild import (
+    bmp_run_lengths,
+    broken_images,
+    encode,
+    image_bombs,
+    jpeg_with_scans,
+    picture,
+    png_header,
+    tiff_with_tags,
+    wild_images,
+)
+
+# pytest resets the warning filters that the module sets at import; test_nothing_is_printed looks at the real thing.
+pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
+
+WILD = wild_images()
+BROKEN = broken_images()
+BOMBS = image_bombs()
+
+
+@pytest.mark.parametrize("name", WILD)
+def test_images_in_the_wild_come_out_upright_and_right(name):
+    wild = WILD[name]
+    decoded = decode_image(wild.data)
+    assert decoded.rgb.dtype == np.uint8
+    assert decoded.rgb.flags.writeable
+    assert decoded.size_hw == wild.size_hw
+    difference = np.abs(decoded.rgb.astype(int) - wild.expected.astype(int)).mean()
+    assert difference <= wild.tolerance
+    assert any(wild.note in note for note in decoded.notes) if wild.note else decoded.notes == ()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_images_end_as_a_reason(name):
+    with pytest.raises(ImageError) as caught:
+        decode_image(BROKEN[name])
+    assert caught.value.code == name.split()[0]
+    assert str(caught.value).startswith(f"{caught.value.code}: ")
+    assert str(caught.value).isprintable()
+    with pytest.raises(ImageError) as again:
+        decode_image(BROKEN[name])
+    assert str(again.value) == str(caught.value)
+
+
+def test_limits():
+    data = WILD["png"].data
+    assert decode_image(data, max_pixels=24 * 36).size_hw == (24, 36)
+    with pytest.raises(ImageError, match="too_many_pixels: declared size 36x24, the limit is 863 pixels"):
+        decode_image(data, max_pixels=24 * 36 - 1)
+    with pytest.raises(ImageError, match="too_many_bytes"):
+        decode_image(data, max_bytes=len(data) - 1)
+
+
+def test_no_pixel_of_a_bomb_is_decoded(monkeypatch):
+    def refuse(self):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    with pytest.raises(ImageError, match="too_many_pixels"):
+        decode_image(png_header(20_000, 20_000))
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_cost_next_to_nothing(name):
+    tracemalloc.start()
+    started = time.process_time()
+    try:
+        with pytest.raises(ImageError) as caught:
+            decode_image(BOMBS[name])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == name.split()[0]
+    assert time.process_time() - started < 2
+    assert peak < 40_000_000
+
+
+def test_a_bomb_in_the_metadata_does_not_cost_the_image():
+    exif = tiff_with_tags([(50_000 + tag, 7, 200_000, 8) for tag in range(1_000)], bytes(200_000))
+    for kind in ("PNG", "WEBP"):
+        decoded = decode_image(encode(Image.fromarray(picture()), kind, exif=exif))
+        assert decoded.size_hw == (24, 36)
+
+
+def test_many_comments_blocks_and_segments_are_fine():
+    gif = WILD["palette gif"].data
+    start = 13 + (3 << ((gif[10] & 7) + 1))
+    assert decode_image(gif[:start] + b"!\xfe" + b"\1A" * 4_000 + b"\0" + gif[start:]).size_hw == (24, 36)
+    jpeg = WILD["jpeg"].data
+    assert decode_image(jpeg[:2] + b"\xff\xe5\0\2" * 9_000 + jpeg[2:]).size_hw == (24, 36)
+    assert decode_image(bmp_run_lengths(4, 2, b"\x04\x01\0\0\x04\x02\0\1")).size_hw == (2, 4)
+
+
+def test_a_small_image_with_a_huge_tile_is_refused():
+    # Tile width and length of 2**20 each: decoding one tile would take 3 TiB.
+    tags = [(256, 3, 8), (257, 3, 8), (258, 3, 8), (259, 3, 5), (262, 3, 1), (277, 3, 1)]
+    tags += [(322, 4, 2**20), (323, 4, 2**20), (324, 4, 200), (325, 4, 10)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(100)
+    with pytest.raises(ImageError, match="too_many_pixels: declared tile 1048576x1048576"):
+        decode_image(data)
+
+
+def test_a_progressive_jpeg_may_have_many_scans():
+    assert decode_image(jpeg_with_scans(400)).size_hw == (24, 36)
+
+
+def test_half_an_image_fails_even_where_another_library_allows_it(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(ImageError, match="truncated"):
+        decode_image(BROKEN["truncated jpeg"])
+
+
+def test_only_listed_decoders_are_reached(monkeypatch):
+    for kind in ("PPM", "TGA", "PCX", "SGI", "DDS", "ICO", "JPEG2000"):
+        data = encode(Image.fromarray(picture()), kind)
+        with pytest.raises(ImageError):
+            decode_image(data)
+
+
+def test_damaged_metadata_does_not_cost_the_image():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(20)
+    decoded = decode_image(encode(Image.fromarray(picture()), "PNG", exif=exif))
+    assert decoded.size_hw == (24, 36)
+
+
+def test_nan_and_infinity_in_a_float_image():
+    values = np.array([[np.nan, 0.0], [np.inf, 1.0]], np.float32)
+    decoded = decode_image(encode(Image.fromarray(values), "TIFF"))
+    assert decoded.rgb[:, :, 0].tolist() == [[0, 0], [0, 255]]
+    largest = float(np.finfo(np.float32).max)
+    decoded = decode_image(encode(Image.fromarray(np.array([[-largest, 0, largest]], np.float32)), "TIFF"))
+    assert decoded.rgb[0, :, 0].tolist() == [0, 128, 255]
+    decoded = decode_image(encode(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"))
+    assert not decoded.rgb.any()
+
+
+def test_a_dim_12_bit_tiff_keeps_its_declared_range():
+    values = np.array([[0, 4095], [2048, 16]], np.uint16)
+    packed = b"".join(struct.pack(">I", int(a) << 12 | int(b))[1:] for a, b in values)
+    tags = [(256, 3, 2), (257, 3, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 122), (277, 3, 1), (278, 3, 2)]
+    tags += [(279, 4, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + packed
+    assert len(data) - len(packed) == 122
+    decoded = decode_image(data)
+    assert decoded.rgb[:, :, 0].tolist() == [[0, 255], [128, 1]]
+    assert "12-bit" in decoded.notes[0]
+
+
+def test_nothing_is_printed(tmp_path):
+    data = dict(BROKEN, **{name: wild.data for name, wild in WILD.items()})
+    data["odd tiff"] = _tiff_with_odd_metadata()
+    data["bytes transparency"] = _palette_with_bytes_transparency()
+    for index, content in enumerate(data.values()):
+        (tmp_path / str(index)).write_bytes(content)
+    program = """
+import pathlib, sys
+from pipeline.images.decode import ImageError, decode_image
+for path in pathlib.Path(sys.argv[1]).iterdir():
+    try:
+        decode_image(path.read_bytes(), max_pixels=4 * 10**9 if path.stat().st_size > 10**6 else 10**8)
+    except ImageError:
+        pass
+"""
+    command = [sys.executable, "-W", "always", "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def _tiff_with_odd_metadata() -> bytes:
+    image = Image.fromarray(picture())
+    data = bytearray(encode(image, "TIFF", tiffinfo={270: "x" * 40}))
+    place = data.find(struct.pack("<H", 270))
+    data[place + 8 : place + 12] = struct.pack("<I", 10**8)  # the description lies beyond the end of the file
+    return bytes(data)
+
+
+def _palette_with_bytes_transparency() -> bytes:
+    image = Image.fromarray(picture()).quantize(4)
+    return encode(image, "PNG", transparency=bytes([0, 90, 200, 255]))
+
+
+@pytest.mark.parametrize(
+    "name", ["jpeg", "png", "webp", "animated gif", "tiff lzw", "16-bit grey png", "exif 6 webp", "bmp"]
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(st.data())
+def test_damaged_images_give_an_image_or_a_reason(name, data):
+    content = bytearray(WILD[name].data)
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(1, len(content))) :]
+    _check_outcome(bytes(content))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(
+        [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBP", b"<"]
+    ),
+    st.binary(),
+)
+def test_noise_gives_an_image_or_a_reason(magic, noise):
+    _check_outcome(magic + noise)
+
+
+def _check_outcome(content: bytes) -> None:
+    decoded, reason = None, "no reason"
+    try:
+        decoded = decode_image(content, max_pixels=1_000_000)
+    except ImageError as error:
+        reason = str(error)
+    if isinstance(decoded, DecodedImage):
+        assert decoded.rgb.ndim == 3
+        assert decoded.rgb.shape[2] == 3
+        assert decoded.rgb.shape[0] * decoded.rgb.shape[1] <= 1_000_000
+    else:
+        assert reason.isprintable()
+        assert len(reason) <= 230
+        assert ": " in reason
+        assert "0x" not in reason
+
+
+def test_sniffing_reads_a_bounded_head():
+    assert sniff_format(b" " * 10_000_000 + b"<html>")[0] == "not_an_image"
+    assert sniff_format(io.BytesIO(b"\xff\xd8\xff\xe0").getvalue())[0] == "jpeg"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("needed", "shrunk"), [((100, 150), 4), ((101, 150), 2), ((400, 600), 1), ((900, 900), 1), (None, 1)]
+)
+def test_a_jpeg_is_decoded_no_larger_than_needed(needed, shrunk, orientation):
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 255, (8, 12, 3), dtype=np.uint8)).resize(
+        (600, 400), Image.Resampling.BICUBIC
+    )
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encode(smooth, "JPEG", exif=exif)
+    whole, small = decode_image(data), decode_image(data, needed_size=lambda size_hw: needed)
+    assert small.size_hw == whole.size_hw == ((600, 400) if orientation == 6 else (400, 600))
+    assert small.rgb.shape == (whole.rgb.shape[0] // shrunk, whole.rgb.shape[1] // shrunk, 3)
+    reduced = Image.fromarray(whole.rgb).resize(small.rgb.shape[1::-1], Image.Resampling.BOX)
+    assert np.abs(np.asarray(reduced).astype(int) - small.rgb).mean() < 2
+
+
+def test_other_formats_are_decoded_whole():
+    data = encode(Image.fromarray(picture()), "PNG")
+    assert decode_image(data, needed_size=lambda size_hw: (3, 3)).rgb.shape[:2] == picture().shape[:2]

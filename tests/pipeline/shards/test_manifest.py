@@ -1,0 +1,150 @@
+"""Shards: deterministic, covering every selected row once, within one row group."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.shards.manifest import make_plan, selected_rows
+from pipeline.shards.read import read_shard
+from tests.pipeline.samples import row, run_config, write_table
+
+
+def plan_of(source, output="/nonexistent/out", **settings):
+    return make_plan(run_config(source, output, **settings), revision="r1")
+
+
+def covered(plan, sample=None):
+    return [
+        (shard.file, number)
+        for shard in plan.shards
+        for number in list(selected_rows(shard.file, shard.row_start, shard.row_stop, sample))[: shard.num_rows]
+    ]
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_table(tmp_path / "in/b.parquet", [row(number) for number in range(45)], row_group_size=20)
+    write_table(tmp_path / "in/sub/a.parquet", [row(number) for number in range(7)])
+    write_table(tmp_path / "in/_hidden/c.parquet", [row(1)])
+    return str(tmp_path / "in")
+
+
+def test_every_row_is_in_one_shard_and_no_shard_crosses_a_row_group(source):
+    plan = plan_of(source)
+    files = [f"{source}/b.parquet", f"{source}/sub/a.parquet"]
+    assert covered(plan) == [(files[0], n) for n in range(45)] + [(files[1], n) for n in range(7)]
+    assert [shard.num_rows for shard in plan.shards] == [8, 8, 4, 8, 8, 4, 5, 7]
+    assert all(shard.row_group_start <= shard.row_start < shard.row_group_start + 20 for shard in plan.shards)
+    assert len({shard.shard_id for shard in plan.shards}) == len(plan.shards)
+    assert [shard.shard_id for shard in plan.shards] == sorted(shard.shard_id for shard in plan.shards)
+
+
+def test_the_same_input_gives_the_same_plan_however_it_is_named(source):
+    plan = plan_of(source)
+    for inputs in ([f"{source}/**/*.parquet"], [f"{source}/sub/a.parquet", f"{source}/b.parquet", f"{source}/sub"]):
+        other = plan_of(inputs)
+        if "**" in inputs[0]:  # a glob says itself what it wants, hidden directories included
+            assert set(covered(plan)) < set(covered(other))
+        else:
+            assert other.shards == plan.shards
+            assert other.fingerprint == plan.fingerprint
+    assert plan.manifest_bytes() == plan_of(source).manifest_bytes()
+    manifest = pq.read_table(io.BytesIO(plan.manifest_bytes())).to_pylist()
+    assert [shard["shard_id"] for shard in manifest] == [shard.shard_id for shard in plan.shards]
+
+
+def test_a_limit_takes_the_first_rows(source):
+    assert covered(plan_of(source, limit=21)) == covered(plan_of(source))[:21]
+    assert plan_of(source, limit=21).num_rows == 21
+    assert plan_of(source, limit=10_000).num_rows == 52
+
+
+def test_a_sample_does_not_depend_on_shards_and_grows_with_its_share(tmp_path):
+    source = write_table(tmp_path / "in.parquet", [{"image": "x.png", "phrase": "a"}] * 4000, row_group_size=1000)
+    small, large = (set(covered(plan_of(source, sample=share), share)) for share in (0.1, 0.3))
+    assert small < large
+    assert 300 < len(small) < 500
+    assert 1000 < len(large) < 1400
+    assert set(covered(plan_of(source, sample=0.3, shard_images=100), 0.3)) == large
+    assert plan_of(source, sample=0.3).num_rows == len(large)
+
+
+def test_a_sampled_shard_reads_its_rows_only(tmp_path):
+    source = write_table(tmp_path / "in.parquet", [row(number) for number in range(60)], row_group_size=60)
+    plan = plan_of(source, sample=0.3, shard_images=5)
+    read = [item.number for shard in plan.shards for item in read_shard(shard, plan.mapping, {}, sample=0.3)]
+    assert read == [number for _, number in covered(plan, 0.3)]
+    assert read == list(selected_rows(source, 0, 60, 0.3))
+
+
+def test_the_output_below_the_input_is_not_read(source, tmp_path):
+    write_table(tmp_path / "in/out/records/part-00000.parquet", [row(1)])
+    assert plan_of(source, output=tmp_path / "in/out").num_rows == 52
+
+
+def test_a_rewritten_file_changes_the_fingerprint(source, tmp_path):
+    before = plan_of(source).fingerprint
+    write_table(tmp_path / "in/sub/a.parquet", [row(number) for number in range(8)])
+    assert plan_of(source).fingerprint != before
+
+
+def broken_files(tmp_path):
+    good = tmp_path / "good.parquet"
+    write_table(good, [row(1)])
+    data = good.read_bytes()
+    yield "empty", b""
+    yield "text", b"not parquet at all, but long enough"
+    yield "truncated", data[:-20]
+    yield "lying footer", data[:-8] + b"\xff\xff\xff\x7f" + data[-4:]
+    length = int.from_bytes(data[-8:-4], "little")
+    yield "garbled footer", data[: -8 - length] + b"\xff" * length + data[-8:]
+
+
+def test_files_that_are_no_parquet_are_named(tmp_path):
+    for name, data in broken_files(tmp_path):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=f"{name}.parquet is not readable Parquet"):
+            plan_of(str(path))
+
+
+@pytest.mark.parametrize("given", ["{}/nowhere.parquet", "{}/nowhere/*.parquet", "{}/empty"])
+def test_paths_that_hold_nothing_are_refused(tmp_path, given):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="--input"):
+        plan_of(given.format(tmp_path))
+
+
+def test_an_input_without_rows_is_refused(tmp_path):
+    pq.write_table(
+        pa.table({"image": pa.array([], pa.binary()), "phrase": pa.array([], pa.string())}), tmp_path / "x.parquet"
+    )
+    with pytest.raises(ValueError, match="no row to annotate"):
+        plan_of(str(tmp_path / "x.parquet"))
+
+
+def test_files_with_other_columns_are_refused(source, tmp_path):
+    write_table(tmp_path / "in/z.parquet", [{"image": b"x", "caption": "a dog"}])
+    with pytest.raises(ValueError, match="differ in their columns"):
+        plan_of(source)
+
+
+def test_a_missing_column_is_named(source):
+    with pytest.raises(ValueError, match="--image-column picture"):
+        plan_of(source, image_column="picture")
+
+
+def test_rows_behind_a_corrupt_page_come_with_a_reason(tmp_path):
+    source = write_table(tmp_path / "in.parquet", [row(number) for number in range(40)], row_group_size=40)
+    plan = plan_of(source, shard_images=40)
+    offset = pq.ParquetFile(source).metadata.row_group(0).column(1).data_page_offset
+    data = bytearray((tmp_path / "in.parquet").read_bytes())
+    data[offset : offset + 40] = b"\xff" * 40
+    (tmp_path / "in.parquet").write_bytes(bytes(data))
+    rows = list(read_shard(plan.shards[0], plan.mapping, {}, sample=None))
+    assert [item.number for item in rows] == list(range(40))
+    assert "corrupt Parquet" in rows[-1].error

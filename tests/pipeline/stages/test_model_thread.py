@@ -1,0 +1,55 @@
+"""All of a model's work on one thread."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.stages.model_thread import ModelThread
+from tests.fakes import FakeEngine
+from tests.pipeline.samples import picture
+
+
+class WatchedEngine:
+    """Notes on which thread it is called."""
+
+    def __init__(self) -> None:
+        self.engine, self.threads = FakeEngine(), []
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def annotator(self, num_threads):
+        self.threads.append(threading.get_ident())
+        return self.engine.annotator(num_threads)
+
+    def annotate(self, *args, **kwargs):
+        self.threads.append(threading.get_ident())
+        return self.engine.annotate(*args, **kwargs)
+
+
+def test_calls_of_many_threads_compute_on_one():
+    watched = WatchedEngine()
+    engine = ModelThread(watched)
+    annotator = engine.annotator(2)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(engine.annotate, annotator, [picture(n)], [["a dog"]]) for n in range(20)]
+        results = [call.result()[0] for call in calls]
+    assert len(watched.threads) == 21
+    assert len(set(watched.threads)) == 1
+    assert threading.get_ident() not in watched.threads
+    assert [result.rgb.tolist() for result in results] == [picture(n).tolist() for n in range(20)]
+
+
+def test_errors_come_back_and_the_thread_goes_on():
+    engine = ModelThread(FakeEngine(break_on="a bad phrase"))
+    annotator = engine.annotator(None)
+    with pytest.raises(RuntimeError, match="the engine broke on a bad phrase"):
+        engine.annotate(annotator, [picture(0)], [["a bad phrase"]])
+    assert len(engine.annotate(annotator, [picture(0)], [["a dog"]])) == 1
+
+
+def test_what_does_not_compute_is_the_engines_own():
+    assert ModelThread(FakeEngine()).revision() == FakeEngine().revision()
