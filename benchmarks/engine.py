@@ -22,17 +22,17 @@ import torch
 
 from benchmarks.hardware import describe
 from benchmarks.release_loop import ReleaseLoop
-from demo.scenes import draw_scene
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.checkpoint import open_checkpoint
 from litelvlm.config import ClipSizes, GlammConfig
+from litelvlm.demo.scenes import draw_scene
 from litelvlm.flops import Workload, needed_flop
 from litelvlm.glamm import GlammModel
+from litelvlm.pipeline.masks import encode_answers
+from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s
+from litelvlm.pipeline.stages.shard_run import CALL_IMAGES
 from litelvlm.precision import to_float8
 from litelvlm.preprocess import PreparedImage
-from pipeline.masks import encode_answers
-from pipeline.measure.device_peaks import peak_tflop_per_s
-from pipeline.stages.shard_run import CALL_IMAGES
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 RESULTS = Path(__file__).parent / "results"

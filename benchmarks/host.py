@@ -29,11 +29,11 @@ from benchmarks.hardware import describe
 from litelvlm import Preprocessor
 from litelvlm.config import GlammConfig
 from litelvlm.grounding_encoder import upsample_logits
+from litelvlm.pipeline.images.decode import decode_image
+from litelvlm.pipeline.masks import encode_run_lengths
 from litelvlm.pixels import SAM_MEAN, SAM_STD
 from litelvlm.preprocess import sam_input_size
 from litelvlm.run_lengths import mask_run_lengths
-from pipeline.images.decode import decode_image
-from pipeline.masks import encode_run_lengths
 from tests.parity.fixtures import GLAMM_TINY
 
 RESULTS = Path(__file__).parent / "results"

@@ -25,14 +25,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.hardware import describe
-from demo.scenes import draw_scene
 from litelvlm import Annotator
-from pipeline.config import InputConfig, ModelConfig, RunConfig
-from pipeline.images.decode import decode_image
-from pipeline.masks import encode_answers
-from pipeline.run import annotate_dataset
-from pipeline.stages.engine import LiteLVLMEngine
-from pipeline.stages.shard_run import CALL_IMAGES
+from litelvlm.demo.scenes import draw_scene
+from litelvlm.pipeline.config import InputConfig, ModelConfig, RunConfig
+from litelvlm.pipeline.images.decode import decode_image
+from litelvlm.pipeline.masks import encode_answers
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+from litelvlm.pipeline.stages.shard_run import CALL_IMAGES
 
 RESULTS = Path(__file__).parent / "results"
 PHRASES = 3

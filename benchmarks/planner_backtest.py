@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hardware import describe
-from demo.run import write_scenes
-from pipeline.planner.forecast import Forecaster, Job
-from pipeline.planner.plans import Planner, Terms
-from pipeline.planner.prices import load_prices
-from pipeline.planner.runs import read_runs
+from litelvlm.demo.run import write_scenes
+from litelvlm.pipeline.planner.forecast import Forecaster, Job
+from litelvlm.pipeline.planner.plans import Planner, Terms
+from litelvlm.pipeline.planner.prices import load_prices
+from litelvlm.pipeline.planner.runs import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "planner_backtest.json"

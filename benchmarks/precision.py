@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.hardware import describe
-from demo.scenes import HELD_OUT_SEED, Scene, draw_scene
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
+from litelvlm.demo.scenes import HELD_OUT_SEED, Scene, draw_scene
 from litelvlm.glamm import GlammModel
 from litelvlm.precision import FLOAT8, float8_layers
 

@@ -29,7 +29,7 @@ from litelvlm.config import SamSizes
 from litelvlm.flex_sam import FlexSamEncoder, FusedFlexSamEncoder
 from litelvlm.flops import sam_encoder_flop
 from litelvlm.folded_sam import FoldedSamEncoder
-from pipeline.measure.device_peaks import peak_tflop_per_s
+from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s
 
 RESULTS = Path(__file__).parent / "results"
 SMALL = SamSizes(

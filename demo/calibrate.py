@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from demo.scoring import Scored
 from litelvlm.config import ScoreCalibration
+from litelvlm.demo.scoring import Scored
 
 EPSILON = 1e-4  # as in litelvlm.scores
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from demo.objects import COLOURS, SHAPES, SIZES
-from demo.rendering import SceneArrays
 from litelvlm.config import PromptTemplate
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
+from litelvlm.demo.rendering import SceneArrays
 
 CARRIERS = ("{phrase}", "the {phrase}", "a picture of a {phrase}", PromptTemplate().question)
 

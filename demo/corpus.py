@@ -7,8 +7,8 @@ from pathlib import Path
 
 import sentencepiece
 
-from demo.rendering import SceneArrays
 from litelvlm.config import PromptTemplate
+from litelvlm.demo.rendering import SceneArrays
 from litelvlm.prompts import OVERVIEW, SYSTEM
 from litelvlm.tokenizer import GLAMM_TOKENS
 

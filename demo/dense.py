@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.objects import COLOURS, SHAPES, SIZES
-from demo.rendering import BACKGROUND, SceneArrays
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
+from litelvlm.demo.rendering import BACKGROUND, SceneArrays
 
 _SAMPLES = 4  # label samples along a patch's side
 _MAX_OBJECTS = 6

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from demo.sizes import demo_config
-from demo.train_clip import load_clip
 from litelvlm.checkpoint import CLIP_MERGES
 from litelvlm.config import ScoreCalibration
 from litelvlm.convert import write_converted
+from litelvlm.demo.sizes import demo_config
+from litelvlm.demo.train_clip import load_clip
 from litelvlm.glamm import GlammModel
 from litelvlm.tokenizer import GlammTokenizer
 

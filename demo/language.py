@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.corpus import TEMPLATES
-from demo.objects import COLOURS, SHAPES, SIZES
-from demo.oracle import NUM_WORDS
-from demo.prompt_batches import build_batch
-from demo.rendering import SceneArrays
 from litelvlm.clip_encoder import ClipEncoder
+from litelvlm.demo.corpus import TEMPLATES
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
+from litelvlm.demo.oracle import NUM_WORDS
+from litelvlm.demo.prompt_batches import build_batch
+from litelvlm.demo.rendering import SceneArrays
 from litelvlm.glamm import GlammModel
 from litelvlm.pixels import normalize_clip
 from litelvlm.prompts import normalize_phrase

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from demo.objects import COLOURS, SHAPES, SIZES
-from demo.phrases import EXTREMES, RELATIONS
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
+from litelvlm.demo.phrases import EXTREMES, RELATIONS
 
 NOUN_WORDS = (*SIZES, *COLOURS, *SHAPES)
 PLACE_WORDS = (*EXTREMES, *RELATIONS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.objects import SceneObject
+from litelvlm.demo.objects import SceneObject
 
 # Fractions of the central square's side by which positions must differ before a phrase may rely on the difference.
 MARGIN = 0.08

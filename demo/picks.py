@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from demo.phrases import EXTREMES, RELATIONS
-from demo.rendering import SceneArrays
+from litelvlm.demo.phrases import EXTREMES, RELATIONS
+from litelvlm.demo.rendering import SceneArrays
 
 KINDS = ("plain", "location", "relation")
 SHARES = np.array([0.45, 0.32, 0.23])

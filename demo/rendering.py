@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from demo.phrases import list_expressions
-from demo.scenes import draw_scene
+from litelvlm.demo.phrases import list_expressions
+from litelvlm.demo.scenes import draw_scene
 from litelvlm.preprocess import clip_resize, resize_exactly, sam_input_size
 
 CLIP_SIZE = 144

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from demo.scenes import HELD_OUT_SEED, Scene, draw_scene
-from pipeline.masks import EncodedMask, decode_mask, encode_mask
-from pipeline.report.overlay import OverlayItem, draw_sheet
+from litelvlm.demo.scenes import HELD_OUT_SEED, Scene, draw_scene
+from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
+from litelvlm.pipeline.report.overlay import OverlayItem, draw_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 # Beyond the 500 held-out scenes that the committed table was made on.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.objects import COLOURS, SHAPES, SIZES, SceneObject, silhouette
-from demo.phrases import Expression, choose_expressions, list_expressions
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES, SceneObject, silhouette
+from litelvlm.demo.phrases import Expression, choose_expressions, list_expressions
 
 # Held-out scenes have seeds from here on; training seeds stay below.
 HELD_OUT_SEED = 1_000_000_000

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.scenes import HELD_OUT_SEED, Scene, draw_scene
-from evaluation.coverage import coverage, object_patches
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
+from litelvlm.demo.scenes import HELD_OUT_SEED, Scene, draw_scene
+from litelvlm.evaluation.coverage import coverage, object_patches
 
 BATCH_SCENES = 20
 # Scenes for tuning (calibration); apart from the training scenes and from the 500 held-out ones that results are about.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from demo.rendering import SAM_SIZE
-from demo.train_clip import SIZES as CLIP_SIZES
 from litelvlm.config import GlammConfig, LlmSizes, SamSizes, ScoreCalibration
+from litelvlm.demo.rendering import SAM_SIZE
+from litelvlm.demo.train_clip import SIZES as CLIP_SIZES
 from litelvlm.tokenizer import GlammTokenizer
 
 SAM_SIZES = SamSizes(

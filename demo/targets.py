@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from demo.rendering import SceneArrays
+from litelvlm.demo.rendering import SceneArrays
 
 Pick = tuple[int, int]  # index of a scene, index of an object in it
 

@@ -23,21 +23,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from demo.calibrate import fit_calibration
-from demo.corpus import train_tokenizer
-from demo.export import assemble, export
-from demo.language import LanguageHeads, LanguageSide, clip_patches
-from demo.oracle import OraclePrompt
-from demo.plot import plot_curves
-from demo.rendering import SceneArrays, render_scenes
-from demo.scoring import VALIDATION_SEED, scenes_from, score_scenes
-from demo.sizes import SAM_SIZES, demo_config
-from demo.team import Team, run_team
-from demo.train_clip import load_clip, train_clip
-from demo.train_joint import train_joint
-from demo.train_language import train_language
-from demo.train_masks import initialize, train_masks
 from litelvlm import Annotator, PruningConfig
+from litelvlm.demo.calibrate import fit_calibration
+from litelvlm.demo.corpus import train_tokenizer
+from litelvlm.demo.export import assemble, export
+from litelvlm.demo.language import LanguageHeads, LanguageSide, clip_patches
+from litelvlm.demo.oracle import OraclePrompt
+from litelvlm.demo.plot import plot_curves
+from litelvlm.demo.rendering import SceneArrays, render_scenes
+from litelvlm.demo.scoring import VALIDATION_SEED, scenes_from, score_scenes
+from litelvlm.demo.sizes import SAM_SIZES, demo_config
+from litelvlm.demo.team import Team, run_team
+from litelvlm.demo.train_clip import load_clip, train_clip
+from litelvlm.demo.train_joint import train_joint
+from litelvlm.demo.train_language import train_language
+from litelvlm.demo.train_masks import initialize, train_masks
 from litelvlm.glamm import GlammModel
 from litelvlm.grounding_encoder import GroundingEncoder
 from litelvlm.tokenizer import GlammTokenizer

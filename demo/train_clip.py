@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.captions import bank_labels, caption, carry, phrase_bank
-from demo.dense import DenseHeads, label_patches
-from demo.rendering import CLIP_SIZE, SceneArrays
-from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
 from litelvlm.clip_encoder import ClipEncoder
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import ClipSizes
+from litelvlm.demo.captions import bank_labels, caption, carry, phrase_bank
+from litelvlm.demo.dense import DenseHeads, label_patches
+from litelvlm.demo.rendering import CLIP_SIZE, SceneArrays
+from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
 from litelvlm.pixels import normalize_clip
 
 NUM_MERGES = 2048

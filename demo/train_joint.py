@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from demo.language import LanguageSide
-from demo.losses import mask_losses, total_mask_loss
-from demo.picks import EASY_UNTIL, PhrasePicker
-from demo.rendering import SceneArrays
-from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
-from demo.targets import GeometryTable, low_res_masks, patch_shares
-from demo.team import Team
-from demo.train_language import language_losses
-from demo.train_masks import scene_pixels
+from litelvlm.demo.language import LanguageSide
+from litelvlm.demo.losses import mask_losses, total_mask_loss
+from litelvlm.demo.picks import EASY_UNTIL, PhrasePicker
+from litelvlm.demo.rendering import SceneArrays
+from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.targets import GeometryTable, low_res_masks, patch_shares
+from litelvlm.demo.team import Team
+from litelvlm.demo.train_language import language_losses
+from litelvlm.demo.train_masks import scene_pixels
 
 BATCH = 12  # scenes of each member of the team
 PHRASES = 6

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from demo.language import LanguageSide, Understanding, location_loss, pointer_loss
-from demo.objects import COLOURS, SHAPES, SIZES
-from demo.oracle import OraclePrompt, read_words
-from demo.picks import PhrasePicker
-from demo.rendering import SceneArrays
-from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
-from demo.targets import Geometry, GeometryTable, Pick, patch_shares
-from demo.team import Team
+from litelvlm.demo.language import LanguageSide, Understanding, location_loss, pointer_loss
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
+from litelvlm.demo.oracle import OraclePrompt, read_words
+from litelvlm.demo.picks import PhrasePicker
+from litelvlm.demo.rendering import SceneArrays
+from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.targets import Geometry, GeometryTable, Pick, patch_shares
+from litelvlm.demo.team import Team
 
 BATCH = 16  # scenes of each member of the team
 PHRASES = 6

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from demo.losses import mask_losses, total_mask_loss
-from demo.oracle import OraclePrompt
-from demo.picks import EASY_UNTIL, PhrasePicker
-from demo.rendering import SceneArrays
-from demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
-from demo.targets import GeometryTable, low_res_masks
+from litelvlm.demo.losses import mask_losses, total_mask_loss
+from litelvlm.demo.oracle import OraclePrompt
+from litelvlm.demo.picks import EASY_UNTIL, PhrasePicker
+from litelvlm.demo.rendering import SceneArrays
+from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.targets import GeometryTable, low_res_masks
 from litelvlm.grounding_encoder import GroundingEncoder
 from litelvlm.pixels import normalize_sam
 

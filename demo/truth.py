@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from demo.scenes import HELD_OUT_SEED, draw_scene
-from evaluation.datasets.truth import Expression, TrueImage, write_truth
-from pipeline.masks import encode_mask
-from pipeline.storage.store import Storage
+from litelvlm.demo.scenes import HELD_OUT_SEED, draw_scene
+from litelvlm.evaluation.datasets.truth import Expression, TrueImage, write_truth
+from litelvlm.pipeline.masks import encode_mask
+from litelvlm.pipeline.storage.store import Storage
 
 
 def true_scenes(first_seed: int, count: int) -> Iterator[TrueImage]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics import Ints, iou_per_expression
+from litelvlm.evaluation.metrics import Ints, iou_per_expression
 
 NUM_SAMPLES = 1000
 LEVEL = 0.95

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from evaluation.protocol import Protocol
 from litelvlm.config import RULES, PruningConfig
-from pipeline.config import RunConfig
+from litelvlm.evaluation.protocol import Protocol
+from litelvlm.pipeline.config import RunConfig
 
 UNPRUNED = "none"
 SEEDED_RULES = ("random",)  # for the others another seed changes nothing

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from evaluation.protocol import Round
 from litelvlm.config import GlammConfig, PruningConfig
-from pipeline.stages.engine import Engine, LiteLVLMEngine
+from litelvlm.evaluation.protocol import Round
+from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
 
 
 class EvaluationEngine(Engine, Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.config import EvaluationConfig
-from evaluation.engine import EvaluationEngine
-from evaluation.stage import CommitAnswers, EvaluateStage
-from pipeline.shards.manifest import Plan
-from pipeline.stages.baseline import choose_rows
-from pipeline.stages.execute import Execution, Stage
+from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.engine import EvaluationEngine
+from litelvlm.evaluation.stage import CommitAnswers, EvaluateStage
+from litelvlm.pipeline.shards.manifest import Plan
+from litelvlm.pipeline.stages.baseline import choose_rows
+from litelvlm.pipeline.stages.execute import Execution, Stage
 
 
 @dataclass(frozen=True, kw_only=True)

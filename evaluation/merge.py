@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from evaluation.answers import Answers
-from evaluation.config import EvaluationConfig, remark
-from evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
-from evaluation.report.contrasts import Contrast, contrasts
-from evaluation.results import Cost, result_rows
 from litelvlm.config import GlammConfig
-from pipeline.shards.manifest import Plan, Shard
-from pipeline.stages.commit import read_data, read_marker
-from pipeline.storage.range_file import RangeFile
-from pipeline.storage.store import Storage
+from litelvlm.evaluation.answers import Answers
+from litelvlm.evaluation.config import EvaluationConfig, remark
+from litelvlm.evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
+from litelvlm.evaluation.report.contrasts import Contrast, contrasts
+from litelvlm.evaluation.results import Cost, result_rows
+from litelvlm.pipeline.shards.manifest import Plan, Shard
+from litelvlm.pipeline.stages.commit import read_data, read_marker
+from litelvlm.pipeline.storage.range_file import RangeFile
+from litelvlm.pipeline.storage.store import Storage
 
 ANSWERS_NAME = "answers.parquet"
 RESULTS_NAME = "results.parquet"

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import EncodedMask
+from litelvlm.pipeline.masks import EncodedMask
 
 PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
 METRICS = ("ciou", "giou", *(f"p_at_{at:.1f}" for at in PRECISION_AT), "n_acc", "t_acc", "boundary_f")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.answers import Answers, rank_correlation
-from evaluation.bootstrap import bootstrap_intervals
-from evaluation.config import EvaluationConfig
-from evaluation.metrics import compute_metrics, iou_per_expression
-from evaluation.operations import llm_tflop
 from litelvlm.config import GlammConfig, PruningConfig
+from litelvlm.evaluation.answers import Answers, rank_correlation
+from litelvlm.evaluation.bootstrap import bootstrap_intervals
+from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.metrics import compute_metrics, iou_per_expression
+from litelvlm.evaluation.operations import llm_tflop
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ import json
 import sys
 from typing import Any, TextIO
 
-from evaluation.config import EvaluationConfig
-from evaluation.conversations import Conversations
-from evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
-from evaluation.merge import (
+from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.conversations import Conversations
+from litelvlm.evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
+from litelvlm.evaluation.merge import (
     ANSWERS_NAME,
     RESULTS_CSV_NAME,
     RESULTS_NAME,
@@ -18,18 +18,18 @@ from evaluation.merge import (
     ModelFacts,
     merge_evaluation,
 )
-from evaluation.report.write import REPORT_NAME, write_report
-from pipeline.config import MISTAKES, UsageError, fingerprint
-from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from pipeline.measure.row_bar import RowBar
-from pipeline.output.finish import done_shards, is_finished
-from pipeline.run import RunError, uri_policy
-from pipeline.schemas import ATTEMPTS_DIR, SUCCESS_NAME
-from pipeline.shards.claim import claim_output, refuse_others
-from pipeline.shards.manifest import Plan, Shard, make_plan
-from pipeline.stages.commit import find_marker
-from pipeline.stages.failures import is_cluster_failure
-from pipeline.storage.store import Storage
+from litelvlm.evaluation.report.write import REPORT_NAME, write_report
+from litelvlm.pipeline.config import MISTAKES, UsageError, fingerprint
+from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
+from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.output.finish import done_shards, is_finished
+from litelvlm.pipeline.run import RunError, uri_policy
+from litelvlm.pipeline.schemas import ATTEMPTS_DIR, SUCCESS_NAME
+from litelvlm.pipeline.shards.claim import claim_output, refuse_others
+from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
+from litelvlm.pipeline.stages.commit import find_marker
+from litelvlm.pipeline.stages.failures import is_cluster_failure
+from litelvlm.pipeline.storage.store import Storage
 
 _OWN_NAMES = (ANSWERS_NAME, RESULTS_NAME, RESULTS_CSV_NAME, SUMMARY_NAME, REPORT_NAME)
 _MAX_STALLED = 3  # executions in a row that committed nothing
@@ -153,7 +153,7 @@ class _Evaluation:
 
     def _execute(self, todo: list[Shard]) -> None:
         """Run until every shard has its marker, again for those that a failing cluster left out."""
-        from pipeline.cluster import ray_session
+        from litelvlm.pipeline.cluster import ray_session
 
         stalled = 0
         done = self._plan.num_rows - sum(shard.num_rows for shard in todo)
@@ -187,8 +187,8 @@ class _Evaluation:
         return None
 
     def _execution(self) -> Any:
-        from evaluation.execute import SweepExecution
-        from pipeline.cluster import choose_device, max_decoders, quiet_data_context
+        from litelvlm.evaluation.execute import SweepExecution
+        from litelvlm.pipeline.cluster import choose_device, max_decoders, quiet_data_context
 
         quiet_data_context()
         run = self._config.run

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.boundary import boundary_f
-from evaluation.config import SweepConfig
-from evaluation.coverage import coverage, object_patches
-from evaluation.engine import EvaluationEngine
-from evaluation.metrics import mask_intersection
-from evaluation.protocol import Protocol, Round
-from evaluation.records import STATUS_FAILED, STATUS_SCORED
-from pipeline.masks import EncodedMask, decode_mask, encode_mask
-from pipeline.redact import Redactor
-from pipeline.shards.work import Draft, ImageWork, ShardWork
-from pipeline.stages.engine import device_is_broken
+from litelvlm.evaluation.boundary import boundary_f
+from litelvlm.evaluation.config import SweepConfig
+from litelvlm.evaluation.coverage import coverage, object_patches
+from litelvlm.evaluation.engine import EvaluationEngine
+from litelvlm.evaluation.metrics import mask_intersection
+from litelvlm.evaluation.protocol import Protocol, Round
+from litelvlm.evaluation.records import STATUS_FAILED, STATUS_SCORED
+from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.stages.engine import device_is_broken
 
 CALL_IMAGES = 16
 NO_TRUTH = "there is no true mask"

@@ -10,20 +10,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from evaluation.config import SweepConfig
-from evaluation.conversations import conversation_keys
-from evaluation.engine import EvaluationEngine
-from evaluation.protocol import Protocol
-from evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
-from evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
-from pipeline.shards.attempts import Guard
-from pipeline.shards.manifest import Shard
-from pipeline.shards.work import ShardWork
-from pipeline.stages.commit import create_marker, write_data
-from pipeline.stages.failures import CheckpointError, run_stage
-from pipeline.stages.model_thread import ModelThread
-from pipeline.stages.timed_model import device_name
-from pipeline.storage.store import Storage
+from litelvlm.evaluation.config import SweepConfig
+from litelvlm.evaluation.conversations import conversation_keys
+from litelvlm.evaluation.engine import EvaluationEngine
+from litelvlm.evaluation.protocol import Protocol
+from litelvlm.evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
+from litelvlm.evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
+from litelvlm.pipeline.shards.attempts import Guard
+from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.work import ShardWork
+from litelvlm.pipeline.stages.commit import create_marker, write_data
+from litelvlm.pipeline.stages.failures import CheckpointError, run_stage
+from litelvlm.pipeline.stages.model_thread import ModelThread
+from litelvlm.pipeline.stages.timed_model import device_name
+from litelvlm.pipeline.storage.store import Storage
 
 
 @dataclass(kw_only=True)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from pipeline.command import JobParser, Secrets, run_job
-from pipeline.config import MISTAKES, RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
-from pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
+from litelvlm.pipeline.exit_codes import EXIT_DONE
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -29,11 +29,11 @@ def _annotate(argv: list[str] | None, secrets: Secrets) -> int:
     config = _usage(build_config, flags)
     secrets.of(config.storage_options)
     if dry_run:
-        from pipeline.dry_run import describe_run
+        from litelvlm.pipeline.dry_run import describe_run
 
         print(_usage(describe_run, config))
         return EXIT_DONE
-    from pipeline.run import annotate_dataset
+    from litelvlm.pipeline.run import annotate_dataset
 
     return annotate_dataset(config)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from evaluation.config import DEFAULT_BUDGETS, EvaluationConfig, SweepConfig
-from evaluation.protocol import PROTOCOLS, Protocol
 from litelvlm.config import ORDERS, POSITIONS, RULES
-from pipeline.command import JobParser, Secrets, run_job
-from pipeline.config import MISTAKES, RunConfig, UsageError, parse_actors, parse_storage_options
+from litelvlm.evaluation.config import DEFAULT_BUDGETS, EvaluationConfig, SweepConfig
+from litelvlm.evaluation.protocol import PROTOCOLS, Protocol
+from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError, parse_actors, parse_storage_options
 
 DEFAULT_MASK_COLUMN = "masks"  # as `jobs/ground_truth.py` writes it
 
@@ -32,7 +32,7 @@ def _evaluate(argv: list[str] | None, secrets: Secrets) -> int:
     except MISTAKES as error:
         raise UsageError(str(error)) from error
     secrets.of(config.run.storage_options)
-    from evaluation.run import evaluate_dataset
+    from litelvlm.evaluation.run import evaluate_dataset
 
     return evaluate_dataset(config)
 

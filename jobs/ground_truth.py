@@ -15,17 +15,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from evaluation.datasets.embed import ImageEmbedder
-from evaluation.datasets.hub_tables import read_hub_tables
-from evaluation.datasets.joining import ScatteredRows
-from evaluation.datasets.refer import DATASETS, read_refer
-from evaluation.datasets.truth import TrueImage, write_truth
-from pipeline.command import JobParser, Secrets, run_job
-from pipeline.config import MISTAKES
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.measure.row_bar import RowBar
-from pipeline.storage.store import Storage, is_local
-from pipeline.table.footers import list_files
+from litelvlm.evaluation.datasets.embed import ImageEmbedder
+from litelvlm.evaluation.datasets.hub_tables import read_hub_tables
+from litelvlm.evaluation.datasets.joining import ScatteredRows
+from litelvlm.evaluation.datasets.refer import DATASETS, read_refer
+from litelvlm.evaluation.datasets.truth import TrueImage, write_truth
+from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.config import MISTAKES
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.storage.store import Storage, is_local
+from litelvlm.pipeline.table.footers import list_files
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,16 +18,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from jobs import annotate
-from pipeline.command import JobParser, Secrets, run_job
-from pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.planner.chart import check_chart, draw_chart
-from pipeline.planner.forecast import Forecaster, Job
-from pipeline.planner.plans import Plan, Planner, Terms
-from pipeline.planner.prices import load_prices
-from pipeline.planner.runs import MeasuredRun, read_runs
-from pipeline.planner.text import as_json, describe
+from litelvlm.jobs import annotate
+from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.planner.chart import check_chart, draw_chart
+from litelvlm.pipeline.planner.forecast import Forecaster, Job
+from litelvlm.pipeline.planner.plans import Plan, Planner, Terms
+from litelvlm.pipeline.planner.prices import load_prices
+from litelvlm.pipeline.planner.runs import MeasuredRun, read_runs
+from litelvlm.pipeline.planner.text import as_json, describe
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def _add_terms_flags(group: Any) -> None:
     add("--deadline-hours", type=float, metavar="H", help="the fewest instances that keep it; default: one instance")
     add("--gpu", nargs="+", metavar="NAME", help="of the price table; default: all that compare with the measured one")
     add("--spot", action="store_true", help="spot prices, and what interruptions make necessary again")
-    add("--prices", metavar="YAML", help="price table; default: infra/prices.yaml")
+    add("--prices", metavar="YAML", help="price table; default: pipeline/planner/prices.yaml")
     add("--speed-ratio", type=float, metavar="X", help="how many times as fast --gpu is as the measured device")
     add("--interruptions-per-hour", type=float, metavar="X", help="of one spot instance; default: the price table's")
     add("--node-start-s", type=float, default=180.0, metavar="S", help="from asking for an instance to its use; 180")
@@ -135,7 +135,7 @@ def _terms(flags: argparse.Namespace) -> Terms:
 
 def _calibrated(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]) -> list[MeasuredRun]:
     """Runs made now. They go below `--output` of the annotation flags, or are removed afterwards."""
-    from pipeline.calibrate import calibrate
+    from litelvlm.pipeline.calibrate import calibrate
 
     with tempfile.TemporaryDirectory(prefix="litelvlm-plan-") as scratch:
         config = _annotate_config(rest, options, scratch)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from pipeline.command import JobParser, Secrets, run_job
-from pipeline.config import MISTAKES
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.report.write import REPORT_NAME, saved_config, write_report
-from pipeline.run import uri_policy
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.config import MISTAKES
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.report.write import REPORT_NAME, saved_config, write_report
+from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.storage.store import Storage
 
 
 def main(argv: list[str] | None = None) -> int:

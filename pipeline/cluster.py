@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from pipeline.config import ClusterConfig, RunConfig, UsageError
+from litelvlm.pipeline.config import ClusterConfig, RunConfig, UsageError
 
 NO_PROGRESS_TIMEOUT_S = 600
 _MIN_LOCAL_CPUS = 4

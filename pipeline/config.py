@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.schemas import FORMAT_VERSION
+from litelvlm.pipeline.schemas import FORMAT_VERSION
 
 PRECISIONS = ("auto", "bf16", "fp32", "fp8")
 DEVICES = ("auto", "cpu", "cuda")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from pipeline.config import RunConfig, describe_differences
-from pipeline.output.finish import done_shards
-from pipeline.schemas import RUN_NAME
-from pipeline.shards.claim import read_config
-from pipeline.shards.manifest import Plan, make_plan
-from pipeline.stages.engine import Engine, LiteLVLMEngine
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import RunConfig, describe_differences
+from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.schemas import RUN_NAME
+from litelvlm.pipeline.shards.claim import read_config
+from litelvlm.pipeline.shards.manifest import Plan, make_plan
+from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
+from litelvlm.pipeline.storage.store import Storage
 
 
 def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:

@@ -7,23 +7,23 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from pipeline.config import MISTAKES, RunConfig, UsageError
-from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from pipeline.fetch.fetcher import UriPolicy
-from pipeline.measure.progress import Progress
-from pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
-from pipeline.output.finish import done_shards, is_finished, merge_run, seal_run
-from pipeline.output.merge import MergeTotals, read_ahead, write_errors
-from pipeline.redact import Redactor
-from pipeline.schemas import STATUS_FAILED
-from pipeline.shards.claim import claim_output, refuse_others
-from pipeline.shards.manifest import Plan, Shard, make_plan
-from pipeline.stages.commit import find_marker
-from pipeline.stages.engine import Engine, LiteLVLMEngine
-from pipeline.stages.failures import StageError, is_cluster_failure
-from pipeline.storage.faults import DataError
-from pipeline.storage.store import Storage, StorageError, is_local
-from pipeline.summary import RunSummary, write_summary
+from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
+from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.measure.progress import Progress
+from litelvlm.pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
+from litelvlm.pipeline.output.finish import done_shards, is_finished, merge_run, seal_run
+from litelvlm.pipeline.output.merge import MergeTotals, read_ahead, write_errors
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.schemas import STATUS_FAILED
+from litelvlm.pipeline.shards.claim import claim_output, refuse_others
+from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
+from litelvlm.pipeline.stages.commit import find_marker
+from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
+from litelvlm.pipeline.stages.failures import StageError, is_cluster_failure
+from litelvlm.pipeline.storage.faults import DataError
+from litelvlm.pipeline.storage.store import Storage, StorageError, is_local
+from litelvlm.pipeline.summary import RunSummary, write_summary
 
 _MAX_STALLED = 3  # executions in a row that committed nothing
 _MAX_REASONS = 1_000  # reasons are free text: their table must not grow with the input
@@ -139,7 +139,7 @@ class _Run:
 
     def _report(self) -> None:
         """`report.html`. A run is good without: whatever keeps it from being drawn becomes a line."""
-        from pipeline.report.write import write_report
+        from litelvlm.pipeline.report.write import write_report
 
         try:
             write_report(self._storage, self._config, self._policy)
@@ -151,7 +151,7 @@ class _Run:
 
     def _execute(self, todo: list[Shard]) -> None:
         """Run the pipeline until every shard has its marker, again for those that a failing cluster left out."""
-        from pipeline.cluster import ray_session
+        from litelvlm.pipeline.cluster import ray_session
 
         progress = Progress(
             rows_total=self._plan.num_rows,
@@ -197,8 +197,8 @@ class _Run:
         return len(self._plan.shards) - len(self._tally.shard_ids)
 
     def _execution(self) -> Any:
-        from pipeline.cluster import choose_device, max_decoders, quiet_data_context
-        from pipeline.stages.execute import Execution
+        from litelvlm.pipeline.cluster import choose_device, max_decoders, quiet_data_context
+        from litelvlm.pipeline.stages.execute import Execution
 
         quiet_data_context()
         device = choose_device(self._config)

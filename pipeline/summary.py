@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from pipeline.config import RunConfig, UsageError, redacted
-from pipeline.exit_codes import EXIT_CRASHED, EXIT_DONE, EXIT_FAILURE_RATE, EXIT_USAGE
-from pipeline.measure.savings import savings, summarise
-from pipeline.redact import Redactor
-from pipeline.schemas import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
-from pipeline.shards.manifest import Plan
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import RunConfig, UsageError, redacted
+from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_DONE, EXIT_FAILURE_RATE, EXIT_USAGE
+from litelvlm.pipeline.measure.savings import savings, summarise
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.schemas import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
+from litelvlm.pipeline.shards.manifest import Plan
+from litelvlm.pipeline.storage.store import Storage
 
 if TYPE_CHECKING:
-    from pipeline.measure.progress import Progress
-    from pipeline.output.merge import MergeTotals
-    from pipeline.run import Tally
+    from litelvlm.pipeline.measure.progress import Progress
+    from litelvlm.pipeline.output.merge import MergeTotals
+    from litelvlm.pipeline.run import Tally
 
 _PACKAGES = ("litelvlm-annotate", "torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
 _TOP_REASONS = 20

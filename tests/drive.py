@@ -8,10 +8,10 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from evaluation.run import evaluate_dataset
-from pipeline.output.finish import done_shards
-from pipeline.run import annotate_dataset
-from pipeline.storage.store import Storage, StorageError
+from litelvlm.evaluation.run import evaluate_dataset
+from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.storage.store import Storage, StorageError
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config
 from tests.fakes import FakeEngine

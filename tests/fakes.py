@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.masks import run_lengths
+from litelvlm.pipeline.masks import run_lengths
 
 KILL_PHRASE = "kill the worker"
 EMPTY_PHRASE = "nothing at all"

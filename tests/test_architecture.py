@@ -1,48 +1,84 @@
-"""Dependencies point one way: jobs -> evaluation -> pipeline -> litelvlm."""
+"""Dependencies point one way: jobs -> evaluation -> pipeline -> litelvlm, and inside `pipeline` from the top floor down."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("litelvlm", "pipeline", "evaluation", "jobs", "demo")  # all but the first are links inside the first
 FORBIDDEN = {
-    "litelvlm": {"ray", "pyarrow", "fsspec", "s3fs", "pipeline", "evaluation", "jobs", "demo", "pycocotools"},
-    "pipeline": {"evaluation", "jobs", "demo"},
-    "evaluation": {"jobs", "demo"},
-    "jobs": {"demo"},
+    "litelvlm": {"ray", "pyarrow", "fsspec", "s3fs", "pycocotools", *(f"litelvlm.{one}" for one in FOLDERS[1:])},
+    "pipeline": {"litelvlm.evaluation", "litelvlm.jobs", "litelvlm.demo"},
+    "evaluation": {"litelvlm.jobs", "litelvlm.demo"},
+    "jobs": {"litelvlm.demo"},
 }
 
 
-def _imports(path: Path) -> set[str]:
+def _files(folder: str) -> list[Path]:
+    """Python files of a folder, without those behind links."""
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if path.resolve() == path)
+
+
+def _modules(path: Path) -> set[str]:
+    """Dotted names that a file imports: modules, and what is taken out of packages."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("package", sorted(FORBIDDEN))
-def test_imports_point_one_way(package):
-    files = sorted((ROOT / package).rglob("*.py"))
+def _under(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("folder", sorted(FORBIDDEN))
+def test_imports_point_one_way(folder: str) -> None:
+    files = _files(folder)
     assert files
-    offenders = {str(f.relative_to(ROOT)): _imports(f) & FORBIDDEN[package] for f in files}
-    assert not {name: found for name, found in offenders.items() if found}
+    found = {str(f.relative_to(ROOT)): {one for one in _modules(f) if _under(one, FORBIDDEN[folder])} for f in files}
+    assert not {name: names for name, names in found.items() if names}
+
+
+def test_there_is_one_import_package() -> None:
+    """What a wheel installs must not collide with other people's `pipeline`, `jobs` or `demo`."""
+    folders = set(FOLDERS[1:])
+    files = [path for folder in (*FOLDERS, "tests", "benchmarks") for path in _files(folder)]
+    assert not {str(path.relative_to(ROOT)) for path in files if {n.split(".")[0] for n in _modules(path)} & folders}
+
+
+def test_no_file_imports_itself_by_a_detour() -> None:
+    files = {_dotted(path): path for folder in FOLDERS for path in _files(folder)}
+    graph = {name: {one for one in _modules(path) if one in files and one != name} for name, path in files.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts if parts[0] == "litelvlm" else ("litelvlm", *parts))
+    return name.removesuffix(".__init__")
 
 
 # Objects that Ray moves between this run's own processes; nothing that a user or a store hands in.
 PICKLES_OF_OUR_OWN = {"pipeline/shards/work.py"}
 
 
-def test_nothing_from_outside_is_unpickled_or_evaluated():
+def test_nothing_from_outside_is_unpickled_or_evaluated() -> None:
     """Weights are read with `weights_only`, everything else is JSON, YAML's safe subset or Parquet."""
     offenders = []
-    for package in FORBIDDEN:
-        for path in (ROOT / package).rglob("*.py"):
+    for folder in FOLDERS:
+        for path in _files(folder):
             name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
             calls = ["yaml.load(", "yaml.unsafe_load", "shell=True"]
             calls += [] if name in PICKLES_OF_OUR_OWN else ["pickle.load"]

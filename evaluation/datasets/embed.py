@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from evaluation.datasets.fields import shown
-from evaluation.datasets.truth import TrueImage
-from pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
-from pipeline.images.decode import DecodedImage, ImageError, decode_image
+from litelvlm.evaluation.datasets.fields import shown
+from litelvlm.evaluation.datasets.truth import TrueImage
+from litelvlm.pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from litelvlm.pipeline.images.decode import DecodedImage, ImageError, decode_image
 
 
 class ImageEmbedder:

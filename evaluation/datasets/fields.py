@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.images.decode import MAX_PIXELS
+from litelvlm.pipeline.images.decode import MAX_PIXELS
 
 _SHOWN_CHARS = 60
 _SHOWN_BITS = 64

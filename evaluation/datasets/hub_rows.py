@@ -9,15 +9,15 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from evaluation.datasets.fields import field, id_field, json_field, shown, size_field, within
-from evaluation.datasets.segmentation import read_segmentation
-from evaluation.datasets.truth import Expression, TrueImage
-from evaluation.records import KINDS, SENTENCE_IDS
-from pipeline.images.decode import ImageError, decode_image
-from pipeline.masks import EncodedMask
-from pipeline.table.columns import ColumnMapping
-from pipeline.table.rows import read_row
-from pipeline.table.true_masks import parse_mask, parse_masks
+from litelvlm.evaluation.datasets.fields import field, id_field, json_field, shown, size_field, within
+from litelvlm.evaluation.datasets.segmentation import read_segmentation
+from litelvlm.evaluation.datasets.truth import Expression, TrueImage
+from litelvlm.evaluation.records import KINDS, SENTENCE_IDS
+from litelvlm.pipeline.images.decode import ImageError, decode_image
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.table.columns import ColumnMapping
+from litelvlm.pipeline.table.rows import read_row
+from litelvlm.pipeline.table.true_masks import parse_mask, parse_masks
 
 _MAX_BOX_ERROR_PX = 2.0
 #: Columns of this project's own files of truth that any table may have.

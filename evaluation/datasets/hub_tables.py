@@ -24,8 +24,8 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.datasets.fields import shown, within
-from evaluation.datasets.hub_rows import (
+from litelvlm.evaluation.datasets.fields import shown, within
+from litelvlm.evaluation.datasets.hub_rows import (
     OPTIONAL_COLUMNS,
     Row,
     RowReader,
@@ -34,12 +34,12 @@ from evaluation.datasets.hub_rows import (
     read_lmms,
     read_moondream,
 )
-from evaluation.datasets.joining import gathered, joined
-from evaluation.datasets.truth import TrueImage
-from pipeline.storage.faults import StorageError
-from pipeline.storage.range_file import RangeFile
-from pipeline.table.columns import detect_columns
-from pipeline.table.footers import footer_of, parquet_metadata
+from litelvlm.evaluation.datasets.joining import gathered, joined
+from litelvlm.evaluation.datasets.truth import TrueImage
+from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.storage.range_file import RangeFile
+from litelvlm.pipeline.table.columns import detect_columns
+from litelvlm.pipeline.table.footers import footer_of, parquet_metadata
 
 _BATCH_ROWS = 8
 _MAX_NAMED_SPLITS = 20

@@ -7,8 +7,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from evaluation.datasets.fields import shown
-from evaluation.datasets.truth import Expression, TrueImage
+from litelvlm.evaluation.datasets.fields import shown
+from litelvlm.evaluation.datasets.truth import Expression, TrueImage
 
 _DIGEST_BYTES = 16
 

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.datasets.fields import field, id_field, shown, size_field, within
-from evaluation.datasets.plain_pickle import load_plain
-from evaluation.datasets.segmentation import read_segmentation
-from evaluation.datasets.truth import Expression, TrueImage, union_of
-from pipeline.masks import EncodedMask
-from pipeline.table.rows import MAX_PHRASES
+from litelvlm.evaluation.datasets.fields import field, id_field, shown, size_field, within
+from litelvlm.evaluation.datasets.plain_pickle import load_plain
+from litelvlm.evaluation.datasets.segmentation import read_segmentation
+from litelvlm.evaluation.datasets.truth import Expression, TrueImage, union_of
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.table.rows import MAX_PHRASES
 
 #: Data set -> who made its splits; `google` splits of RefCOCO and RefCOCOg exist, and no published table is about them.
 DATASETS = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "grefcoco": "unc"}

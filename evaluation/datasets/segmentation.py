@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation.datasets.fields import shown
-from evaluation.datasets.truth import union_of
-from pipeline.masks import EncodedMask
-from pipeline.table.true_masks import MAX_POLYGONS, parse_mask
+from litelvlm.evaluation.datasets.fields import shown
+from litelvlm.evaluation.datasets.truth import union_of
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.table.true_masks import MAX_POLYGONS, parse_mask
 
 _MIN_NUMBERS = 6  # of three points
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
-from evaluation.records import KINDS, MASKS, SENTENCE_IDS, TRUTH_SCHEMA
-from pipeline.masks import EncodedMask
-from pipeline.storage.store import Storage
-from pipeline.table.true_masks import parse_mask
+from litelvlm.evaluation.records import KINDS, MASKS, SENTENCE_IDS, TRUTH_SCHEMA
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.storage.store import Storage
+from litelvlm.pipeline.table.true_masks import parse_mask
 
 ROWS_PER_GROUP = 64  # the unit of work of an evaluation, and what lies in memory while converting
 

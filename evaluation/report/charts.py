@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from pipeline.report import words
-from pipeline.report.charts import nice_ceiling
+from litelvlm.pipeline.report import words
+from litelvlm.pipeline.report.charts import nice_ceiling
 
 _HEIGHT, _TOP, _PLOT = 360, 16, 300
 _BASE = _TOP + _PLOT

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.answers import Answers
-from evaluation.bootstrap import bootstrap_mean
-from evaluation.metrics import iou_per_expression
 from litelvlm.config import PruningConfig
+from litelvlm.evaluation.answers import Answers
+from litelvlm.evaluation.bootstrap import bootstrap_mean
+from litelvlm.evaluation.metrics import iou_per_expression
 
 #: (rule, against, question)
 RULE_QUESTIONS = (

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluation.config import EvaluationConfig
-from evaluation.merge import ANSWERS_NAME
 from litelvlm.config import PruningConfig
-from pipeline.fetch.fetcher import UriPolicy
-from pipeline.masks import encode_mask
-from pipeline.report.pictures import Picture, SourceImage, SourceImages, draw_picture
-from pipeline.storage.store import Storage
+from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.merge import ANSWERS_NAME
+from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.masks import encode_mask
+from litelvlm.pipeline.report.pictures import Picture, SourceImage, SourceImages, draw_picture
+from litelvlm.pipeline.storage.store import Storage
 
 _DIM, _OUTSIDE = 0.22, 0.10  # brightness of patches that no budget kept, and of what CLIP does not see
 _COLUMNS = ("combination", "source_file", "source_row", "phrase_index", "phrase", "image_id", "height", "width")

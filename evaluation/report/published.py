@@ -73,4 +73,6 @@ def published(split: str) -> list[Published]:
 
 @lru_cache(maxsize=1)
 def _content() -> dict[str, Any]:
-    return json.loads(resources.files("evaluation.report").joinpath("published.json").read_text(encoding="utf-8"))
+    return json.loads(
+        resources.files("litelvlm.evaluation.report").joinpath("published.json").read_text(encoding="utf-8")
+    )

@@ -11,11 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluation.config import UNPRUNED, EvaluationConfig, remark
-from evaluation.report.charts import Curve, Point, cost_ticks, curves, interval
-from evaluation.report.published import AVERAGE, Published, published, source, splits
-from pipeline.report import words
-from pipeline.report.charts import swatch
+from litelvlm.evaluation.config import UNPRUNED, EvaluationConfig, remark
+from litelvlm.evaluation.report.charts import Curve, Point, cost_ticks, curves, interval
+from litelvlm.evaluation.report.published import AVERAGE, Published, published, source, splits
+from litelvlm.pipeline.report import words
+from litelvlm.pipeline.report.charts import swatch
 
 Row = dict[str, Any]
 _COLOURS = 14

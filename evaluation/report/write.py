@@ -12,14 +12,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from evaluation.config import EvaluationConfig
-from evaluation.merge import RESULTS_NAME, SUMMARY_NAME
-from evaluation.report import sections
-from evaluation.report.pictures import Example, draw_examples
-from pipeline.fetch.fetcher import UriPolicy
-from pipeline.redact import Redactor
-from pipeline.report.page import render_page
-from pipeline.storage.store import Storage
+from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.merge import RESULTS_NAME, SUMMARY_NAME
+from litelvlm.evaluation.report import sections
+from litelvlm.evaluation.report.pictures import Example, draw_examples
+from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.report.page import render_page
+from litelvlm.pipeline.storage.store import Storage
 
 REPORT_NAME = "evaluation.html"
 
@@ -53,6 +53,6 @@ def render(
         "metrics": sections.metrics(whole),
         "settings": sections.settings(config, summary),
     }
-    styles, packages = ["report.css", "evaluation.css"], ["evaluation.report", "pipeline.report"]
+    styles, packages = ["report.css", "evaluation.css"], ["litelvlm.evaluation.report", "litelvlm.pipeline.report"]
     redact = Redactor(config.run.storage_options)
     return render_page("evaluation.html", values, redact=redact, styles=styles, packages=packages)

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.fetch.policy import FetchError
+from litelvlm.pipeline.fetch.policy import FetchError
 
 Resolver = Callable[..., list[tuple[Any, ...]]]
 

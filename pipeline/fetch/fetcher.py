@@ -16,11 +16,11 @@ from typing import Any
 
 import fsspec
 
-from pipeline.fetch.http import TransientError, http_get
-from pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
-from pipeline.storage.faults import StoreFault, classify, error_code, stop_for
-from pipeline.storage.filesystems import single_try, store_options
-from pipeline.storage.retries import RetryPolicy
+from litelvlm.pipeline.fetch.http import TransientError, http_get
+from litelvlm.pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
+from litelvlm.pipeline.storage.faults import StoreFault, classify, error_code, stop_for
+from litelvlm.pipeline.storage.filesystems import single_try, store_options
+from litelvlm.pipeline.storage.retries import RetryPolicy
 
 __all__ = ["FetchError", "ImageFetcher", "UriPolicy"]
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
-from pipeline.fetch.addresses import Resolver, public_address
-from pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
+from litelvlm.pipeline.fetch.addresses import Resolver, public_address
+from litelvlm.pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
 
 _MAX_REDIRECTS = 5
 _CHUNK_BYTES = 1 << 16

@@ -27,10 +27,10 @@ from PIL import (
     features,
 )
 
-from pipeline.images.bombs import find_bomb
-from pipeline.images.pixels import UnsupportedPixels, to_rgb
-from pipeline.images.sniff import sniff_format
-from pipeline.images.tags import TagError, TiffFile, meter_directories
+from litelvlm.pipeline.images.bombs import find_bomb
+from litelvlm.pipeline.images.pixels import UnsupportedPixels, to_rgb
+from litelvlm.pipeline.images.sniff import sniff_format
+from litelvlm.pipeline.images.tags import TagError, TiffFile, meter_directories
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20

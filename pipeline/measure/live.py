@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.measure.throughput import throughput_row
-from pipeline.output.finish import done_shards
-from pipeline.output.merge import read_ahead
-from pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA
-from pipeline.shards.claim import read_config
-from pipeline.stages.commit import find_marker
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.output.merge import read_ahead
+from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA
+from litelvlm.pipeline.shards.claim import read_config
+from litelvlm.pipeline.stages.commit import find_marker
+from litelvlm.pipeline.storage.store import Storage
 
 
 def live_table(storage: Storage, *, gpu_price: float | None = None) -> pa.Table:

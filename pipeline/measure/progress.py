@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from pipeline.measure.row_bar import RowBar
-from pipeline.measure.throughput import throughput_row
-from pipeline.schemas import STATUS_FAILED
+from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.schemas import STATUS_FAILED
 
 
 class Progress:

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.util import metrics as ray_metrics
 
-from pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
+from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
 
 RAY_PREFIX = "ray_"
 _RUN_TAG_CHARS = 8

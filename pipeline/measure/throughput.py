@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.measure.device_peaks import peak_tflop_per_s
-from pipeline.schemas import BASELINE_COLUMNS, HELD_KINDS, MODEL_STAGES, STAGES, STATUSES
+from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s
+from litelvlm.pipeline.schemas import BASELINE_COLUMNS, HELD_KINDS, MODEL_STAGES, STAGES, STATUSES
 
 _FACTS = (
     "images",

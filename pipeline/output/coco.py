@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from pipeline.masks import EncodedMask
-from pipeline.output.names import is_plain
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.output.names import is_plain
 
 CATEGORY_NAME = "object"
 # CVAT stores an attribute's value in 4,096 characters.

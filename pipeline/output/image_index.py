@@ -11,7 +11,7 @@ import os
 import sqlite3
 import tempfile
 
-from pipeline.output.names import clash_key, split_extension, with_suffix
+from litelvlm.pipeline.output.names import clash_key, split_extension, with_suffix
 
 
 class ImageIndex:

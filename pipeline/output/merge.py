@@ -16,12 +16,12 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
-from pipeline.masks import EncodedMask
-from pipeline.measure.throughput import throughput_row
-from pipeline.output.coco import CocoAnnotation, CocoWriter, cvat_labels
-from pipeline.output.image_index import ImageIndex
-from pipeline.output.table_writer import RecordWriter, TableWriter, closing_or_discarding
-from pipeline.schemas import (
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.output.coco import CocoAnnotation, CocoWriter, cvat_labels
+from litelvlm.pipeline.output.image_index import ImageIndex
+from litelvlm.pipeline.output.table_writer import RecordWriter, TableWriter, closing_or_discarding
+from litelvlm.pipeline.schemas import (
     ANNOTATIONS_DIR,
     CVAT_LABELS_NAME,
     ERROR_SCHEMA,
@@ -32,10 +32,10 @@ from pipeline.schemas import (
     THROUGHPUT_NAME,
     THROUGHPUT_SCHEMA,
 )
-from pipeline.shards.manifest import Shard, selected_rows
-from pipeline.stages.commit import find_marker, read_data, read_marker
-from pipeline.storage.faults import DataError
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.shards.manifest import Shard, selected_rows
+from litelvlm.pipeline.stages.commit import find_marker, read_data, read_marker
+from litelvlm.pipeline.storage.faults import DataError
+from litelvlm.pipeline.storage.store import Storage
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 
-from pipeline.images.sniff import sniff_format
+from litelvlm.pipeline.images.sniff import sniff_format
 
 _RESERVED = '\\:*?"<>|'
 _MAX_PART_BYTES = 120

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schemas import RECORD_SCHEMA, RECORDS_DIR
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.schemas import RECORD_SCHEMA, RECORDS_DIR
+from litelvlm.pipeline.storage.store import Storage
 
 W = TypeVar("W", bound="TableWriter | RecordWriter")
 

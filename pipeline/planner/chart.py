@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import UsageError
-from pipeline.planner.plans import Plan, pareto
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.planner.plans import Plan, pareto
 
 _FORMATS = (".png", ".svg", ".pdf")
 _NAMES = {"agreement": "agreement with unpruned masks (mean IoU)", "gIoU": "gIoU with ground truth"}

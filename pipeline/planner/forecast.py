@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from litelvlm.config import GlammConfig
 from litelvlm.flops import Workload, needed_flop
-from pipeline.config import UsageError
-from pipeline.planner.cost_model import CostModel, Load, Range, fit
-from pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality, Setting
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.planner.cost_model import CostModel, Load, Range, fit
+from litelvlm.pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality, Setting
 
 MEASURED = "measured"  # fitted to shards of this very setting
 MEASURED_RATIO = "measured ratio"  # another setting's fit, times what both took on the same images

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.config import UsageError
-from pipeline.planner.cost_model import DEVICE_STAGES
-from pipeline.planner.forecast import Forecast
-from pipeline.planner.prices import Offer, PriceTable, StoragePrices
-from pipeline.planner.runs import MeasuredRun
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES
+from litelvlm.pipeline.planner.forecast import Forecast
+from litelvlm.pipeline.planner.prices import Offer, PriceTable, StoragePrices
+from litelvlm.pipeline.planner.runs import MeasuredRun
 
 _ACTOR_CPUS = 1.0  # what the pipeline gives an actor; the rest of an instance decodes
 _READS_PER_SHARD, _WRITES_PER_SHARD = 8, 4  # attempts, markers, data; reading them again to merge

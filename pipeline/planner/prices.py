@@ -1,6 +1,6 @@
 """The price table: which devices can be rented, for how much, and how fast they are said to be.
 
-A YAML file that names its sources with dates; `infra/prices.yaml` is the one that comes with the project.
+A YAML file that names its sources with dates; `prices.yaml` beside this file is the one that comes with the project.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 HOURS_PER_MONTH = 730.0
-DEFAULT_PRICES = Path(__file__).resolve().parents[2] / "infra" / "prices.yaml"
+DEFAULT_PRICES = Path(__file__).resolve().parent / "prices.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)

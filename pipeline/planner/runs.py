@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.config import RULES
-from pipeline.config import LAYOUTS, UsageError
-from pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
-from pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import LAYOUTS, UsageError
+from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
+from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
+from litelvlm.pipeline.storage.store import Storage
 
 UNPRUNED = "none"
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.planner.cost_model import HELD_STAGES, UNITS, CostModel
-from pipeline.planner.forecast import Forecaster, Job
-from pipeline.planner.plans import Plan, Planner
-from pipeline.planner.prices import PriceTable
+from litelvlm.pipeline.planner.cost_model import HELD_STAGES, UNITS, CostModel
+from litelvlm.pipeline.planner.forecast import Forecaster, Job
+from litelvlm.pipeline.planner.plans import Plan, Planner
+from litelvlm.pipeline.planner.prices import PriceTable
 
 _COLUMNS = ("setting", "basis", "device", "number", "hours", "cost", "ms/image", "cores/GPU", "quality")
 

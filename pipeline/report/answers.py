@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config import RunConfig
-from pipeline.measure.savings import savings
-from pipeline.report import words
-from pipeline.report.baseline import BaselineFacts
-from pipeline.report.records import Reasons, ScoreFacts
-from pipeline.report.shards import ShardTable, mean_mfu, timeline, usage
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.measure.savings import savings
+from litelvlm.pipeline.report import words
+from litelvlm.pipeline.report.baseline import BaselineFacts
+from litelvlm.pipeline.report.records import Reasons, ScoreFacts
+from litelvlm.pipeline.report.shards import ShardTable, mean_mfu, timeline, usage
 
 _MEASURED, _MODELLED, _EXTRAPOLATED = "measured", "modelled", "extrapolated"
 _STATES = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.measure.savings import summarise
+from litelvlm.pipeline.measure.savings import summarise
 
 IOU_BINS = 20
 _SAME = 0.9  # an IoU from here on counts as the same mask

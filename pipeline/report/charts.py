@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pipeline.report import words
+from litelvlm.pipeline.report import words
 
 _HEIGHT, _TOP, _PLOT = 190, 22, 140
 _BASE = _TOP + _PLOT

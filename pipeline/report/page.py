@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipeline.redact import Redactor
-from pipeline.report.overlay import visible
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.report.overlay import visible
 
 
 def render_page(

@@ -19,19 +19,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.config import RunConfig
-from pipeline.fetch.fetcher import ImageFetcher, UriPolicy
-from pipeline.images.decode import decode_image
-from pipeline.masks import EncodedMask, decode_mask
-from pipeline.redact import Redactor
-from pipeline.report.overlay import OverlayItem, draw_masks
-from pipeline.schemas import MANIFEST_NAME, MANIFEST_SCHEMA
-from pipeline.shards.manifest import Shard
-from pipeline.shards.read import read_shard
-from pipeline.storage.retries import RetryPolicy
-from pipeline.storage.store import Storage
-from pipeline.table.columns import ColumnMapping, InputRow, detect_columns, read_row
-from pipeline.table.footers import read_footers
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.fetch.fetcher import ImageFetcher, UriPolicy
+from litelvlm.pipeline.images.decode import decode_image
+from litelvlm.pipeline.masks import EncodedMask, decode_mask
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.report.overlay import OverlayItem, draw_masks
+from litelvlm.pipeline.schemas import MANIFEST_NAME, MANIFEST_SCHEMA
+from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.read import read_shard
+from litelvlm.pipeline.storage.retries import RetryPolicy
+from litelvlm.pipeline.storage.store import Storage
+from litelvlm.pipeline.table.columns import ColumnMapping, InputRow, detect_columns, read_row
+from litelvlm.pipeline.table.footers import read_footers
 
 SIDE_PX = 480
 _COLOUR = (255, 0, 168)  # hardly anything in a photograph has it

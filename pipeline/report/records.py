@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.report import words
-from pipeline.schemas import ERRORS_NAME, RECORDS_DIR, STATUS_OK
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.report import words
+from litelvlm.pipeline.schemas import ERRORS_NAME, RECORDS_DIR, STATUS_OK
+from litelvlm.pipeline.storage.store import Storage
 
 SCORE_BINS = 20
 _CANDIDATES = 4  # times as many as are shown: several may be of one image

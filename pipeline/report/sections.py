@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.report import charts, words
-from pipeline.report.answers import Facts
-from pipeline.report.shards import (
+from litelvlm.pipeline.report import charts, words
+from litelvlm.pipeline.report.answers import Facts
+from litelvlm.pipeline.report.shards import (
     DEVICE_PARTS,
     Actor,
     Straggler,
@@ -20,7 +20,7 @@ from pipeline.report.shards import (
     timeline,
     usage,
 )
-from pipeline.schemas import STATUSES
+from litelvlm.pipeline.schemas import STATUSES
 
 _SHOWN_ACTORS, _SHOWN_REASONS = 12, 12
 _PARTS = {

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.schemas import HELD_KINDS, MODEL_STAGES, STAGES, THROUGHPUT_SCHEMA
+from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, STAGES, THROUGHPUT_SCHEMA
 
 Numbers = NDArray[np.float64]
 

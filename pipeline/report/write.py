@@ -14,23 +14,23 @@ from typing import Any
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from pipeline.config import ClusterConfig, InputConfig, ModelConfig, RunConfig
-from pipeline.fetch.fetcher import UriPolicy
-from pipeline.measure.throughput import throughput_row
-from pipeline.output.finish import done_shards
-from pipeline.output.merge import read_ahead
-from pipeline.redact import Redactor
-from pipeline.report import sections, words
-from pipeline.report.answers import Facts, answers, header
-from pipeline.report.baseline import BaselineFacts, Pair, baseline_facts
-from pipeline.report.page import render_page
-from pipeline.report.pictures import Picture, SourceImages, draw_picture
-from pipeline.report.records import Pick, Reasons, reasons_of_errors, record_parts, score_facts
-from pipeline.report.shards import ShardTable
-from pipeline.schemas import ERRORS_NAME, MANIFEST_NAME, RUN_NAME, STATUS_FAILED, THROUGHPUT_NAME
-from pipeline.shards.claim import read_config
-from pipeline.stages.commit import find_marker
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import ClusterConfig, InputConfig, ModelConfig, RunConfig
+from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.output.merge import read_ahead
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.report import sections, words
+from litelvlm.pipeline.report.answers import Facts, answers, header
+from litelvlm.pipeline.report.baseline import BaselineFacts, Pair, baseline_facts
+from litelvlm.pipeline.report.page import render_page
+from litelvlm.pipeline.report.pictures import Picture, SourceImages, draw_picture
+from litelvlm.pipeline.report.records import Pick, Reasons, reasons_of_errors, record_parts, score_facts
+from litelvlm.pipeline.report.shards import ShardTable
+from litelvlm.pipeline.schemas import ERRORS_NAME, MANIFEST_NAME, RUN_NAME, STATUS_FAILED, THROUGHPUT_NAME
+from litelvlm.pipeline.shards.claim import read_config
+from litelvlm.pipeline.stages.commit import find_marker
+from litelvlm.pipeline.storage.store import Storage
 
 REPORT_NAME = "report.html"
 
@@ -135,7 +135,9 @@ def render(facts: Facts, pictures: dict[str, list[dict[str, Any]]], *, title: st
         "pictures": pictures,
     }
     redact = Redactor(facts.config.storage_options)
-    return render_page("report.html", values, redact=redact, styles=["report.css"], packages=["pipeline.report"])
+    return render_page(
+        "report.html", values, redact=redact, styles=["report.css"], packages=["litelvlm.pipeline.report"]
+    )
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.schemas import ATTEMPTS_DIR
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.schemas import ATTEMPTS_DIR
+from litelvlm.pipeline.storage.store import Storage
 
 T = TypeVar("T")
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.config import RunConfig, describe_differences, redacted
-from pipeline.schemas import CONFIG_NAME, DONE_DIR, MANIFEST_NAME, OWNED_DIRS, OWNED_NAMES, SUCCESS_NAME, marker_name
-from pipeline.shards.manifest import Plan
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import RunConfig, describe_differences, redacted
+from litelvlm.pipeline.schemas import (
+    CONFIG_NAME,
+    DONE_DIR,
+    MANIFEST_NAME,
+    OWNED_DIRS,
+    OWNED_NAMES,
+    SUCCESS_NAME,
+    marker_name,
+)
+from litelvlm.pipeline.shards.manifest import Plan
+from litelvlm.pipeline.storage.store import Storage
 
 
 def claim_output(storage: Storage, plan: Plan, config: RunConfig) -> bool:

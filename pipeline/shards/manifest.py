@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import RunConfig, fingerprint, fingerprint_facts
-from pipeline.schemas import MANIFEST_SCHEMA
-from pipeline.table.columns import ColumnMapping, detect_columns
-from pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
+from litelvlm.pipeline.config import RunConfig, fingerprint, fingerprint_facts
+from litelvlm.pipeline.schemas import MANIFEST_SCHEMA
+from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
+from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
 
 
 @dataclass(frozen=True, kw_only=True)

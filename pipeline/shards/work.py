@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.masks import EncodedMask
-from pipeline.shards.manifest import Shard
+from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.shards.manifest import Shard
 
 _SHARD_ID = "shard_id"
 _PAYLOAD = "payload"

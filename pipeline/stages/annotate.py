@@ -15,17 +15,17 @@ from typing import Any
 import pyarrow as pa
 
 from litelvlm.flops import Workload, needed_flop
-from pipeline.measure.prometheus import ACTOR_METRICS, Meters
-from pipeline.shards.attempts import MAX_KILLS, Guard
-from pipeline.shards.work import ShardResult, ShardWork
-from pipeline.stages.baseline import compare_unpruned
-from pipeline.stages.device_clock import DeviceClock, DeviceShare
-from pipeline.stages.engine import Engine
-from pipeline.stages.failures import CheckpointError, run_stage
-from pipeline.stages.model_thread import ModelThread
-from pipeline.stages.shard_run import CALL_IMAGES, ShardRun
-from pipeline.stages.timed_model import TimedModel, device_name
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, Meters
+from litelvlm.pipeline.shards.attempts import MAX_KILLS, Guard
+from litelvlm.pipeline.shards.work import ShardResult, ShardWork
+from litelvlm.pipeline.stages.baseline import compare_unpruned
+from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
+from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.failures import CheckpointError, run_stage
+from litelvlm.pipeline.stages.model_thread import ModelThread
+from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, ShardRun
+from litelvlm.pipeline.stages.timed_model import TimedModel, device_name
+from litelvlm.pipeline.storage.store import Storage
 
 _BASELINE_KILLED = "the comparison with the unpruned model killed its worker"
 

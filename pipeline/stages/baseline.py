@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import EncodedMask, encode_answers, mask_iou
-from pipeline.shards.manifest import Shard, row_hashes, selected_rows
-from pipeline.shards.work import Draft, ImageWork, ShardWork
-from pipeline.stages.shard_run import model_calls
-from pipeline.stages.timed_model import Asked, TimedModel
+from litelvlm.pipeline.masks import EncodedMask, encode_answers, mask_iou
+from litelvlm.pipeline.shards.manifest import Shard, row_hashes, selected_rows
+from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.stages.shard_run import model_calls
+from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
 
 _WARM_UP_PHRASE = "object"
 _WORST_PAIRS = 4  # of a shard, that its marker keeps to be looked at

@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schemas import SHARD_SCHEMA, STATUS_FAILED, STATUSES, data_name, marker_name
-from pipeline.shards.work import ShardResult
-from pipeline.stages.failures import run_stage
-from pipeline.storage.faults import DataError
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.schemas import SHARD_SCHEMA, STATUS_FAILED, STATUSES, data_name, marker_name
+from litelvlm.pipeline.shards.work import ShardResult
+from litelvlm.pipeline.stages.failures import run_stage
+from litelvlm.pipeline.storage.faults import DataError
+from litelvlm.pipeline.storage.store import Storage
 
 _TOP_REASONS = 5
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
-from pipeline.images.decode import ImageError, decode_image
-from pipeline.output.names import safe_file_name
-from pipeline.redact import Redactor
-from pipeline.shards.attempts import Guard
-from pipeline.shards.manifest import Shard, selected_rows
-from pipeline.shards.read import SourceRow, read_shard
-from pipeline.shards.work import DoneShard, Draft, ImageWork, ShardWork
-from pipeline.stages.commit import read_marker
-from pipeline.stages.engine import Engine
-from pipeline.stages.failures import run_stage
-from pipeline.storage.faults import StorageError
-from pipeline.storage.store import Storage
-from pipeline.table.columns import ColumnMapping, InputRow, read_row
-from pipeline.table.true_masks import parse_each_mask
+from litelvlm.pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from litelvlm.pipeline.images.decode import ImageError, decode_image
+from litelvlm.pipeline.output.names import safe_file_name
+from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.shards.attempts import Guard
+from litelvlm.pipeline.shards.manifest import Shard, selected_rows
+from litelvlm.pipeline.shards.read import SourceRow, read_shard
+from litelvlm.pipeline.shards.work import DoneShard, Draft, ImageWork, ShardWork
+from litelvlm.pipeline.stages.commit import read_marker
+from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.failures import run_stage
+from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.storage.store import Storage
+from litelvlm.pipeline.table.columns import ColumnMapping, InputRow, read_row
+from litelvlm.pipeline.table.true_masks import parse_each_mask
 
 _FETCH_THREADS = 8
 _MAX_FAILED_PHRASE = 200  # characters of an unusable phrase that a record keeps

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.config import ModelConfig
+from litelvlm.pipeline.config import ModelConfig
 
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "float8"}
 

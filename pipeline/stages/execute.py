@@ -10,19 +10,19 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy
 
-from pipeline.config import RunConfig
-from pipeline.fetch.fetcher import UriPolicy
-from pipeline.measure.prometheus import run_tag
-from pipeline.shards.attempts import new_session, prior_kills
-from pipeline.shards.manifest import Plan, Shard
-from pipeline.shards.work import DoneShard, ShardWork, pack, unpack_payload
-from pipeline.stages.annotate import AnnotateStage
-from pipeline.stages.baseline import choose_rows
-from pipeline.stages.commit import CommitStage
-from pipeline.stages.decode import DecodeStage
-from pipeline.stages.engine import Engine
-from pipeline.stages.failures import Failure
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.measure.prometheus import run_tag
+from litelvlm.pipeline.shards.attempts import new_session, prior_kills
+from litelvlm.pipeline.shards.manifest import Plan, Shard
+from litelvlm.pipeline.shards.work import DoneShard, ShardWork, pack, unpack_payload
+from litelvlm.pipeline.stages.annotate import AnnotateStage
+from litelvlm.pipeline.stages.baseline import choose_rows
+from litelvlm.pipeline.stages.commit import CommitStage
+from litelvlm.pipeline.stages.decode import DecodeStage
+from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.failures import Failure
+from litelvlm.pipeline.storage.store import Storage
 
 # Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
 _DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25

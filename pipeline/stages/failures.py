@@ -14,9 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config import UsageError
-from pipeline.shards.work import DoneShard, pack, unpack_row
-from pipeline.storage.store import StorageError
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.shards.work import DoneShard, pack, unpack_row
+from litelvlm.pipeline.storage.store import StorageError
 
 
 class CheckpointError(ValueError):

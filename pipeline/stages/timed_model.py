@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.shards.work import ImageWork
-from pipeline.stages.device_clock import DeviceShare
-from pipeline.stages.engine import Engine
+from litelvlm.pipeline.shards.work import ImageWork
+from litelvlm.pipeline.stages.device_clock import DeviceShare
+from litelvlm.pipeline.stages.engine import Engine
 
 Asked = tuple[ImageWork, list[str]]
 

@@ -8,8 +8,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.storage.faults import StoreFault, classify
-from pipeline.storage.retries import RetryPolicy, with_retries
+from litelvlm.pipeline.storage.faults import StoreFault, classify
+from litelvlm.pipeline.storage.retries import RetryPolicy, with_retries
 
 _TIMEOUTS = {"connect_timeout": 10.0, "read_timeout": 60.0}  # seconds
 _LOCAL = ("file", "local")

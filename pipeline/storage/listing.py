@@ -12,7 +12,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
-from pipeline.storage.retries import with_retries
+from litelvlm.pipeline.storage.retries import with_retries
 
 _WILDCARDS = re.compile(r"[*?\[]")
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline.storage.faults import stop_for
+from litelvlm.pipeline.storage.faults import stop_for
 
 
 class PublishedFile:

@@ -10,9 +10,9 @@ from typing import Any
 
 from fsspec.caching import BlockCache
 
-from pipeline.storage.faults import StorageError, StoreFault, classify
-from pipeline.storage.filesystems import filesystem_for, look_up
-from pipeline.storage.retries import RetryPolicy, with_retries
+from litelvlm.pipeline.storage.faults import StorageError, StoreFault, classify
+from litelvlm.pipeline.storage.filesystems import filesystem_for, look_up
+from litelvlm.pipeline.storage.retries import RetryPolicy, with_retries
 
 # Columns of a row group lie apart and are read in turns: several blocks, so that they do not push each other out.
 _BLOCK_BYTES, _MAX_BLOCKS = 4 << 20, 8

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.storage.faults import StorageError, StoreFault, classify, stop_for
+from litelvlm.pipeline.storage.faults import StorageError, StoreFault, classify, stop_for
 
 T = TypeVar("T")
 

@@ -18,11 +18,18 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.storage.faults import AccessDeniedError, CredentialsError, StorageError, StoreFault, classify, stop_for
-from pipeline.storage.filesystems import filesystem_for, is_local, protocol_of, read_whole
-from pipeline.storage.published_file import PublishedFile
-from pipeline.storage.range_file import RangeFile
-from pipeline.storage.retries import RetryPolicy, with_retries
+from litelvlm.pipeline.storage.faults import (
+    AccessDeniedError,
+    CredentialsError,
+    StorageError,
+    StoreFault,
+    classify,
+    stop_for,
+)
+from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, protocol_of, read_whole
+from litelvlm.pipeline.storage.published_file import PublishedFile
+from litelvlm.pipeline.storage.range_file import RangeFile
+from litelvlm.pipeline.storage.retries import RetryPolicy, with_retries
 
 __all__ = [
     "AccessDeniedError",

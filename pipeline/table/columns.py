@@ -10,7 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.table.rows import InputRow, iter_rows, read_row
+from litelvlm.pipeline.table.rows import InputRow, iter_rows, read_row
 
 __all__ = ["ColumnMapping", "InputRow", "detect_columns", "iter_rows", "read_row"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from pipeline.table.columns import ColumnMapping
+    from litelvlm.pipeline.table.columns import ColumnMapping
 
 MAX_PHRASES = 10_000
 MAX_PHRASE_CHARS = 4096

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from pipeline.images.decode import ImageError, decode_image
-from pipeline.images.sniff import sniff_format
-from pipeline.masks import EncodedMask, decode_mask, encode_mask
+from litelvlm.pipeline.images.decode import ImageError, decode_image
+from litelvlm.pipeline.images.sniff import sniff_format
+from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 
 MAX_COUNTS_CHARS = 16 * 2**20
 MAX_POLYGONS = 10_000

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from demo.objects import COLOURS, SHAPES, SIZES, SceneObject, silhouette
-from demo.phrases import EXTREMES, MARGIN, RELATIONS, holds, list_expressions
-from demo.scenes import HELD_OUT_SEED, MAX_ASPECT, MIN_VISIBLE, draw_scene
+from litelvlm.demo.objects import COLOURS, SHAPES, SIZES, SceneObject, silhouette
+from litelvlm.demo.phrases import EXTREMES, MARGIN, RELATIONS, holds, list_expressions
+from litelvlm.demo.scenes import HELD_OUT_SEED, MAX_ASPECT, MIN_VISIBLE, draw_scene
 
 SEEDS = [*range(25), HELD_OUT_SEED, HELD_OUT_SEED + 7]
 PHRASE = re.compile(

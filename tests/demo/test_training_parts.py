@@ -9,16 +9,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-from demo.calibrate import fit_calibration
-from demo.language import location_loss, pointer_loss
-from demo.oracle import NOUN_WORDS, NUM_WORDS, PLACE_WORDS, read_words
-from demo.picks import kind_of
-from demo.prompt_batches import build_batch
-from demo.rendering import render_scenes
-from demo.scoring import Scored
-from demo.targets import GeometryTable, low_res_masks, patch_shares
 from litelvlm.checkpoint import DEMO_DIRECTORY
 from litelvlm.config import PromptTemplate
+from litelvlm.demo.calibrate import fit_calibration
+from litelvlm.demo.language import location_loss, pointer_loss
+from litelvlm.demo.oracle import NOUN_WORDS, NUM_WORDS, PLACE_WORDS, read_words
+from litelvlm.demo.picks import kind_of
+from litelvlm.demo.prompt_batches import build_batch
+from litelvlm.demo.rendering import render_scenes
+from litelvlm.demo.scoring import Scored
+from litelvlm.demo.targets import GeometryTable, low_res_masks, patch_shares
 from litelvlm.scores import confidence
 from litelvlm.tokenizer import IMAGE_ID, GlammTokenizer
 

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.config import EvaluationConfig, SweepConfig
-from evaluation.protocol import Protocol
-from evaluation.records import TRUTH_SCHEMA
-from pipeline.masks import encode_mask
+from litelvlm.evaluation.config import EvaluationConfig, SweepConfig
+from litelvlm.evaluation.protocol import Protocol
+from litelvlm.evaluation.records import TRUTH_SCHEMA
+from litelvlm.pipeline.masks import encode_mask
 from tests.fakes import true_mask
 from tests.pipeline.samples import picture, png, run_config
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from demo.scenes import HELD_OUT_SEED, draw_scene
-from evaluation.engine import LiteLVLMEvaluation
-from evaluation.protocol import Protocol
 from litelvlm import AnnotationRequest, PromptTemplate, PruningConfig
-from pipeline.config import ModelConfig
+from litelvlm.demo.scenes import HELD_OUT_SEED, draw_scene
+from litelvlm.evaluation.engine import LiteLVLMEvaluation
+from litelvlm.evaluation.protocol import Protocol
+from litelvlm.pipeline.config import ModelConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from pycocotools import mask as coco_mask
 
-from evaluation.bootstrap import bootstrap_intervals
-from evaluation.boundary import boundary, boundary_f, dilate
-from evaluation.metrics import METRICS, Scores, intersections, mask_intersection
-from pipeline.masks import encode_mask
+from litelvlm.evaluation.bootstrap import bootstrap_intervals
+from litelvlm.evaluation.boundary import boundary, boundary_f, dilate
+from litelvlm.evaluation.metrics import METRICS, Scores, intersections, mask_intersection
+from litelvlm.pipeline.masks import encode_mask
 
 
 def _box(height, width, top, left, bottom, right):

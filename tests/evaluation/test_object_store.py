@@ -5,7 +5,7 @@ import io
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.run import evaluate_dataset
+from litelvlm.evaluation.run import evaluate_dataset
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows
 from tests.object_store import SECRET_KEY, object_store

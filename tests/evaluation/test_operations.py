@@ -2,8 +2,8 @@
 
 import pytest
 
-from evaluation.operations import llm_tflop
 from litelvlm.config import GlammConfig, PruningConfig
+from litelvlm.evaluation.operations import llm_tflop
 from litelvlm.flops import prefill_flop
 
 SIZES = GlammConfig()

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from evaluation.config import SweepConfig
-from evaluation.protocol import ANSWERS, QUESTIONS, Protocol
 from litelvlm.config import RULES, PromptTemplate
+from litelvlm.evaluation.config import SweepConfig
+from litelvlm.evaluation.protocol import ANSWERS, QUESTIONS, Protocol
 
 
 def test_the_releases_lists():

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.run import evaluate_dataset
-from pipeline.config import UsageError
-from pipeline.storage.faults import DataError
+from litelvlm.evaluation.run import evaluate_dataset
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.storage.faults import DataError
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows
 from tests.pipeline.samples import picture
@@ -108,7 +108,7 @@ def test_no_targets_count_by_the_fields_rule(tmp_path):
     empty = {"size": list(picture(0).shape[:2]), "counts": [picture(0)[..., 0].size]}
     rows = [truth_row(number, "nothing at all") for number in range(3)]  # the model finds nothing there
     mistaken = truth_row(3, "a dog")
-    from pipeline.table.true_masks import parse_mask
+    from litelvlm.pipeline.table.true_masks import parse_mask
 
     mistaken["masks"] = [parse_mask(empty, picture(0).shape[:2]).as_coco()]  # the model finds something
     config = evaluation_config(

@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from evaluation.config import SweepConfig
-from evaluation.coverage import coverage, object_patches
-from evaluation.protocol import Protocol
-from evaluation.shard_sweep import NO_TRUTH, ShardSweep
-from pipeline.masks import EncodedMask, decode_mask, encode_mask
-from pipeline.shards.manifest import Shard
-from pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.evaluation.config import SweepConfig
+from litelvlm.evaluation.coverage import coverage, object_patches
+from litelvlm.evaluation.protocol import Protocol
+from litelvlm.evaluation.shard_sweep import NO_TRUTH, ShardSweep
+from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
+from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
 from tests.evaluation.fakes import UNTAKEN_PHRASE, CountingAnnotator, FakeEvaluation
 from tests.fakes import true_mask
 from tests.pipeline.samples import picture

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.storage.retries import RetryPolicy
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.storage.retries import RetryPolicy
+from litelvlm.pipeline.storage.store import Storage
 from tests.object_store import ObjectStore, object_store
 
 PATIENT, HASTY = RetryPolicy(seconds=8.0), RetryPolicy(seconds=0.1)

@@ -17,9 +17,9 @@ from typing import Any
 
 import psutil
 
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.run import annotate_dataset
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.storage.store import Storage
 from tests.conftest import ROOT
 from tests.drive import DrivePlan
 from tests.fakes import FakeEngine

@@ -15,7 +15,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from pipeline.run import annotate_dataset
+from litelvlm.pipeline.run import annotate_dataset
 from tests.conftest import ROOT
 from tests.fakes import FakeEngine
 from tests.faults.harness import SHARD_IMAGES

@@ -13,7 +13,7 @@ import time
 
 import psutil
 
-from pipeline.run import annotate_dataset
+from litelvlm.pipeline.run import annotate_dataset
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import run_config
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from evaluation.run import evaluate_dataset
-from pipeline.exit_codes import EXIT_DONE
+from litelvlm.evaluation.run import evaluate_dataset
+from litelvlm.pipeline.exit_codes import EXIT_DONE
 from tests.drive import DrivePlan
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
-from pipeline.schemas import marker_name
-from pipeline.shards.claim import clear_output
-from pipeline.shards.manifest import Plan, Shard, make_plan
-from pipeline.shards.read import read_shard
-from pipeline.storage.range_file import ChangedError
-from pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
-from pipeline.storage.store import CredentialsError, Storage, StorageError
-from pipeline.table.columns import ColumnMapping
-from pipeline.table.footers import list_files, read_footers
+from litelvlm.pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from litelvlm.pipeline.schemas import marker_name
+from litelvlm.pipeline.shards.claim import clear_output
+from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
+from litelvlm.pipeline.shards.read import read_shard
+from litelvlm.pipeline.storage.range_file import ChangedError
+from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
+from litelvlm.pipeline.storage.store import CredentialsError, Storage, StorageError
+from litelvlm.pipeline.table.columns import ColumnMapping
+from litelvlm.pipeline.table.footers import list_files, read_footers
 from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, path_matches, random_rules
 from tests.faults.proxy import FaultProxy, fault_proxy

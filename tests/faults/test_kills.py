@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.run import annotate_dataset
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.run import annotate_dataset
 from tests.conftest import ROOT
 from tests.drive import DrivePlan
 from tests.fakes import FakeEngine

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.run import annotate_dataset
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.run import annotate_dataset
 from tests.conftest import ROOT
 from tests.fakes import GREEDY_HEIGHT, KILL_HEIGHT, KILL_PHRASE, SEGFAULT_HEIGHT, FakeEngine
 from tests.faults.harness import LONGEST_S

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline import storage as storage_module
-from pipeline.shards.attempts import Guard
-from pipeline.storage.store import CredentialsError, Storage, StorageError
+from litelvlm.pipeline import storage as storage_module
+from litelvlm.pipeline.shards.attempts import Guard
+from litelvlm.pipeline.storage.store import CredentialsError, Storage, StorageError
 from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, method_is, random_rules
 from tests.faults.proxy import fault_proxy

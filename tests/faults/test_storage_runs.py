@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.run import annotate_dataset
-from pipeline.storage.retries import RETRY_SECONDS_VARIABLE
-from pipeline.storage.store import Storage, StorageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE
+from litelvlm.pipeline.storage.store import Storage, StorageError
 from tests.fakes import FakeEngine
 from tests.faults.fault_rules import Fault, Rule, method_is, path_matches, random_rules
 from tests.faults.harness import compare

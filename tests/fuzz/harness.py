@@ -16,20 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from litelvlm.pipeline.config import InputConfig, ModelConfig, RunConfig
+from litelvlm.pipeline.masks import run_lengths
+from litelvlm.pipeline.output.merge import merge_shards
+from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
+from litelvlm.pipeline.shards.manifest import make_plan
+from litelvlm.pipeline.shards.work import ShardWork, pack, unpack_row
+from litelvlm.pipeline.stages.annotate import AnnotateStage
+from litelvlm.pipeline.stages.commit import commit_shard
+from litelvlm.pipeline.stages.decode import DecodeStage
+from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+from litelvlm.pipeline.stages.failures import Failure
+from litelvlm.pipeline.storage.store import Storage
 from litelvlm.preprocess import PreparedImage
-from pipeline.config import InputConfig, ModelConfig, RunConfig
-from pipeline.masks import run_lengths
-from pipeline.output.merge import merge_shards
-from pipeline.run import uri_policy
-from pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
-from pipeline.shards.manifest import make_plan
-from pipeline.shards.work import ShardWork, pack, unpack_row
-from pipeline.stages.annotate import AnnotateStage
-from pipeline.stages.commit import commit_shard
-from pipeline.stages.decode import DecodeStage
-from pipeline.stages.engine import LiteLVLMEngine
-from pipeline.stages.failures import Failure
-from pipeline.storage.store import Storage
 from tests.fakes import FakeAnnotator
 
 _PREPROCESSING = LiteLVLMEngine(model=ModelConfig(model="demo"))

@@ -15,10 +15,10 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from pipeline.masks import decode_mask, encode_mask
-from pipeline.output.coco import MAX_PHRASE_CHARS, CocoAnnotation, CocoWriter
-from pipeline.output.image_index import ImageIndex
-from pipeline.output.names import safe_file_name
+from litelvlm.pipeline.masks import decode_mask, encode_mask
+from litelvlm.pipeline.output.coco import MAX_PHRASE_CHARS, CocoAnnotation, CocoWriter
+from litelvlm.pipeline.output.image_index import ImageIndex
+from litelvlm.pipeline.output.names import safe_file_name
 from tests.fuzz.profiles import fuzz
 from tests.fuzz.test_records import HOSTILE_TEXTS
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import ray.data  # registers types that unpickle what a file holds, as in every worker
 
+from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.weight_files import iter_shapes, iter_tensors
-from pipeline.images.decode import ImageError, decode_image
 from tests.fuzz.attempt import attempt
 from tests.fuzz.harness import check_outcome, run_file
 

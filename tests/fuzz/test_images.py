@@ -8,8 +8,8 @@ import time
 import pytest
 from hypothesis import given
 
-from pipeline.images.decode import FORMATS, ImageError, decode_image
-from pipeline.images.sniff import sniff_format
+from litelvlm.pipeline.images.decode import FORMATS, ImageError, decode_image
+from litelvlm.pipeline.images.sniff import sniff_format
 from tests.fuzz.attempt import attempt
 from tests.fuzz.mutate import mutated
 from tests.fuzz.profiles import fuzz

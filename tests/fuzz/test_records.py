@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schemas import SHARD_SCHEMA
+from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from tests.fuzz.attempt import attempt
 from tests.fuzz.harness import Outcome, check_outcome, run_file, run_table
 from tests.fuzz.mutate import mutated

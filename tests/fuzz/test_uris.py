@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fetch.addresses import public_address
-from pipeline.fetch.fetcher import ImageFetcher
-from pipeline.fetch.policy import FetchError, UriPolicy
+from litelvlm.pipeline.fetch.addresses import public_address
+from litelvlm.pipeline.fetch.fetcher import ImageFetcher
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from tests.fuzz.attempt import attempt
 from tests.fuzz.profiles import fuzz
 

@@ -9,8 +9,8 @@ import click
 import pytest
 from ray.scripts.scripts import cli
 
-from jobs import annotate, convert, report, throughput
-from pipeline.config import RunConfig
+from litelvlm.jobs import annotate, convert, report, throughput
+from litelvlm.pipeline.config import RunConfig
 from tests.conftest import ROOT
 from tests.infra.deployment import (
     calls,

@@ -13,8 +13,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS, RAY_PREFIX
-from pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
+from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS, RAY_PREFIX
+from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
 from tests.conftest import ROOT
 
 GRAFANA = ROOT / "infra/grafana"

@@ -147,7 +147,7 @@ def test_the_copied_tree_runs_the_shipped_checkpoint_by_itself(tmp_path):
     source = write_table(tmp_path / "in.parquet", [row(0, "the red box")])
     flags = ["--input", source, "--output", str(tmp_path / "out"), "--model", "demo", "--num-retain-tokens", "48"]
     program = (
-        "import sys; from jobs.annotate import main; code = main(sys.argv[1:]); "
+        "import sys; from litelvlm.jobs.annotate import main; code = main(sys.argv[1:]); "
         f"own = [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in {CODE!r}]; "
         f"sys.exit(code or '; '.join(path for path in own if not path.startswith({str(tree)!r})) or 0)"
     )

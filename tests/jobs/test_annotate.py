@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.annotate import build_config, build_parser, main
+from litelvlm.jobs.annotate import build_config, build_parser, main
 from tests.conftest import ROOT
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 from tests.pipeline.samples import read_coco, read_records, row, write_table

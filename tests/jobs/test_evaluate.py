@@ -3,8 +3,8 @@
 import pyarrow.parquet as pq
 import pytest
 
-from demo.truth import main as write_scenes
-from jobs.evaluate import build_config, build_parser, main
+from litelvlm.demo.truth import main as write_scenes
+from litelvlm.jobs.evaluate import build_config, build_parser, main
 
 
 def test_a_sweep_of_the_shipped_checkpoint(tmp_path):

@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image
 
-from demo.truth import main as write_scenes
-from evaluation.datasets.truth import read_truth
-from evaluation.records import TRUTH_SCHEMA
-from jobs.ground_truth import main
+from litelvlm.demo.truth import main as write_scenes
+from litelvlm.evaluation.datasets.truth import read_truth
+from litelvlm.evaluation.records import TRUTH_SCHEMA
+from litelvlm.jobs.ground_truth import main
 from tests.evaluation.datasets.refer_files import file_name, picture, write_grefcoco, write_images, write_refcoco
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from jobs.plan import main
-from pipeline.calibrate import calibrate
-from pipeline.planner.plans import pareto
-from pipeline.planner.prices import load_prices
+from litelvlm.jobs.plan import main
+from litelvlm.pipeline.calibrate import calibrate
+from litelvlm.pipeline.planner.plans import pareto
+from litelvlm.pipeline.planner.prices import load_prices
 from tests.conftest import ROOT
 from tests.pipeline import planned_runs as made
 from tests.pipeline.samples import run_config
@@ -29,7 +29,7 @@ PER_IMAGE_S = 0.130 + 3 * (0.001 + 0.004 + 0.006) + 3 * 0.252 * made.PER_KILOTOK
 def prices(tmp_path, monkeypatch) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text(made.PRICES)
-    monkeypatch.setattr("pipeline.planner.prices.DEFAULT_PRICES", path)
+    monkeypatch.setattr("litelvlm.pipeline.planner.prices.DEFAULT_PRICES", path)
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def older(root: Path) -> str:
 
 
 def test_the_committed_prices_are_dated_and_complete():
-    table = load_prices(str(ROOT / "infra/prices.yaml"))
+    table = load_prices(str(ROOT / "pipeline/planner/prices.yaml"))
     for offer in table.offers.values():
         assert all(table.sources[name]["url"].startswith("https://") for name in offer.sources)
         assert offer.spot is None or offer.spot < offer.on_demand
@@ -326,7 +326,7 @@ def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys):
 
 
 def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pipeline.planner.prices.DEFAULT_PRICES", ROOT / "infra/prices.yaml")
+    monkeypatch.setattr("litelvlm.pipeline.planner.prices.DEFAULT_PRICES", ROOT / "pipeline/planner/prices.yaml")
     monkeypatch.chdir(ROOT)
     blocks = re.findall(
         r"```console\n\$ python jobs/plan.py ([^\n]+)\n(.*?)\n```", Path("docs/cost.md").read_text(), re.S
@@ -346,7 +346,7 @@ def test_a_calibration_takes_the_flags_of_the_annotation_job(tmp_path, monkeypat
         pruned = made.write_run(Path(output, "pruned"), made.compared(made.rows(), ratio=1.5, iou=0.9))
         return [pruned, made.write_run(Path(output, "unpruned"), made.rows(tokens=576), rule="none")]
 
-    monkeypatch.setattr("pipeline.calibrate.calibrate", calibrated)
+    monkeypatch.setattr("litelvlm.pipeline.calibrate.calibrate", calibrated)
     flags = ["--input", "in.parquet", "--num-retain-tokens", "192", "--rule", "paper", "--layout", "shared"]
     found = plan("--calibrate", *flags, "--storage-options", "key=a", *JOB, "--gpu", "h100", capsys=capsys)
     config = asked[0]

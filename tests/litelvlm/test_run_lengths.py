@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from litelvlm.grounding_encoder import upsample_logits
+from litelvlm.pipeline.masks import encode_run_lengths
 from litelvlm.preprocess import sam_input_size
 from litelvlm.run_lengths import axis, dense_run_lengths, mask_from_run_lengths, mask_run_lengths
-from pipeline.masks import encode_run_lengths
 
 SIZES = [(480, 640), (240, 320), (1, 1), (1, 700), (700, 1), (333, 7), (2, 300), (1500, 1100)]
 

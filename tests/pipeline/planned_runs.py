@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.schemas import THROUGHPUT_SCHEMA
+from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA
 
 #: A price table of its own, so that tests do not change with the world's prices.
 PRICES = """

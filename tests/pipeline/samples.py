@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.config import RunConfig
+from litelvlm.pipeline.config import RunConfig
 
 
 def picture(seed: int, *, height: int = 24, width: int = 32) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.command import JobParser, run_job
-from pipeline.config import MISTAKES, UsageError
-from pipeline.storage.faults import CredentialsError, DataError, StorageError
+from litelvlm.pipeline.command import JobParser, run_job
+from litelvlm.pipeline.config import MISTAKES, UsageError
+from litelvlm.pipeline.storage.faults import CredentialsError, DataError, StorageError
 
 
 def _failing(error):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.config import (
+from litelvlm.pipeline.config import (
     RunConfig,
     describe_differences,
     fingerprint,
@@ -16,7 +16,7 @@ from pipeline.config import (
     parse_storage_options,
     redacted,
 )
-from pipeline.redact import Redactor
+from litelvlm.pipeline.redact import Redactor
 
 BASE = {"input": ("in.parquet",), "output": "out"}
 

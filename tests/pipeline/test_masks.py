@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import EncodedMask, decode_mask, encode_mask, mask_iou
+from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask, mask_iou
 
 MASKS = npst.arrays(np.bool_, npst.array_shapes(min_dims=2, max_dims=2, max_side=14))
 

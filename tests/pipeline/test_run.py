@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import UsageError
-from pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from pipeline.masks import EncodedMask, decode_mask
-from pipeline.run import annotate_dataset
-from pipeline.stages.failures import StageError
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
+from litelvlm.pipeline.masks import EncodedMask, decode_mask
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.stages.failures import StageError
 from tests.fakes import DEVICE_PHRASE, KILL_HEIGHT, FakeEngine, true_mask, true_score
 from tests.pipeline.samples import (
     final_bytes,

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from evaluation.datasets.fields import field, id_field, json_field, shown, size_field, within
+from litelvlm.evaluation.datasets.fields import field, id_field, json_field, shown, size_field, within
 
 
 def test_what_is_shown_is_short_whatever_the_value():

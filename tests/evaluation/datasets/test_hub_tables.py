@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.datasets.hub_tables import layout_of, read_hub_tables
-from pipeline.masks import decode_mask, encode_mask
+from litelvlm.evaluation.datasets.hub_tables import layout_of, read_hub_tables
+from litelvlm.pipeline.masks import decode_mask, encode_mask
 from tests.evaluation.datasets.refer_files import BOXES, annotation, file_name, image_entry, picture, polygon, true_mask
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.datasets.hub_tables import read_hub_tables
-from evaluation.datasets.joining import ScatteredRows, joined
-from evaluation.datasets.truth import Expression, TrueImage
-from pipeline.masks import encode_mask
+from litelvlm.evaluation.datasets.hub_tables import read_hub_tables
+from litelvlm.evaluation.datasets.joining import ScatteredRows, joined
+from litelvlm.evaluation.datasets.truth import Expression, TrueImage
+from litelvlm.pipeline.masks import encode_mask
 from tests.evaluation.datasets.refer_files import picture, true_mask
 
 SCHEMA = pa.schema([("id", pa.string()), ("image", pa.binary()), ("text", pa.string()), ("mask", pa.string())])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evaluation.datasets.plain_pickle import PlainPickleError, load_plain
+from litelvlm.evaluation.datasets.plain_pickle import PlainPickleError, load_plain
 from tests.evaluation.datasets.refer_files import REFERENCES, python2_pickle
 
 PLAIN = [{"a": [1, 2.5, None, True, ("x", "caf\xe9")], "b": {}, "long": 2**70, "negative": -3}, "a" * 300]

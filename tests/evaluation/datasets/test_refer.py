@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.datasets.refer import read_refer
-from evaluation.datasets.truth import TrueImage, read_truth, write_truth
-from pipeline.masks import decode_mask
-from pipeline.storage.store import Storage
-from pipeline.table.columns import detect_columns
-from pipeline.table.true_masks import parse_masks
+from litelvlm.evaluation.datasets.refer import read_refer
+from litelvlm.evaluation.datasets.truth import TrueImage, read_truth, write_truth
+from litelvlm.pipeline.masks import decode_mask
+from litelvlm.pipeline.storage.store import Storage
+from litelvlm.pipeline.table.columns import detect_columns
+from litelvlm.pipeline.table.true_masks import parse_masks
 from tests.evaluation.datasets import refer_files
 from tests.evaluation.datasets.refer_files import true_mask, write_grefcoco, write_refcoco
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.datasets.segmentation import read_segmentation
-from pipeline.masks import decode_mask, encode_mask
+from litelvlm.evaluation.datasets.segmentation import read_segmentation
+from litelvlm.pipeline.masks import decode_mask, encode_mask
 from tests.evaluation.datasets.refer_files import SIZES_HW, polygon, true_mask
 
 SIZE_HW = SIZES_HW[7]

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from tinyhtml5.parser import HTMLParser
 
-from evaluation.answers import Answers, rank_correlation
-from evaluation.config import EvaluationConfig, SweepConfig
-from evaluation.merge import contrast_values
-from evaluation.report.contrasts import contrasts
-from evaluation.report.pictures import Example, heat, light
-from evaluation.report.published import RULE_OF, published, source, splits
-from evaluation.report.write import render
-from evaluation.results import Cost, result_rows
 from litelvlm.config import RULES
-from pipeline.config import InputConfig, RunConfig
-from pipeline.report.pictures import Picture
+from litelvlm.evaluation.answers import Answers, rank_correlation
+from litelvlm.evaluation.config import EvaluationConfig, SweepConfig
+from litelvlm.evaluation.merge import contrast_values
+from litelvlm.evaluation.report.contrasts import contrasts
+from litelvlm.evaluation.report.pictures import Example, heat, light
+from litelvlm.evaluation.report.published import RULE_OF, published, source, splits
+from litelvlm.evaluation.report.write import render
+from litelvlm.evaluation.results import Cost, result_rows
+from litelvlm.pipeline.config import InputConfig, RunConfig
+from litelvlm.pipeline.report.pictures import Picture
 
 HTML = "{http://www.w3.org/1999/xhtml}"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202e\x07"

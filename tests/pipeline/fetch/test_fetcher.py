@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
-from pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
-from pipeline.fetch.http import TransientError, http_get
-from pipeline.storage.faults import CredentialsError
+from litelvlm.pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from litelvlm.pipeline.fetch.http import TransientError, http_get
+from litelvlm.pipeline.storage.faults import CredentialsError
 
 BODY = bytes(range(256)) * 40
 

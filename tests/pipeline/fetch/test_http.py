@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.fetch.http import TransientError, http_get
-from pipeline.fetch.policy import FetchError, UriPolicy
+from litelvlm.pipeline.fetch.http import TransientError, http_get
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

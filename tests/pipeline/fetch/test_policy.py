@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.fetch.addresses import is_public, public_address
-from pipeline.fetch.policy import FetchError, UriPolicy, redact_uri
+from litelvlm.pipeline.fetch.addresses import is_public, public_address
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy, redact_uri
 
 LOCAL = UriPolicy.for_input("data/*.parquet")
 LOCAL_ROOT = UriPolicy.for_input("data/*.parquet", image_root="/data/images")

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
 
-from pipeline.images.decode import DecodedImage, ImageError, decode_image
-from pipeline.images.sniff import sniff_format
+from litelvlm.pipeline.images.decode import DecodedImage, ImageError, decode_image
+from litelvlm.pipeline.images.sniff import sniff_format
 from tests.pipeline.wild import (
     bmp_run_lengths,
     broken_images,
@@ -174,7 +174,7 @@ def test_nothing_is_printed(tmp_path):
         (tmp_path / str(index)).write_bytes(content)
     program = """
 import pathlib, sys
-from pipeline.images.decode import ImageError, decode_image
+from litelvlm.pipeline.images.decode import ImageError, decode_image
 for path in pathlib.Path(sys.argv[1]).iterdir():
     try:
         decode_image(path.read_bytes(), max_pixels=4 * 10**9 if path.stat().st_size > 10**6 else 10**8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from pipeline.measure.progress import Progress
-from pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.measure.progress import Progress
+from litelvlm.pipeline.measure.row_bar import RowBar
 
 
 class Clock:

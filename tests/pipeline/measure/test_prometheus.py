@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS, RAY_PREFIX
+from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS, RAY_PREFIX
 from tests.conftest import ROOT
 from tests.pipeline.samples import row, write_table
 

@@ -14,13 +14,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.throughput import main as throughput_job
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.measure.live import live_table
-from pipeline.measure.throughput import throughput_row
-from pipeline.run import annotate_dataset
-from pipeline.schemas import HELD_KINDS, THROUGHPUT_SCHEMA, THROUGHPUT_SUMS
-from pipeline.storage.store import Storage
+from litelvlm.jobs.throughput import main as throughput_job
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.measure.live import live_table
+from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.schemas import HELD_KINDS, THROUGHPUT_SCHEMA, THROUGHPUT_SUMS
+from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult
 from tests.pipeline.samples import row, run_config, write_table
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.masks import encode_mask
-from pipeline.output.coco import CocoAnnotation, CocoSummary, CocoWriter, clean_phrase, cvat_labels
+from litelvlm.pipeline.masks import encode_mask
+from litelvlm.pipeline.output.coco import CocoAnnotation, CocoSummary, CocoWriter, clean_phrase, cvat_labels
 
 
 class _Part(io.BytesIO):

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pipeline.masks import encode_mask
-from pipeline.output.coco import CocoAnnotation, CocoWriter
+from litelvlm.pipeline.masks import encode_mask
+from litelvlm.pipeline.output.coco import CocoAnnotation, CocoWriter
 from tests.pipeline.output.test_coco import Parts
 
 # Height, width and masks of each image; "c" has none and must keep its entry.

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.output.coco import CocoWriter
-from pipeline.output.image_index import ImageIndex
-from pipeline.output.names import safe_file_name, safe_path
+from litelvlm.pipeline.output.coco import CocoWriter
+from litelvlm.pipeline.output.image_index import ImageIndex
+from litelvlm.pipeline.output.names import safe_file_name, safe_path
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 

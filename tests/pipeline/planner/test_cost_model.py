@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.config import UsageError
-from pipeline.planner.cost_model import Load, Observation, fit, non_negative_least_squares
-from pipeline.planner.runs import MeasuredRun, measured_run
-from pipeline.schemas import THROUGHPUT_SCHEMA
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.planner.cost_model import Load, Observation, fit, non_negative_least_squares
+from litelvlm.pipeline.planner.runs import MeasuredRun, measured_run
+from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA
 from tests.pipeline import planned_runs as made
 
 

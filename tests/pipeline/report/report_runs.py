@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import RunConfig
-from pipeline.output.finish import merge_run, seal_run
-from pipeline.report.shards import ShardTable
-from pipeline.run import uri_policy
-from pipeline.schemas import STATUS_FAILED, THROUGHPUT_SCHEMA
-from pipeline.shards.attempts import Guard
-from pipeline.shards.claim import claim_output
-from pipeline.shards.manifest import make_plan
-from pipeline.shards.work import ShardWork
-from pipeline.stages.annotate import AnnotateStage
-from pipeline.stages.baseline import choose_rows
-from pipeline.stages.commit import commit_shard
-from pipeline.stages.decode import DecodeStage
-from pipeline.storage.store import Storage
-from pipeline.summary import RunSummary, write_summary
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.output.finish import merge_run, seal_run
+from litelvlm.pipeline.report.shards import ShardTable
+from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.schemas import STATUS_FAILED, THROUGHPUT_SCHEMA
+from litelvlm.pipeline.shards.attempts import Guard
+from litelvlm.pipeline.shards.claim import claim_output
+from litelvlm.pipeline.shards.manifest import make_plan
+from litelvlm.pipeline.shards.work import ShardWork
+from litelvlm.pipeline.stages.annotate import AnnotateStage
+from litelvlm.pipeline.stages.baseline import choose_rows
+from litelvlm.pipeline.stages.commit import commit_shard
+from litelvlm.pipeline.stages.decode import DecodeStage
+from litelvlm.pipeline.storage.store import Storage
+from litelvlm.pipeline.summary import RunSummary, write_summary
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult
 from tests.pipeline.samples import run_config, write_table
 

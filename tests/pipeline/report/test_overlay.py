@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.overlay import OverlayItem, colour_of, draw_masks, draw_sheet, render_sheet, visible
-from pipeline.report.overlay import _font as font
-from pipeline.report.overlay import _wrap as wrap
+from litelvlm.pipeline.report.overlay import OverlayItem, colour_of, draw_masks, draw_sheet, render_sheet, visible
+from litelvlm.pipeline.report.overlay import _font as font
+from litelvlm.pipeline.report.overlay import _wrap as wrap
 
 GREY = np.full((100, 200, 3), 128, np.uint8)
 

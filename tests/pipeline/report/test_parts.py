@@ -16,21 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.fetch.policy import UriPolicy
-from pipeline.masks import encode_mask
-from pipeline.report import charts, words
-from pipeline.report.baseline import baseline_facts
-from pipeline.report.pictures import MAX_BYTES, SIDE_PX, SourceImage, SourceImages, draw_picture
-from pipeline.report.records import Reasons, score_facts
-from pipeline.report.shards import (
+from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.masks import encode_mask
+from litelvlm.pipeline.report import charts, words
+from litelvlm.pipeline.report.baseline import baseline_facts
+from litelvlm.pipeline.report.pictures import MAX_BYTES, SIDE_PX, SourceImage, SourceImages, draw_picture
+from litelvlm.pipeline.report.records import Reasons, score_facts
+from litelvlm.pipeline.report.shards import (
     actors,
     phrases_per_device_second,
     stragglers,
     timeline,
     usage,
 )
-from pipeline.run import uri_policy
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import make_output, shard_table
 from tests.pipeline.samples import picture, png, row
 

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from tinyhtml5.parser import HTMLParser
 
-from jobs.report import main
-from pipeline.report.answers import Facts
-from pipeline.report.pictures import MAX_BYTES, Picture
-from pipeline.report.records import Reasons, ScoreFacts
-from pipeline.report.write import REPORT_NAME, gather_facts, render, saved_config, write_report
-from pipeline.run import uri_policy
-from pipeline.storage.store import Storage
+from litelvlm.jobs.report import main
+from litelvlm.pipeline.report.answers import Facts
+from litelvlm.pipeline.report.pictures import MAX_BYTES, Picture
+from litelvlm.pipeline.report.records import Reasons, ScoreFacts
+from litelvlm.pipeline.report.write import REPORT_NAME, gather_facts, render, saved_config, write_report
+from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
 from tests.pipeline.samples import mixed_rows, row, run_config
 

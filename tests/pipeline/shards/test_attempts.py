@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.shards.attempts import MAX_KILLS, Guard, new_session, prior_kills
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.shards.attempts import MAX_KILLS, Guard, new_session, prior_kills
+from litelvlm.pipeline.storage.store import Storage
 
 
 class Death(Exception):

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.shards.manifest import make_plan, selected_rows
-from pipeline.shards.read import read_shard
+from litelvlm.pipeline.shards.manifest import make_plan, selected_rows
+from litelvlm.pipeline.shards.read import read_shard
 from tests.pipeline.samples import row, run_config, write_table
 
 

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from pipeline.fetch.fetcher import UriPolicy
-from pipeline.output.finish import merge_run
-from pipeline.schemas import marker_name
-from pipeline.shards.manifest import Plan, make_plan
-from pipeline.shards.work import DoneShard, ShardWork, pack, unpack_row
-from pipeline.stages.commit import DataError
-from pipeline.stages.decode import DecodeStage
-from pipeline.stages.failures import Failure
-from pipeline.storage.store import Storage, StorageError
+from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.output.finish import merge_run
+from litelvlm.pipeline.schemas import marker_name
+from litelvlm.pipeline.shards.manifest import Plan, make_plan
+from litelvlm.pipeline.shards.work import DoneShard, ShardWork, pack, unpack_row
+from litelvlm.pipeline.stages.commit import DataError
+from litelvlm.pipeline.stages.decode import DecodeStage
+from litelvlm.pipeline.stages.failures import Failure
+from litelvlm.pipeline.storage.store import Storage, StorageError
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import mixed_rows, run_config, write_table
 

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask, run_lengths
+from litelvlm.pipeline.measure.savings import savings, summarise
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.shards.manifest import Shard, make_plan
+from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.stages.baseline import choose_rows, compare_unpruned
+from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
+from litelvlm.pipeline.stages.shard_run import CALL_IMAGES
+from litelvlm.pipeline.stages.timed_model import TimedModel
 from litelvlm.run_lengths import mask_from_run_lengths
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.masks import EncodedMask, decode_mask, encode_mask, run_lengths
-from pipeline.measure.savings import savings, summarise
-from pipeline.run import annotate_dataset
-from pipeline.shards.manifest import Shard, make_plan
-from pipeline.shards.work import Draft, ImageWork, ShardWork
-from pipeline.stages.baseline import choose_rows, compare_unpruned
-from pipeline.stages.device_clock import DeviceClock, DeviceShare
-from pipeline.stages.shard_run import CALL_IMAGES
-from pipeline.stages.timed_model import TimedModel
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult, true_mask
 from tests.pipeline.samples import final_bytes, picture, read_records, row, run_config, write_table
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipeline.stages.device_clock import DeviceClock, DeviceShare
+from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 
 
 class Hands:

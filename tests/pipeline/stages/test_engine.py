@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from litelvlm.config import RULES
-from pipeline.config import ModelConfig
-from pipeline.stages.engine import LiteLVLMEngine
+from litelvlm.pipeline.config import ModelConfig
+from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 
 SCORING = {"release", "paper", "low_similarity", "high_similarity", "trim"}
 

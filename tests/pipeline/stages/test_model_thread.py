@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.stages.model_thread import ModelThread
+from litelvlm.pipeline.stages.model_thread import ModelThread
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import picture
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import UsageError
-from pipeline.exit_codes import EXIT_DONE
-from pipeline.run import annotate_dataset
-from pipeline.storage.store import Storage
+from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeEngine
 from tests.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore, object_store
 from tests.pipeline.samples import mixed_rows, read_records, run_config, write_table

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.shards.manifest import make_plan
-from pipeline.shards.read import read_shard
-from pipeline.storage import range_file
-from pipeline.storage.faults import StorageError
-from pipeline.storage.range_file import ChangedError, RangeFile
-from pipeline.storage.retries import RetryPolicy
-from pipeline.table.footers import footer_of, shard_digest
+from litelvlm.pipeline.shards.manifest import make_plan
+from litelvlm.pipeline.shards.read import read_shard
+from litelvlm.pipeline.storage import range_file
+from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.storage.range_file import ChangedError, RangeFile
+from litelvlm.pipeline.storage.retries import RetryPolicy
+from litelvlm.pipeline.table.footers import footer_of, shard_digest
 from tests.conftest import ROOT
 from tests.pipeline.samples import mixed_rows, run_config, write_table
 

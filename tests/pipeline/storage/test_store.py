@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pipeline.storage.store import RetryPolicy, Storage, StorageError, filesystem_for
+from litelvlm.pipeline.storage.store import RetryPolicy, Storage, StorageError, filesystem_for
 
 
 @pytest.fixture(params=["local", "memory"])

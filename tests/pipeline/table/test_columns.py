@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.table.columns import (
+from litelvlm.pipeline.table.columns import (
     ID_NAMES,
     IMAGE_NAMES,
     PHRASE_FIELDS,
@@ -21,7 +21,7 @@ from pipeline.table.columns import (
     iter_rows,
     read_row,
 )
-from pipeline.table.rows import MAX_MASK_VALUES, MAX_PHRASE_CHARS, MAX_PHRASES, MAX_TEXT_BYTES, Oversized
+from litelvlm.pipeline.table.rows import MAX_MASK_VALUES, MAX_PHRASE_CHARS, MAX_PHRASES, MAX_TEXT_BYTES, Oversized
 
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SENTENCES = pa.list_(pa.struct([("raw", pa.string()), ("sent", pa.string()), ("sent_id", pa.int64())]))

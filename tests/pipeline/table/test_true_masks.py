@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pipeline.masks import decode_mask, encode_mask
-from pipeline.table.true_masks import parse_mask, parse_masks
+from litelvlm.pipeline.masks import decode_mask, encode_mask
+from litelvlm.pipeline.table.true_masks import parse_mask, parse_masks
 
 SIZE_HW = (9, 13)
 BLOCK = np.zeros(SIZE_HW, bool)
