@@ -1,4 +1,4 @@
-"""Dependencies point one way: jobs -> evaluation -> pipeline -> litelvlm, and inside `pipeline` from the top floor down."""
+"""Dependencies point one way, jobs -> evaluation -> pipeline -> litelvlm, and go in no circle."""
 
 from __future__ import annotations
 
