@@ -18,7 +18,9 @@ from litelvlm.grounding_encoder import upsample_logits
 from litelvlm.pixels import normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import build_prompts
-from litelvlm.pruning import order_tokens, select_tokens, similarity_scores
+from litelvlm.pruning import select_tokens
+from litelvlm.rules.evidence import similarity_scores
+from litelvlm.rules.selection import order_tokens
 
 
 class ReleaseLoop:

@@ -24,7 +24,8 @@ from litelvlm.pipeline.command import JobParser, Secrets, run_job
 from litelvlm.pipeline.config import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.measure.row_bar import RowBar
-from litelvlm.pipeline.storage.store import Storage, is_local
+from litelvlm.pipeline.storage.filesystems import is_local
+from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.footers import list_files
 
 

@@ -5,21 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from litelvlm.config import RULES, PruningConfig
+from litelvlm.config import PruningConfig
 from litelvlm.rules import RULE_BOOK
-from litelvlm.rules.evidence import Evidence, context_scores, similarity_scores
-from litelvlm.rules.selection import Selection, keep, order_tokens
-
-__all__ = [
-    "RULES",
-    "Evidence",
-    "Selection",
-    "context_scores",
-    "order_tokens",
-    "select",
-    "select_tokens",
-    "similarity_scores",
-]
+from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.selection import Selection, keep
 
 
 def select_tokens(

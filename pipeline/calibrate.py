@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TextIO
 
 from litelvlm.pipeline.config import RunConfig, UsageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.planner.runs import UNPRUNED
-from litelvlm.pipeline.run import EXIT_DONE, annotate_dataset
+from litelvlm.pipeline.run import annotate_dataset
 
 _SHARDS = 8  # so many points to fit, of which an actor's first is left out
 _ALL_TOKENS = 2**31 - 1

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
-from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.progress import Progress
 from litelvlm.pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
 from litelvlm.pipeline.output.finish import done_shards, is_finished, merge_run, seal_run
@@ -21,8 +21,9 @@ from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
 from litelvlm.pipeline.stages.commit import find_marker
 from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
 from litelvlm.pipeline.stages.failures import StageError, is_cluster_failure
-from litelvlm.pipeline.storage.faults import DataError
-from litelvlm.pipeline.storage.store import Storage, StorageError, is_local
+from litelvlm.pipeline.storage.faults import DataError, StorageError
+from litelvlm.pipeline.storage.filesystems import is_local
+from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.summary import RunSummary, write_summary
 
 _MAX_STALLED = 3  # executions in a row that committed nothing

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from litelvlm.evaluation.run import evaluate_dataset
 from litelvlm.pipeline.output.finish import done_shards
 from litelvlm.pipeline.run import annotate_dataset
-from litelvlm.pipeline.storage.store import Storage, StorageError
+from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.storage.store import Storage
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config
 from tests.fakes import FakeEngine

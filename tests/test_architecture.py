@@ -64,9 +64,28 @@ def test_no_file_imports_itself_by_a_detour() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
+def test_names_are_imported_from_the_file_that_defines_them() -> None:
+    """But for `litelvlm` itself, the public face, nothing is handed on by a file that imported it."""
+    files = {_dotted(path): path for folder in (*FOLDERS, "tests", "benchmarks") for path in _files(folder)}
+    handed_on = {name: _imported_names(path) for name, path in files.items() if name != "litelvlm"}
+    offenders = []
+    for name, path in files.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = {alias.name for alias in node.names}
+                offenders += [(name, f"{node.module}.{one}") for one in names & handed_on.get(node.module or "", set())]
+    assert not offenders
+
+
+def _imported_names(path: Path) -> set[str]:
+    """Names that a file has from other files."""
+    nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in nodes for alias in node.names}
+
+
 def _dotted(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    name = ".".join(parts if parts[0] == "litelvlm" else ("litelvlm", *parts))
+    name = ".".join(("litelvlm", *parts) if parts[0] in FOLDERS[1:] else parts)
     return name.removesuffix(".__init__")
 
 

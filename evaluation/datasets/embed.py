@@ -8,7 +8,8 @@ from typing import Any
 
 from litelvlm.evaluation.datasets.fields import shown
 from litelvlm.evaluation.datasets.truth import TrueImage
-from litelvlm.pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from litelvlm.pipeline.fetch.fetcher import ImageFetcher
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import DecodedImage, ImageError, decode_image
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from litelvlm.config import PruningConfig
 from litelvlm.evaluation.config import EvaluationConfig
 from litelvlm.evaluation.merge import ANSWERS_NAME
-from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.masks import encode_mask
 from litelvlm.pipeline.report.pictures import Picture, SourceImage, SourceImages, draw_picture
 from litelvlm.pipeline.storage.store import Storage

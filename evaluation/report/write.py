@@ -16,7 +16,7 @@ from litelvlm.evaluation.config import EvaluationConfig
 from litelvlm.evaluation.merge import RESULTS_NAME, SUMMARY_NAME
 from litelvlm.evaluation.report import sections
 from litelvlm.evaluation.report.pictures import Example, draw_examples
-from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report.page import render_page
 from litelvlm.pipeline.storage.store import Storage

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from litelvlm.clip_encoder import ClipFeatures
-from litelvlm.clip_tokenizer import SimpleTokenizer
+from litelvlm.clip_tokenizer import ClipTokenizer
 from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
@@ -39,7 +39,7 @@ class Runner:
         compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
     """
 
-    def __init__(self, model: GlammModel, clip_tokenizer: SimpleTokenizer, *, compile: bool | None = None) -> None:
+    def __init__(self, model: GlammModel, clip_tokenizer: ClipTokenizer, *, compile: bool | None = None) -> None:
         self.model = model
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()

@@ -22,8 +22,6 @@ from litelvlm.pipeline.storage.faults import StoreFault, classify, error_code, s
 from litelvlm.pipeline.storage.filesystems import single_try, store_options
 from litelvlm.pipeline.storage.retries import RetryPolicy
 
-__all__ = ["FetchError", "ImageFetcher", "UriPolicy"]
-
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.fetch.fetcher import ImageFetcher, UriPolicy
+from litelvlm.pipeline.fetch.fetcher import ImageFetcher
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.images.decode import decode_image
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.redact import Redactor
@@ -30,8 +31,9 @@ from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.read import read_shard
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.storage.store import Storage
-from litelvlm.pipeline.table.columns import ColumnMapping, InputRow, detect_columns, read_row
+from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
 from litelvlm.pipeline.table.footers import read_footers
+from litelvlm.pipeline.table.rows import InputRow, read_row
 
 SIDE_PX = 480
 _COLOUR = (255, 0, 168)  # hardly anything in a photograph has it

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from litelvlm.pipeline.config import ClusterConfig, InputConfig, ModelConfig, RunConfig
-from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.throughput import throughput_row
 from litelvlm.pipeline.output.finish import done_shards
 from litelvlm.pipeline.output.merge import read_ahead

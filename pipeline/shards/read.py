@@ -14,8 +14,9 @@ from litelvlm.pipeline.shards.manifest import Shard, selected_rows
 from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.range_file import ChangedError, RangeFile
 from litelvlm.pipeline.storage.retries import RetryPolicy
-from litelvlm.pipeline.table.columns import ColumnMapping, iter_rows
+from litelvlm.pipeline.table.columns import ColumnMapping
 from litelvlm.pipeline.table.footers import footer_of, parquet_metadata, shard_digest
+from litelvlm.pipeline.table.rows import iter_rows
 
 _BATCH_ROWS = 4  # one dictionary value of 150 MB may stand in each of them
 _BUFFER_BYTES = 1 << 20

@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from litelvlm.pipeline.fetch.fetcher import FetchError, ImageFetcher, UriPolicy
+from litelvlm.pipeline.fetch.fetcher import ImageFetcher
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.output.names import safe_file_name
 from litelvlm.pipeline.redact import Redactor
@@ -27,7 +28,8 @@ from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import run_stage
 from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.store import Storage
-from litelvlm.pipeline.table.columns import ColumnMapping, InputRow, read_row
+from litelvlm.pipeline.table.columns import ColumnMapping
+from litelvlm.pipeline.table.rows import InputRow, read_row
 from litelvlm.pipeline.table.true_masks import parse_each_mask
 
 _FETCH_THREADS = 8

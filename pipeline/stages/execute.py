@@ -11,7 +11,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.prometheus import run_tag
 from litelvlm.pipeline.shards.attempts import new_session, prior_kills
 from litelvlm.pipeline.shards.manifest import Plan, Shard

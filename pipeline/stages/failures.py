@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from litelvlm.pipeline.config import UsageError
 from litelvlm.pipeline.shards.work import DoneShard, pack, unpack_row
-from litelvlm.pipeline.storage.store import StorageError
+from litelvlm.pipeline.storage.faults import StorageError
 
 
 class CheckpointError(ValueError):

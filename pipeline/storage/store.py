@@ -18,30 +18,11 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
-from litelvlm.pipeline.storage.faults import (
-    AccessDeniedError,
-    CredentialsError,
-    StorageError,
-    StoreFault,
-    classify,
-    stop_for,
-)
-from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, protocol_of, read_whole
+from litelvlm.pipeline.storage.faults import CredentialsError, StoreFault, classify, stop_for
+from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, read_whole
 from litelvlm.pipeline.storage.published_file import PublishedFile
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.storage.retries import RetryPolicy, with_retries
-
-__all__ = [
-    "AccessDeniedError",
-    "CredentialsError",
-    "RetryPolicy",
-    "Storage",
-    "StorageError",
-    "filesystem_for",
-    "is_local",
-    "protocol_of",
-    "with_retries",
-]
 
 T = TypeVar("T")
 

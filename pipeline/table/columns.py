@@ -10,10 +10,6 @@ from typing import Literal
 
 import pyarrow as pa
 
-from litelvlm.pipeline.table.rows import InputRow, iter_rows, read_row
-
-__all__ = ["ColumnMapping", "InputRow", "detect_columns", "iter_rows", "read_row"]
-
 ImageKind = Literal["bytes", "uri", "struct"]
 
 # Earlier groups win over later ones; two matches inside one group are ambiguous. Names compare without case.

@@ -9,12 +9,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from litelvlm.pipeline.table.columns import ColumnMapping
+from litelvlm.pipeline.table.columns import ColumnMapping
 
 MAX_PHRASES = 10_000
 MAX_PHRASE_CHARS = 4096
@@ -57,7 +56,7 @@ class _TooLarge(Exception):
     """Ends the reading of a cell."""
 
 
-def iter_rows(table: pa.Table | pa.RecordBatch, mapping: "ColumnMapping") -> Iterator[dict[str, Any]]:
+def iter_rows(table: pa.Table | pa.RecordBatch, mapping: ColumnMapping) -> Iterator[dict[str, Any]]:
     """Rows as dicts of the mapped columns only, made one at a time: images are the bulk of a table.
 
     A string that is not valid UTF-8 comes as bytes, a cell that is too large as `Oversized`, and of a struct only the
@@ -72,7 +71,7 @@ def iter_rows(table: pa.Table | pa.RecordBatch, mapping: "ColumnMapping") -> Ite
             yield {name: readers[name](column, index) for name, column in zip(names, columns, strict=True)}
 
 
-def read_row(row: Mapping[str, Any], mapping: "ColumnMapping", *, default_id: str) -> InputRow:
+def read_row(row: Mapping[str, Any], mapping: ColumnMapping, *, default_id: str) -> InputRow:
     """Read one row (a dict by column name). Never raises for cell content: `error` says what is wrong with it."""
     image_id, id_error = _read_id(row.get(mapping.id) if mapping.id else None, default_id)
     phrases, phrase_errors, phrases_error = _read_phrases(row.get(mapping.phrase), mapping.phrase_field)
@@ -216,7 +215,7 @@ def _phrase_cells(cell: Any, field: str | None) -> list[Any]:
     return [cell]
 
 
-def _read_image(cell: Any, mapping: "ColumnMapping") -> tuple[bytes | None, str | None, str | None]:
+def _read_image(cell: Any, mapping: ColumnMapping) -> tuple[bytes | None, str | None, str | None]:
     if cell is None:
         return None, None, "image: null"
     if isinstance(cell, Oversized):

@@ -15,8 +15,9 @@ import pytest
 
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE
-from litelvlm.pipeline.storage.store import Storage, StorageError
+from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeEngine
 from tests.faults.fault_rules import Fault, Rule, method_is, path_matches, random_rules
 from tests.faults.harness import compare

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litelvlm.config import RULES, PruningConfig
-from litelvlm.pruning import context_scores, order_tokens, select_tokens
+from litelvlm.pruning import select_tokens
 from litelvlm.rules import RULE_BOOK
+from litelvlm.rules.evidence import context_scores
+from litelvlm.rules.selection import order_tokens
 
 
 def lowest(scores: np.ndarray, count: int) -> list[int]:

@@ -148,7 +148,7 @@ def test_lists_that_references_share_are_counted_before_they_are_read(tmp_path, 
     directory = write_refcoco(tmp_path)
     one = refer_files.REFERENCES[0]
     for count, reason in ((1000, "more than 2500 in split val"), (10_001, "more than 10000 in one reference")):
-        monkeypatch.setattr("evaluation.datasets.refer.MAX_EXPRESSIONS", 2500)
+        monkeypatch.setattr("litelvlm.evaluation.datasets.refer.MAX_EXPRESSIONS", 2500)
         shared = one["sentences"][:1] * count
         (directory / "refs(unc).p").write_bytes(pickle.dumps([one | {"sentences": shared} for _ in range(3)], 2))
         with pytest.raises(ValueError, match=reason):

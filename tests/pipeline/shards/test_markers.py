@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from litelvlm.pipeline.fetch.fetcher import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.output.finish import merge_run
 from litelvlm.pipeline.schemas import marker_name
 from litelvlm.pipeline.shards.manifest import Plan, make_plan
 from litelvlm.pipeline.shards.work import DoneShard, ShardWork, pack, unpack_row
-from litelvlm.pipeline.stages.commit import DataError
 from litelvlm.pipeline.stages.decode import DecodeStage
 from litelvlm.pipeline.stages.failures import Failure
-from litelvlm.pipeline.storage.store import Storage, StorageError
+from litelvlm.pipeline.storage.faults import DataError, StorageError
+from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import mixed_rows, run_config, write_table
 
@@ -55,7 +55,7 @@ def test_trouble_of_the_store_fails_no_record(tmp_path, plan, monkeypatch):
     def refuse(loading: object) -> bytes:
         raise StorageError("the credentials have expired")
 
-    monkeypatch.setattr("pipeline.stages.decode._Loading.data", refuse)
+    monkeypatch.setattr("litelvlm.pipeline.stages.decode._Loading.data", refuse)
     failure = decode(plan, Storage(str(tmp_path / "out")))
     assert isinstance(failure, Failure)
     with pytest.raises(StorageError, match="have expired"):

@@ -16,12 +16,18 @@ from litelvlm.pipeline.table.columns import (
     PHRASE_FIELDS,
     PHRASE_NAMES,
     ColumnMapping,
-    InputRow,
     detect_columns,
+)
+from litelvlm.pipeline.table.rows import (
+    MAX_MASK_VALUES,
+    MAX_PHRASE_CHARS,
+    MAX_PHRASES,
+    MAX_TEXT_BYTES,
+    InputRow,
+    Oversized,
     iter_rows,
     read_row,
 )
-from litelvlm.pipeline.table.rows import MAX_MASK_VALUES, MAX_PHRASE_CHARS, MAX_PHRASES, MAX_TEXT_BYTES, Oversized
 
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SENTENCES = pa.list_(pa.struct([("raw", pa.string()), ("sent", pa.string()), ("sent_id", pa.int64())]))
