@@ -26,9 +26,9 @@ from pycocotools import mask as coco_mask
 from transformers import CLIPImageProcessorPil
 
 from benchmarks.hardware import describe
+from benchmarks.release_loop import upsample_logits
 from litelvlm import Preprocessor
 from litelvlm.config import GlammConfig
-from litelvlm.grounding_encoder import upsample_logits
 from litelvlm.pipeline.images.decode import decode_image
 from litelvlm.pipeline.masks import encode_run_lengths
 from litelvlm.pixels import SAM_MEAN, SAM_STD

@@ -11,15 +11,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
+from torch import Tensor
+from torch.nn import functional as F
 
 from litelvlm import Annotator, PromptTemplate, PruningConfig
 from litelvlm.clip_encoder import ClipFeatures
-from litelvlm.grounding_encoder import upsample_logits
 from litelvlm.pixels import normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import build_prompts
-from litelvlm.pruning import select_tokens
-from litelvlm.rules.evidence import similarity_scores
+from litelvlm.pruning import select
+from litelvlm.rules.evidence import Evidence, similarity_scores
 from litelvlm.rules.selection import order_tokens
 
 
@@ -91,5 +92,30 @@ class ReleaseLoop:
             ]
         )
         similarity = similarity_scores(features.embedded, texts[None])
-        selection = select_tokens(similarity, features.context, pruning, phrase_mask_BP=None, image_seeds=[0])
-        return order_tokens(selection, features.context, release_order=pruning.uses_release_order)[0]
+        evidence = Evidence(
+            context=features.context,
+            similarity=similarity,
+            phrase_mask=torch.ones(similarity.shape[:2], dtype=torch.bool, device=similarity.device),
+            seeds=[0],
+            seed=pruning.seed,
+        )
+        return order_tokens(select(evidence, pruning), features.context, release_order=pruning.uses_release_order)[0]
+
+
+def upsample_logits(
+    low_res: Tensor, *, input_size_hw: tuple[int, int], size_hw: tuple[int, int], target: int
+) -> Tensor:
+    """Mask logits at the original size: upsample to the encoder's input, crop the padding, resize (SAM's order).
+
+    Args:
+        low_res: PxLxL float32.
+        input_size_hw: height and width of the resized, not yet padded image.
+        size_hw: the original height and width.
+        target: side of the encoder's square input.
+
+    Returns:
+        PxHxW float32; the mask is where it is above 0.
+    """
+    logits = F.interpolate(low_res[:, None], (target, target), mode="bilinear", align_corners=False)
+    logits = logits[..., : input_size_hw[0], : input_size_hw[1]]
+    return F.interpolate(logits, size_hw, mode="bilinear", align_corners=False)[:, 0]

@@ -23,10 +23,10 @@ from torch import Tensor
 from transformers.models.sam.configuration_sam import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
+from benchmarks.flex_sam import FlexSamEncoder, FusedFlexSamEncoder
 from benchmarks.hardware import describe
 from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.config import SamSizes
-from litelvlm.flex_sam import FlexSamEncoder, FusedFlexSamEncoder
 from litelvlm.flops import sam_encoder_flop
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s

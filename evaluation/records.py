@@ -62,8 +62,6 @@ ANSWER_SCHEMA = pa.schema(
     ]
 )
 
-SLICES = ("all", "words", "object_size", "kind")
-
 #: One row per combination and slice of the expressions: the table to compare rules by.
 RESULT_SCHEMA = pa.schema(
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPositionalEmbedding, SamVisionEncoder
 
@@ -76,22 +75,3 @@ class GroundingEncoder(nn.Module):
         centres = (torch.arange(grid, device=weight.device, dtype=weight.dtype) + 0.5) / grid
         coordinates = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)
         return self.positional_embedding(coordinates).permute(2, 0, 1)[None]
-
-
-def upsample_logits(
-    low_res: Tensor, *, input_size_hw: tuple[int, int], size_hw: tuple[int, int], target: int
-) -> Tensor:
-    """Mask logits at the original size: upsample to the encoder's input, crop the padding, resize (SAM's order).
-
-    Args:
-        low_res: PxLxL float32.
-        input_size_hw: height and width of the resized, not yet padded image.
-        size_hw: the original height and width.
-        target: side of the encoder's square input.
-
-    Returns:
-        PxHxW float32; the mask is where it is above 0.
-    """
-    logits = F.interpolate(low_res[:, None], (target, target), mode="bilinear", align_corners=False)
-    logits = logits[..., : input_size_hw[0], : input_size_hw[1]]
-    return F.interpolate(logits, size_hw, mode="bilinear", align_corners=False)[:, 0]

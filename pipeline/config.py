@@ -241,17 +241,6 @@ def redacted(config: RunConfig) -> dict[str, Any]:
     return json.loads(json.dumps(values))
 
 
-def secrets_of(options: dict[str, Any]) -> list[str]:
-    """Every string among the storage options long enough to be a secret, to be kept out of messages."""
-    found: list[str] = []
-    for value in options.values():
-        if isinstance(value, dict):
-            found.extend(secrets_of(value))
-        elif isinstance(value, str) and len(value) >= 4:
-            found.append(value)
-    return found
-
-
 def _redact(options: dict[str, Any]) -> dict[str, Any]:
     return {key: _redact(value) if isinstance(value, dict) else "<redacted>" for key, value in options.items()}
 

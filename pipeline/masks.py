@@ -88,14 +88,19 @@ def decode_mask(mask: EncodedMask) -> NDArray[np.bool_]:
     return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
 
 
-def mask_iou(first: EncodedMask, second: EncodedMask) -> float:
-    """Intersection over union without decoding; 1.0 when both are empty. Raises ValueError when the sizes differ."""
+def mask_overlap(first: EncodedMask, second: EncodedMask) -> tuple[int, int]:
+    """Intersection and union in pixels, without decoding. Raises ValueError when the sizes differ."""
     if first.size_hw != second.size_hw:
-        raise ValueError(f"mask_iou: sizes differ, {first.size_hw} and {second.size_hw}")
-    if first.area == 0 and second.area == 0:
-        return 1.0
+        raise ValueError(f"masks of different sizes: {first.size_hw} and {second.size_hw}")
     pair = [{"size": list(mask.size_hw), "counts": mask.counts.encode("ascii")} for mask in (first, second)]
-    return float(coco_mask.iou(pair[:1], pair[1:], [0])[0, 0])
+    common = int(coco_mask.area(coco_mask.merge(pair, intersect=True)))
+    return common, first.area + second.area - common
+
+
+def mask_iou(first: EncodedMask, second: EncodedMask) -> float:
+    """Intersection over union; 1.0 when both are empty. Raises ValueError when the sizes differ."""
+    common, union = mask_overlap(first, second)
+    return common / union if union else 1.0
 
 
 def _runs(touched: NDArray[np.bool_], *, before: int, after: int) -> NDArray[np.int64]:

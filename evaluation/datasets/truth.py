@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,13 +98,6 @@ def write_truth(images: Iterable[TrueImage], storage: Storage, name: str, *, spl
     finally:
         stream.discard()  # publishes nothing, unless it is published already
     return totals
-
-
-def read_truth(path: str) -> Iterator[dict[str, Any]]:
-    """Rows of such a file on this machine, a row group at a time."""
-    with pq.ParquetFile(path) as file:
-        for index in range(file.num_row_groups):
-            yield from file.read_row_group(index).to_pylist()
 
 
 def union_of(masks: list[EncodedMask], size_hw: tuple[int, int]) -> EncodedMask:

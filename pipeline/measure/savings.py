@@ -32,7 +32,6 @@ def summarise(baselines: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         "unpruned_peak_bytes": _largest(parts, "unpruned_peak_bytes"),
         "mean_iou_pruned_vs_unpruned": float(iou.mean()) if iou.size else None,
         "iou_quantiles": _quantiles(iou),
-        "iou_quantiles_5_25_50": [float(value) for value in np.quantile(iou, (0.05, 0.25, 0.5))] if iou.size else None,
         "truth": _truth([part["truth"] for part in parts if part.get("truth")]),
     }
 

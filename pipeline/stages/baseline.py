@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from litelvlm.pipeline.masks import EncodedMask, encode_answers, mask_iou
+from litelvlm.pipeline.masks import EncodedMask, encode_answers, mask_iou, mask_overlap
 from litelvlm.pipeline.shards.manifest import Shard, row_hashes, selected_rows
 from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.shard_run import model_calls
@@ -129,19 +128,12 @@ def _against_truth(
     return {
         "truth": {
             name: [
-                None if draft.truth is None else _overlap(mask, draft.truth)
+                None if draft.truth is None else list(mask_overlap(mask, draft.truth))
                 for mask, draft in zip(masks, drafts, strict=True)
             ]
             for name, masks in ways.items()
         }
     }
-
-
-def _overlap(first: EncodedMask, second: EncodedMask) -> list[int]:
-    """Intersection and union in pixels."""
-    pair = [{"size": list(mask.size_hw), "counts": mask.counts.encode("ascii")} for mask in (first, second)]
-    shared = int(coco_mask.area(coco_mask.merge(pair, intersect=True)))
-    return [shared, first.area + second.area - shared]
 
 
 def _hashed(shards: Iterable[Shard], num_rows: int, sample: float | None) -> Iterator[tuple[int, str, int]]:

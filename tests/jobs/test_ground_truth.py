@@ -6,10 +6,16 @@ import pytest
 from PIL import ExifTags, Image
 
 from litelvlm.demo.truth import main as write_scenes
-from litelvlm.evaluation.datasets.truth import read_truth
 from litelvlm.evaluation.records import TRUTH_SCHEMA
 from litelvlm.jobs.ground_truth import main
-from tests.evaluation.datasets.refer_files import file_name, picture, write_grefcoco, write_images, write_refcoco
+from tests.evaluation.datasets.refer_files import (
+    file_name,
+    picture,
+    read_truth,
+    write_grefcoco,
+    write_images,
+    write_refcoco,
+)
 
 
 def test_refcoco_with_its_images(tmp_path, capsys):
@@ -19,7 +25,7 @@ def test_refcoco_with_its_images(tmp_path, capsys):
     flags = ["refer", "--root", str(tmp_path / "data"), "--dataset", "refcoco", "--split", "val"]
     assert main([*flags, "--output", str(target), "--embed-images", str(tmp_path / "train2014")]) == 0
     assert capsys.readouterr().out == f"{target}: 1 images with 3 expressions\n"
-    [row] = read_truth(str(target))
+    [row] = read_truth(target)
     assert row["image"]["bytes"] == (tmp_path / "train2014" / "COCO_train2014_000000000007.jpg").read_bytes()
     assert row["phrases"] == ["man left", "the guy in red", "dog"]
 
@@ -31,7 +37,7 @@ def test_its_own_output_is_a_table_with_a_mask_column(tmp_path):
     flags = ["--root", str(tmp_path / "data"), "--dataset", "grefcoco", "--split", "val", "--output", first]
     assert main(["refer", *flags, "--embed-images", str(tmp_path / "train2014")]) == 0
     assert main(["table", "--input", first, "--mask-column", "masks", "--output", second]) == 0
-    rows = [next(iter(read_truth(path))) for path in (first, second)]
+    rows = [read_truth(path)[0] for path in (first, second)]
     for name in ("phrases", "masks", "sentence_ids", "kinds", "split"):
         assert rows[0][name] == rows[1][name]
     assert rows[0]["split"] == "val"
@@ -52,7 +58,7 @@ def test_scattered_rows_are_brought_together(tmp_path, capsys):
     output = str(tmp_path / "whole.parquet")
     assert main(["table", "--input", torn, "--mask-column", "masks", "--output", output]) == 0
     assert "again, after rows of other images; reading everything twice" in capsys.readouterr().err
-    found, expected = list(read_truth(output)), list(read_truth(drawn))
+    found, expected = read_truth(output), read_truth(drawn)
     for row in (*found, *expected):
         del row["image"]["path"]  # of embedded images nobody asks for it
     assert found == expected

@@ -9,10 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litelvlm.config import RULES, PruningConfig
-from litelvlm.pruning import select_tokens
+from litelvlm.pruning import select
 from litelvlm.rules import RULE_BOOK
-from litelvlm.rules.evidence import context_scores
-from litelvlm.rules.selection import order_tokens
+from litelvlm.rules.evidence import Evidence, context_scores
+from litelvlm.rules.selection import Selection, order_tokens
+
+
+def select_tokens(
+    similarity: torch.Tensor,
+    context: torch.Tensor,
+    pruning: PruningConfig,
+    *,
+    phrase_mask: torch.Tensor | None = None,
+    seeds: list[int] | None = None,
+) -> Selection:
+    """What a rule keeps of BxV tokens by their BxPxV similarity; all phrases are real unless a mask says otherwise."""
+    if phrase_mask is None:
+        phrase_mask = torch.ones(similarity.shape[:2], dtype=torch.bool)
+    return select(
+        Evidence(context=context, similarity=similarity, phrase_mask=phrase_mask, seeds=seeds, seed=pruning.seed),
+        pruning,
+    )
 
 
 def lowest(scores: np.ndarray, count: int) -> list[int]:
@@ -78,7 +95,7 @@ def test_rules_equal_their_definitions(rule, data):
         torch.from_numpy(similarity),
         torch.from_numpy(context),
         PruningConfig(num_retain_tokens=budget, rule=rule),
-        phrase_mask_BP=mask,
+        phrase_mask=mask,
     )
     for release_order in (False, True):
         order = order_tokens(selection, torch.from_numpy(context), release_order=release_order)
@@ -94,7 +111,7 @@ def test_rules_equal_their_definitions(rule, data):
 def test_every_budget_keeps_exactly_that_many(rule, budget):
     similarity, context = torch.randn(5, 9, 64), torch.rand(5, 64)
     pruning = PruningConfig(num_retain_tokens=budget, rule=rule)
-    selection = select_tokens(similarity, context, pruning, image_seeds=[1, 2, 3, 4, 5])
+    selection = select_tokens(similarity, context, pruning, seeds=[1, 2, 3, 4, 5])
     assert selection.kept.sum(-1).tolist() == [budget] * 5
     assert not (selection.by_similarity & ~selection.kept).any()
     order = order_tokens(selection, context, release_order=True)
@@ -121,10 +138,10 @@ def test_a_row_does_not_depend_on_its_batch(rule):
     similarity, context = torch.randn(6, 4, 50), torch.rand(6, 50)
     pruning = PruningConfig(num_retain_tokens=17, rule=rule)
     seeds = list(range(6))
-    batched = order_tokens(select_tokens(similarity, context, pruning, image_seeds=seeds), context, release_order=True)
+    batched = order_tokens(select_tokens(similarity, context, pruning, seeds=seeds), context, release_order=True)
     for row in range(6):
         one = slice(row, row + 1)
-        alone = select_tokens(similarity[one], context[one], pruning, image_seeds=seeds[one])
+        alone = select_tokens(similarity[one], context[one], pruning, seeds=seeds[one])
         assert order_tokens(alone, context[one], release_order=True)[0].tolist() == batched[row].tolist()
 
 
@@ -133,7 +150,7 @@ def test_random_depends_on_seed_and_image():
     kept = {}
     for seed in (0, 1):
         pruning = PruningConfig(num_retain_tokens=30, rule="random", seed=seed)
-        kept[seed] = select_tokens(similarity, context, pruning, image_seeds=[7, 8]).kept
+        kept[seed] = select_tokens(similarity, context, pruning, seeds=[7, 8]).kept
     assert not torch.equal(kept[0][0], kept[0][1])
     assert not torch.equal(kept[0], kept[1])
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from litelvlm.grounding_encoder import upsample_logits
+from benchmarks.release_loop import upsample_logits
 from litelvlm.pipeline.masks import encode_run_lengths
 from litelvlm.preprocess import sam_input_size
 from litelvlm.run_lengths import axis, dense_run_lengths, mask_from_run_lengths, mask_run_lengths

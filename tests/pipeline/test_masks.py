@@ -83,7 +83,7 @@ def test_iou_of_empty_masks():
     empty, full = encode_mask(CASES["empty"]), encode_mask(CASES["full"])
     assert mask_iou(empty, empty) == 1.0
     assert mask_iou(empty, full) == 0.0
-    with pytest.raises(ValueError, match="sizes differ"):
+    with pytest.raises(ValueError, match="different sizes"):
         mask_iou(full, encode_mask(CASES["one pixel"]))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 CATEGORIES = [
@@ -169,3 +170,8 @@ def true_mask(*ann_ids: int, image_id: int) -> np.ndarray:
         _, left, top, right, bottom, _ = BOXES[ann_id]
         mask[top:bottom, left:right] = True
     return mask
+
+
+def read_truth(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a table that a conversion wrote."""
+    return pq.read_table(path).to_pylist()

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from litelvlm.evaluation.datasets.refer import read_refer
-from litelvlm.evaluation.datasets.truth import TrueImage, read_truth, write_truth
+from litelvlm.evaluation.datasets.truth import TrueImage, write_truth
 from litelvlm.pipeline.masks import decode_mask
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import detect_columns
 from litelvlm.pipeline.table.true_masks import parse_masks
 from tests.evaluation.datasets import refer_files
-from tests.evaluation.datasets.refer_files import true_mask, write_grefcoco, write_refcoco
+from tests.evaluation.datasets.refer_files import read_truth, true_mask, write_grefcoco, write_refcoco
 
 
 @pytest.mark.parametrize("protocol", [0, 2])
@@ -185,7 +185,7 @@ def test_what_is_written_is_what_annotation_jobs_read(tmp_path):
     storage = Storage(str(tmp_path))
     totals = write_truth(read_refer(tmp_path / "data", "grefcoco", "val"), storage, "truth.parquet")
     assert totals.describe() == "1 images with 3 expressions, 1 of them without a target"
-    [row] = read_truth(str(tmp_path / "truth.parquet"))
+    [row] = read_truth(tmp_path / "truth.parquet")
     masks = parse_masks(row["masks"], (40, 60), 3)
     assert np.array_equal(decode_mask(masks[0]), true_mask(101, 102, image_id=7))
     assert row["sentence_ids"] == ["10", "20", "30"]

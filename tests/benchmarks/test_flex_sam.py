@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.flex_sam import FlexSamEncoder, FusedFlexSamEncoder, flex_positions
 from litelvlm.compiled_sam import CompiledSamEncoder
-from litelvlm.flex_sam import FlexSamEncoder, FusedFlexSamEncoder, flex_positions
 from litelvlm.folded_sam import FoldedSamEncoder
 from tests.litelvlm.test_folded_sam import random_encoder
 
