@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from litelvlm.pipeline.config import UsageError
-from litelvlm.pipeline.shards.work import ImageWork
+from litelvlm.pipeline.errors import UsageError
+from litelvlm.pipeline.shards.payload import ImageWork
 
 
 def conversation_keys(images: Iterable[ImageWork]) -> list[str]:

@@ -19,11 +19,12 @@ from litelvlm.evaluation.merge import (
     merge_evaluation,
 )
 from litelvlm.evaluation.report.write import REPORT_NAME, write_report
-from litelvlm.pipeline.config import MISTAKES, UsageError, fingerprint
+from litelvlm.pipeline.config import fingerprint
+from litelvlm.pipeline.errors import MISTAKES, RunError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from litelvlm.pipeline.measure.row_bar import RowBar
-from litelvlm.pipeline.output.finish import done_shards, is_finished
-from litelvlm.pipeline.run import RunError, uri_policy
+from litelvlm.pipeline.output.finalize import done_shards, is_finished
+from litelvlm.pipeline.run import uri_policy
 from litelvlm.pipeline.schemas import ATTEMPTS_DIR, SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import claim_output, refuse_others
 from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan

@@ -24,7 +24,7 @@ from litelvlm.evaluation.protocol import Protocol, Round
 from litelvlm.evaluation.records import STATUS_FAILED, STATUS_SCORED
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import device_is_broken
 
 CALL_IMAGES = 16

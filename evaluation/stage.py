@@ -16,11 +16,12 @@ from litelvlm.evaluation.engine import EvaluationEngine
 from litelvlm.evaluation.protocol import Protocol
 from litelvlm.evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
 from litelvlm.evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
+from litelvlm.pipeline.errors import ModelLoadError
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.manifest import Shard
-from litelvlm.pipeline.shards.work import ShardWork
+from litelvlm.pipeline.shards.payload import ShardWork
 from litelvlm.pipeline.stages.commit import create_marker, write_data
-from litelvlm.pipeline.stages.failures import CheckpointError, run_stage
+from litelvlm.pipeline.stages.failures import run_stage
 from litelvlm.pipeline.stages.model_thread import ModelThread
 from litelvlm.pipeline.stages.timed_model import device_name
 from litelvlm.pipeline.storage.store import Storage
@@ -54,18 +55,18 @@ class EvaluateStage:
         self._sweep, self._protocol, self._examples = sweep, protocol, examples
         self._lock = threading.Lock()
         self._annotator: Any = None
-        self._load_error: CheckpointError | None = None
+        self._load_error: ModelLoadError | None = None
         try:
             self._annotator = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
-            self._load_error = CheckpointError(str(error) or type(error).__name__)
+            self._load_error = ModelLoadError(str(error) or type(error).__name__)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self.evaluate_shard, batch)
 
     def evaluate_shard(self, work: ShardWork) -> EvaluatedShard:
-        """All rows of the shard. Raises CheckpointError where there is no model."""
+        """All rows of the shard. Raises ModelLoadError where there is no model."""
         if self._load_error is not None:
             raise self._load_error
         guard = Guard(

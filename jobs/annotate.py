@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
 from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError, load_yaml, parse_actors, parse_storage_options
+from litelvlm.pipeline.config import RunConfig, load_yaml, parse_actors, parse_storage_options
+from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 
 A = TypeVar("A")

@@ -16,7 +16,8 @@ from litelvlm.config import ORDERS, POSITIONS, RULES
 from litelvlm.evaluation.config import DEFAULT_BUDGETS, EvaluationConfig, SweepConfig
 from litelvlm.evaluation.protocol import PROTOCOLS, Protocol
 from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError, parse_actors, parse_storage_options
+from litelvlm.pipeline.config import RunConfig, parse_actors, parse_storage_options
+from litelvlm.pipeline.errors import MISTAKES, UsageError
 
 DEFAULT_MASK_COLUMN = "masks"  # as `jobs/ground_truth.py` writes it
 

@@ -21,7 +21,7 @@ from litelvlm.evaluation.datasets.joining import ScatteredRows
 from litelvlm.evaluation.datasets.refer import DATASETS, read_refer
 from litelvlm.evaluation.datasets.truth import TrueImage, write_truth
 from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import MISTAKES
+from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.measure.row_bar import RowBar
 from litelvlm.pipeline.storage.filesystems import is_local

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 from litelvlm.jobs import annotate
 from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import LAYOUTS, MISTAKES, InputConfig, RunConfig, UsageError
+from litelvlm.pipeline.config import LAYOUTS, InputConfig, RunConfig
+from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.planner.chart import check_chart, draw_chart
 from litelvlm.pipeline.planner.forecast import Forecaster, Job

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
 from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import MISTAKES
+from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.report.write import REPORT_NAME, saved_config, write_report
 from litelvlm.pipeline.run import uri_policy

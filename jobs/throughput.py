@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import MISTAKES
+from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
-from litelvlm.pipeline.measure.live import describe_table, live_table
+from litelvlm.pipeline.measure.throughput_table import describe_table, live_table
 from litelvlm.pipeline.schemas import MANIFEST_NAME
 from litelvlm.pipeline.storage.store import Storage
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TextIO
 
-from litelvlm.pipeline.config import RunConfig, UsageError
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.planner.runs import UNPRUNED
 from litelvlm.pipeline.run import annotate_dataset

@@ -12,7 +12,8 @@ from typing import Any
 
 import ray
 
-from litelvlm.pipeline.config import ClusterConfig, RunConfig, UsageError
+from litelvlm.pipeline.config import ClusterConfig, RunConfig
+from litelvlm.pipeline.errors import UsageError
 
 NO_PROGRESS_TIMEOUT_S = 600
 _MIN_LOCAL_CPUS = 4

@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from litelvlm.pipeline.config import UsageError, parse_storage_options
+from litelvlm.pipeline.config import parse_storage_options
+from litelvlm.pipeline.errors import CredentialsError, DataError, StorageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_INTERRUPTED, EXIT_USAGE
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.storage.faults import CredentialsError, DataError, StorageError
 
 
 class JobParser(argparse.ArgumentParser):

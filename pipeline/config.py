@@ -20,14 +20,6 @@ DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
 DEFAULT_ANSWER = "It is [SEG]."
 
 
-#: What a mistake in a setting, an input or a path raises while a run is being prepared.
-MISTAKES = (ValueError, FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-
-
-class UsageError(ValueError):
-    """A mistake in the command or its input, found while the run goes on. Shown as one line."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
     """Which rows are read, and how."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from litelvlm.pipeline.config import RunConfig, describe_differences
-from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.output.finalize import done_shards
 from litelvlm.pipeline.schemas import RUN_NAME
 from litelvlm.pipeline.shards.claim import read_config
 from litelvlm.pipeline.shards.manifest import Plan, make_plan

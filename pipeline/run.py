@@ -7,12 +7,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from litelvlm.pipeline.config import MISTAKES, RunConfig, UsageError
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.errors import (
+    MISTAKES,
+    DataError,
+    FailureRateExceeded,
+    RunError,
+    StageError,
+    StorageError,
+    UsageError,
+)
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.progress import Progress
 from litelvlm.pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
-from litelvlm.pipeline.output.finish import done_shards, is_finished, merge_run, seal_run
+from litelvlm.pipeline.output.finalize import done_shards, is_finished, merge_run, seal_run
 from litelvlm.pipeline.output.merge import MergeTotals, read_ahead, write_errors
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_FAILED
@@ -20,22 +29,13 @@ from litelvlm.pipeline.shards.claim import claim_output, refuse_others
 from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
 from litelvlm.pipeline.stages.commit import find_marker
 from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
-from litelvlm.pipeline.stages.failures import StageError, is_cluster_failure
-from litelvlm.pipeline.storage.faults import DataError, StorageError
+from litelvlm.pipeline.stages.failures import is_cluster_failure
 from litelvlm.pipeline.storage.filesystems import is_local
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.summary import RunSummary, write_summary
 
 _MAX_STALLED = 3  # executions in a row that committed nothing
 _MAX_REASONS = 1_000  # reasons are free text: their table must not grow with the input
-
-
-class RunError(RuntimeError):
-    """The run cannot go on; what was committed stays, and running it again resumes."""
-
-
-class FailureRateExceeded(Exception):
-    """So many records failed that the run cannot end within its failure rate."""
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from litelvlm.pipeline.config import RunConfig, UsageError, redacted
+from litelvlm.pipeline.config import RunConfig, redacted
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_DONE, EXIT_FAILURE_RATE, EXIT_USAGE
 from litelvlm.pipeline.measure.savings import savings, summarise
 from litelvlm.pipeline.redact import Redactor

@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 
 from litelvlm.evaluation.run import evaluate_dataset
-from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.errors import StorageError
+from litelvlm.pipeline.output.finalize import done_shards
 from litelvlm.pipeline.run import annotate_dataset
-from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.store import Storage
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config

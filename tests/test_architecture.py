@@ -90,7 +90,7 @@ def _dotted(path: Path) -> str:
 
 
 # Objects that Ray moves between this run's own processes; nothing that a user or a store hands in.
-PICKLES_OF_OUR_OWN = {"pipeline/shards/work.py"}
+PICKLES_OF_OUR_OWN = {"pipeline/shards/payload.py"}
 
 
 def test_nothing_from_outside_is_unpickled_or_evaluated() -> None:

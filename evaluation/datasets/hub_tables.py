@@ -36,7 +36,7 @@ from litelvlm.evaluation.datasets.hub_rows import (
 )
 from litelvlm.evaluation.datasets.joining import gathered, joined
 from litelvlm.evaluation.datasets.truth import TrueImage
-from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.columns import detect_columns
 from litelvlm.pipeline.table.footers import footer_of, parquet_metadata

@@ -18,7 +18,7 @@ from litelvlm.evaluation.report import sections
 from litelvlm.evaluation.report.pictures import Example, draw_examples
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.report.page import render_page
+from litelvlm.pipeline.report.rendering import render_page
 from litelvlm.pipeline.storage.store import Storage
 
 REPORT_NAME = "evaluation.html"

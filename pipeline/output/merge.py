@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
+from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.measure.throughput import throughput_row
 from litelvlm.pipeline.output.coco import CocoAnnotation, CocoWriter, cvat_labels
@@ -34,7 +35,6 @@ from litelvlm.pipeline.schemas import (
 )
 from litelvlm.pipeline.shards.manifest import Shard, selected_rows
 from litelvlm.pipeline.stages.commit import find_marker, read_data, read_marker
-from litelvlm.pipeline.storage.faults import DataError
 from litelvlm.pipeline.storage.store import Storage
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.plans import Plan, pareto
 
 _FORMATS = (".png", ".svg", ".pdf")

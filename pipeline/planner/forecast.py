@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from litelvlm.config import GlammConfig
 from litelvlm.flops import Workload, needed_flop
-from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import CostModel, Load, Range, fit
 from litelvlm.pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality, Setting
 

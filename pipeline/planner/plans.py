@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES
 from litelvlm.pipeline.planner.forecast import Forecast
 from litelvlm.pipeline.planner.prices import Offer, PriceTable, StoragePrices

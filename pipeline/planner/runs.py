@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.config import RULES
-from litelvlm.pipeline.config import LAYOUTS, UsageError
+from litelvlm.pipeline.config import LAYOUTS
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
 from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
 from litelvlm.pipeline.storage.store import Storage

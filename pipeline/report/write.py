@@ -17,15 +17,15 @@ from markupsafe import Markup
 from litelvlm.pipeline.config import ClusterConfig, InputConfig, ModelConfig, RunConfig
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.throughput import throughput_row
-from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.output.finalize import done_shards
 from litelvlm.pipeline.output.merge import read_ahead
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report import sections, words
 from litelvlm.pipeline.report.answers import Facts, answers, header
 from litelvlm.pipeline.report.baseline import BaselineFacts, Pair, baseline_facts
-from litelvlm.pipeline.report.page import render_page
 from litelvlm.pipeline.report.pictures import Picture, SourceImages, draw_picture
 from litelvlm.pipeline.report.records import Pick, Reasons, reasons_of_errors, record_parts, score_facts
+from litelvlm.pipeline.report.rendering import render_page
 from litelvlm.pipeline.report.shards import ShardTable
 from litelvlm.pipeline.schemas import ERRORS_NAME, MANIFEST_NAME, RUN_NAME, STATUS_FAILED, THROUGHPUT_NAME
 from litelvlm.pipeline.shards.claim import read_config

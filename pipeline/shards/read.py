@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.shards.manifest import Shard, selected_rows
-from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.range_file import ChangedError, RangeFile
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.table.columns import ColumnMapping

@@ -15,13 +15,14 @@ from typing import Any
 import pyarrow as pa
 
 from litelvlm.flops import Workload, needed_flop
+from litelvlm.pipeline.errors import ModelLoadError
 from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, Meters
 from litelvlm.pipeline.shards.attempts import MAX_KILLS, Guard
-from litelvlm.pipeline.shards.work import ShardResult, ShardWork
+from litelvlm.pipeline.shards.payload import ShardResult, ShardWork
 from litelvlm.pipeline.stages.baseline import compare_unpruned
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 from litelvlm.pipeline.stages.engine import Engine
-from litelvlm.pipeline.stages.failures import CheckpointError, run_stage
+from litelvlm.pipeline.stages.failures import run_stage
 from litelvlm.pipeline.stages.model_thread import ModelThread
 from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, ShardRun
 from litelvlm.pipeline.stages.timed_model import TimedModel, device_name
@@ -51,13 +52,13 @@ class AnnotateStage:
         self._session = session
         self._actor = f"{platform.node()}:{os.getpid()}"
         self._annotator: Any = None
-        self._load_error: CheckpointError | None = None
+        self._load_error: ModelLoadError | None = None
         self._compared = False
         try:
             self._annotator = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
-            self._load_error = CheckpointError(str(error) or type(error).__name__)
+            self._load_error = ModelLoadError(str(error) or type(error).__name__)
         self._clock.ready()
         self._meters = Meters(ACTOR_METRICS, run_tag)
 
@@ -66,7 +67,7 @@ class AnnotateStage:
             return run_stage(self.annotate_shard, batch)
 
     def annotate_shard(self, work: ShardWork) -> ShardResult:
-        """All records of the shard, in input order. Raises CheckpointError where there is no model."""
+        """All records of the shard, in input order. Raises ModelLoadError where there is no model."""
         if self._load_error is not None:
             raise self._load_error
         work.add_seconds("wait", max(0.0, time.time() - work.sent_at) if work.sent_at else 0.0)

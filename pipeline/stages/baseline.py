@@ -12,7 +12,7 @@ import numpy as np
 
 from litelvlm.pipeline.masks import EncodedMask, encode_answers, mask_iou, mask_overlap
 from litelvlm.pipeline.shards.manifest import Shard, row_hashes, selected_rows
-from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.shard_run import model_calls
 from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
 

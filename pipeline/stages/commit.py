@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.schemas import SHARD_SCHEMA, STATUS_FAILED, STATUSES, data_name, marker_name
-from litelvlm.pipeline.shards.work import ShardResult
+from litelvlm.pipeline.shards.payload import ShardResult
 from litelvlm.pipeline.stages.failures import run_stage
-from litelvlm.pipeline.storage.faults import DataError
 from litelvlm.pipeline.storage.store import Storage
 
 _TOP_REASONS = 5

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import ImageError, decode_image
@@ -21,12 +22,11 @@ from litelvlm.pipeline.output.names import safe_file_name
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.manifest import Shard, selected_rows
+from litelvlm.pipeline.shards.payload import DoneShard, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.shards.read import SourceRow, read_shard
-from litelvlm.pipeline.shards.work import DoneShard, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.commit import read_marker
 from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import run_stage
-from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping
 from litelvlm.pipeline.table.rows import InputRow, read_row

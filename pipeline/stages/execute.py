@@ -15,7 +15,7 @@ from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.prometheus import run_tag
 from litelvlm.pipeline.shards.attempts import new_session, prior_kills
 from litelvlm.pipeline.shards.manifest import Plan, Shard
-from litelvlm.pipeline.shards.work import DoneShard, ShardWork, pack, unpack_payload
+from litelvlm.pipeline.shards.payload import DoneShard, ShardWork, pack, unpack_payload
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.stages.baseline import choose_rows
 from litelvlm.pipeline.stages.commit import CommitStage

@@ -14,17 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from litelvlm.pipeline.config import UsageError
-from litelvlm.pipeline.shards.work import DoneShard, pack, unpack_row
-from litelvlm.pipeline.storage.faults import StorageError
-
-
-class CheckpointError(ValueError):
-    """The model cannot be loaded: a mistake in the command, not in the pipeline."""
-
-
-class StageError(RuntimeError):
-    """A stage of the pipeline is broken. Another execution would break in the same way."""
+from litelvlm.pipeline.errors import ModelLoadError, StageError, StorageError, UsageError
+from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +30,7 @@ class Failure:
     def of(cls, error: Exception) -> Failure:
         """Describe an exception; call it where the exception is handled."""
         details = traceback.format_exc()
-        if isinstance(error, CheckpointError):
+        if isinstance(error, ModelLoadError):
             return cls(kind="usage", message=str(error), details=details)
         if isinstance(error, StorageError):
             return cls(kind="storage", message=str(error), details=details)

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.masks import EncodedMask, encode_answers
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
-from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import Engine, device_is_broken
 from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
-from litelvlm.pipeline.storage.faults import StorageError
 
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
 CALL_IMAGES = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from litelvlm.pipeline.shards.work import ImageWork
+from litelvlm.pipeline.shards.payload import ImageWork
 from litelvlm.pipeline.stages.device_clock import DeviceShare
 from litelvlm.pipeline.stages.engine import Engine
 

@@ -11,21 +11,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-
-class StorageError(OSError):
-    """The store refuses or stays unreachable after every retry. The run stops; running it again resumes."""
-
-
-class CredentialsError(StorageError):
-    """The store takes the credentials no longer, or never did. No record may fail for that: the run stops."""
-
-
-class AccessDeniedError(StorageError, PermissionError):
-    """The credentials are good, but do not allow this."""
-
-
-class DataError(RuntimeError):
-    """The output directory does not hold what its markers promise."""
+from litelvlm.pipeline.errors import AccessDeniedError, CredentialsError, StorageError
 
 
 class StoreFault(Enum):

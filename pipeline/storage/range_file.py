@@ -10,7 +10,8 @@ from typing import Any
 
 from fsspec.caching import BlockCache
 
-from litelvlm.pipeline.storage.faults import StorageError, StoreFault, classify
+from litelvlm.pipeline.errors import StorageError
+from litelvlm.pipeline.storage.faults import StoreFault, classify
 from litelvlm.pipeline.storage.filesystems import filesystem_for, look_up
 from litelvlm.pipeline.storage.retries import RetryPolicy, with_retries
 

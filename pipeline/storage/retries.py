@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from litelvlm.pipeline.storage.faults import StorageError, StoreFault, classify, stop_for
+from litelvlm.pipeline.errors import StorageError
+from litelvlm.pipeline.storage.faults import StoreFault, classify, stop_for
 
 T = TypeVar("T")
 

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
-from litelvlm.pipeline.storage.faults import CredentialsError, StoreFault, classify, stop_for
+from litelvlm.pipeline.errors import CredentialsError
+from litelvlm.pipeline.storage.faults import StoreFault, classify, stop_for
 from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, read_whole
 from litelvlm.pipeline.storage.published_file import PublishedFile
 from litelvlm.pipeline.storage.range_file import RangeFile

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, look_up, protocol_of
 from litelvlm.pipeline.storage.listing import files_below, matching_files
 from litelvlm.pipeline.storage.range_file import RangeFile

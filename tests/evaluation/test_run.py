@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from litelvlm.evaluation.run import evaluate_dataset
-from litelvlm.pipeline.config import UsageError
-from litelvlm.pipeline.storage.faults import DataError
+from litelvlm.pipeline.errors import DataError, UsageError
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows
 from tests.pipeline.samples import picture

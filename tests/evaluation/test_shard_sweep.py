@@ -12,7 +12,7 @@ from litelvlm.evaluation.protocol import Protocol
 from litelvlm.evaluation.shard_sweep import NO_TRUTH, ShardSweep
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 from litelvlm.pipeline.shards.manifest import Shard
-from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from tests.evaluation.fakes import UNTAKEN_PHRASE, CountingAnnotator, FakeEvaluation
 from tests.fakes import true_mask
 from tests.pipeline.samples import picture

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from litelvlm.pipeline.errors import CredentialsError, StorageError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.schemas import marker_name
 from litelvlm.pipeline.shards.claim import clear_output
 from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
 from litelvlm.pipeline.shards.read import read_shard
-from litelvlm.pipeline.storage.faults import CredentialsError, StorageError
 from litelvlm.pipeline.storage.range_file import ChangedError
 from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
 from litelvlm.pipeline.storage.store import Storage

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from litelvlm.pipeline import storage as storage_module
+from litelvlm.pipeline.errors import CredentialsError, StorageError
 from litelvlm.pipeline.shards.attempts import Guard
-from litelvlm.pipeline.storage.faults import CredentialsError, StorageError
 from litelvlm.pipeline.storage.store import Storage
 from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, method_is, random_rules

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.run import annotate_dataset
-from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE
 from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeEngine

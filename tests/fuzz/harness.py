@@ -22,7 +22,7 @@ from litelvlm.pipeline.output.merge import merge_shards
 from litelvlm.pipeline.run import uri_policy
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
 from litelvlm.pipeline.shards.manifest import make_plan
-from litelvlm.pipeline.shards.work import ShardWork, pack, unpack_row
+from litelvlm.pipeline.shards.payload import ShardWork, pack, unpack_row
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.stages.commit import commit_shard
 from litelvlm.pipeline.stages.decode import DecodeStage

@@ -3,8 +3,7 @@
 import pytest
 
 from litelvlm.pipeline.command import JobParser, run_job
-from litelvlm.pipeline.config import MISTAKES, UsageError
-from litelvlm.pipeline.storage.faults import CredentialsError, DataError, StorageError
+from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
 
 
 def _failing(error):

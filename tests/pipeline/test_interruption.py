@@ -6,11 +6,11 @@ import io
 
 import pytest
 
+from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
-from litelvlm.pipeline.output.finish import merge_run, seal_run
+from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.shards.manifest import make_plan
-from litelvlm.pipeline.storage.faults import DataError
 from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import final_bytes, mixed_rows, run_config, write_table

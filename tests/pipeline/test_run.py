@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.errors import StageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.run import annotate_dataset
-from litelvlm.pipeline.stages.failures import StageError
 from tests.fakes import DEVICE_PHRASE, KILL_HEIGHT, FakeEngine, true_mask, true_score
 from tests.pipeline.samples import (
     final_bytes,

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
+from litelvlm.pipeline.errors import CredentialsError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.http import TransientError, http_get
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
-from litelvlm.pipeline.storage.faults import CredentialsError
 
 BODY = bytes(range(256)) * 40
 

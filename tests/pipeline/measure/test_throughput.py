@@ -16,8 +16,8 @@ import pytest
 
 from litelvlm.jobs.throughput import main as throughput_job
 from litelvlm.pipeline.exit_codes import EXIT_DONE
-from litelvlm.pipeline.measure.live import live_table
 from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.measure.throughput_table import live_table
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.schemas import HELD_KINDS, THROUGHPUT_SCHEMA, THROUGHPUT_SUMS
 from litelvlm.pipeline.storage.store import Storage

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.output.table_writer import ROWS_PER_GROUP, RecordWriter, TableWriter, closing_or_discarding
 from litelvlm.pipeline.schemas import ERROR_SCHEMA
-from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.store import Storage
 
 ROW = {

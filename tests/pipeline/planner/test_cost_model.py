@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import Load, Observation, fit, non_negative_least_squares
 from litelvlm.pipeline.planner.runs import MeasuredRun, measured_run
 from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA

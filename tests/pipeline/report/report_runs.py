@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.output.finish import merge_run, seal_run
+from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.report.shards import ShardTable
 from litelvlm.pipeline.run import uri_policy
 from litelvlm.pipeline.schemas import STATUS_FAILED, THROUGHPUT_SCHEMA
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.claim import claim_output
 from litelvlm.pipeline.shards.manifest import make_plan
-from litelvlm.pipeline.shards.work import ShardWork
+from litelvlm.pipeline.shards.payload import ShardWork
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.stages.baseline import choose_rows
 from litelvlm.pipeline.stages.commit import commit_shard

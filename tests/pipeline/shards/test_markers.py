@@ -6,14 +6,14 @@ import json
 
 import pytest
 
+from litelvlm.pipeline.errors import DataError, StorageError
 from litelvlm.pipeline.fetch.policy import UriPolicy
-from litelvlm.pipeline.output.finish import merge_run
+from litelvlm.pipeline.output.finalize import merge_run
 from litelvlm.pipeline.schemas import marker_name
 from litelvlm.pipeline.shards.manifest import Plan, make_plan
-from litelvlm.pipeline.shards.work import DoneShard, ShardWork, pack, unpack_row
+from litelvlm.pipeline.shards.payload import DoneShard, ShardWork, pack, unpack_row
 from litelvlm.pipeline.stages.decode import DecodeStage
 from litelvlm.pipeline.stages.failures import Failure
-from litelvlm.pipeline.storage.faults import DataError, StorageError
 from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import mixed_rows, run_config, write_table

@@ -21,7 +21,7 @@ from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask, run_l
 from litelvlm.pipeline.measure.savings import savings, summarise
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.shards.manifest import Shard, make_plan
-from litelvlm.pipeline.shards.work import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.baseline import choose_rows, compare_unpruned
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 from litelvlm.pipeline.stages.shard_run import CALL_IMAGES

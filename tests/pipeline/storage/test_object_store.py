@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from litelvlm.pipeline.config import UsageError
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.storage.store import Storage

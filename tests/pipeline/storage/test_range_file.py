@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.shards.manifest import make_plan
 from litelvlm.pipeline.shards.read import read_shard
 from litelvlm.pipeline.storage import range_file
-from litelvlm.pipeline.storage.faults import StorageError
 from litelvlm.pipeline.storage.range_file import ChangedError, RangeFile
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.table.footers import footer_of, shard_digest

@@ -11,7 +11,8 @@ from aiohttp.http_exceptions import ContentLengthError
 from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
-from litelvlm.pipeline.storage.faults import AccessDeniedError, CredentialsError, StorageError, StoreFault, classify
+from litelvlm.pipeline.errors import AccessDeniedError, CredentialsError, StorageError
+from litelvlm.pipeline.storage.faults import StoreFault, classify
 from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy, with_retries
 
 POLICY = RetryPolicy()

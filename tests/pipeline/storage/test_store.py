@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from litelvlm.pipeline.storage.faults import StorageError
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.storage.filesystems import filesystem_for
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.storage.store import Storage

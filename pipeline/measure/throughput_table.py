@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from litelvlm.pipeline.measure.throughput import throughput_row
-from litelvlm.pipeline.output.finish import done_shards
+from litelvlm.pipeline.output.finalize import done_shards
 from litelvlm.pipeline.output.merge import read_ahead
 from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA
 from litelvlm.pipeline.shards.claim import read_config

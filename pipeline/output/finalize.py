@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.output.merge import MergeTotals, merge_shards
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ATTEMPTS_DIR, DONE_DIR, RECORDS_DIR, SHARDS_DIR, SUCCESS_NAME
 from litelvlm.pipeline.shards.manifest import Plan
-from litelvlm.pipeline.storage.faults import DataError
 from litelvlm.pipeline.storage.store import Storage
 
 _MARKER_SUFFIX = ".json"

@@ -1,0 +1,45 @@
+"""Every error that ends a run or a command, and what it means to whoever started it.
+
+What is wrong with one record is no error here: it becomes that record's reason.
+"""
+
+from __future__ import annotations
+
+#: What a mistake in a setting, an input or a path raises while a run is being prepared.
+MISTAKES = (ValueError, FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+
+
+class UsageError(ValueError):
+    """A mistake in the command or its input, found while the run goes on. Shown as one line."""
+
+
+class ModelLoadError(ValueError):
+    """The model cannot be loaded: a mistake in the command, not in the pipeline."""
+
+
+class StorageError(OSError):
+    """The store refuses or stays unreachable after every retry. The run stops; running it again resumes."""
+
+
+class CredentialsError(StorageError):
+    """The store takes the credentials no longer, or never did. No record may fail for that: the run stops."""
+
+
+class AccessDeniedError(StorageError, PermissionError):
+    """The credentials are good, but do not allow this."""
+
+
+class DataError(RuntimeError):
+    """The output directory does not hold what its markers promise."""
+
+
+class StageError(RuntimeError):
+    """A stage of the pipeline is broken. Another execution would break in the same way."""
+
+
+class RunError(RuntimeError):
+    """The run cannot go on; what was committed stays, and running it again resumes."""
+
+
+class FailureRateExceeded(Exception):
+    """So many records failed that the run cannot end within its failure rate."""
