@@ -45,7 +45,12 @@ def evaluation_config(
     source: str, output: Path, *, protocol: str = "every", run: dict[str, Any] | None = None, **sweep: Any
 ) -> EvaluationConfig:
     """A small sweep with the fake model. `run` are settings of the run, the others of the sweep."""
-    settings = {"rules": ("none", "low_similarity", "random"), "budgets": (8, 4), "seeds": (0, 1), "example_images": 2}
+    settings: dict[str, Any] = {
+        "rules": ("none", "low_similarity", "random"),
+        "budgets": (8, 4),
+        "seeds": (0, 1),
+        "example_images": 2,
+    }
     return EvaluationConfig(
         run=run_config(source, output, **{"mask_column": "masks", "num_cpus": 4} | (run or {})),
         sweep=SweepConfig(**settings | sweep),

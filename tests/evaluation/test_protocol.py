@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 
-from litelvlm.config import RULES, PromptTemplate
-from litelvlm.evaluation.config import SweepConfig
+from litelvlm.config import PromptTemplate
 from litelvlm.evaluation.protocol import ANSWERS, QUESTIONS, Protocol
 
 
@@ -51,30 +50,6 @@ def test_up_to_three_are_drawn_evenly():
         assert max(values.values()) < 1.35 * min(values.values())
     assert [one.index for one in protocol.rounds(2, "few")] == [0, 1]
     assert protocol.rounds(0, "none") == []
-
-
-def test_combinations_are_there_once():
-    sweep = SweepConfig(rules=("none", "random", "context"), budgets=(8, 4), seeds=(0, 1, 2), orders=("auto", "raster"))
-    found = [(one.rule, one.num_retain_tokens, one.order, one.seed) for one in sweep.combinations()]
-    assert found[0] == ("none", None, "auto", 0)
-    assert len(found) == len(set(found)) == 1 + 2 * 2 * 3 + 2 * 2
-    assert len(SweepConfig(budgets=(8,)).combinations()) == len(RULES)
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"rules": ("magic",)}, "magic"),
-        ({"budgets": (0,)}, "num_retain_tokens"),
-        ({"budgets": ()}, "--budgets"),
-        ({"seeds": (1, 1)}, "--seeds"),
-        ({"orders": ("spiral",)}, "spiral"),
-        ({"budgets": tuple(range(1, 3000))}, "combinations"),
-    ],
-)
-def test_sweeps_that_do_not_work_are_refused(settings, reason):
-    with pytest.raises(ValueError, match=reason):
-        SweepConfig(**settings)
 
 
 def test_unknown_protocols_are_refused():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from litelvlm.evaluation.config import SweepConfig
-from litelvlm.evaluation.coverage import coverage, object_patches
 from litelvlm.evaluation.protocol import Protocol
 from litelvlm.evaluation.shard_sweep import NO_TRUTH, ShardSweep
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
@@ -139,15 +138,3 @@ def test_images_that_kill_their_worker_are_given_up():
     assert {row["status"] for row in rows} == {"failed"}
     assert len(rows) == 2 * len(SWEEP.combinations())
     assert not annotator.answered
-
-
-def test_coverage_counts_the_objects_patches_in_the_central_square():
-    mask = np.zeros((40, 60), bool)
-    mask[0:20, 10:30] = True  # the upper left quarter of the central 40x40
-    patches = object_patches(mask, 16)
-    assert np.flatnonzero(patches).tolist() == [0, 1, 4, 5]
-    assert coverage(patches, np.array([0, 1, 2, 3])) == 0.5
-    assert coverage(patches, np.arange(16)) == 1.0
-    sides = np.zeros((40, 60), bool)
-    sides[:, :10] = True
-    assert coverage(object_patches(sides, 16), np.arange(16)) is None
