@@ -53,7 +53,7 @@ def evaluation_config(
     }
     return EvaluationConfig(
         run=run_config(source, output, **{"mask_column": "masks", "num_cpus": 4} | (run or {})),
-        sweep=SweepConfig(**settings | sweep),
+        sweep=SweepConfig(**settings | {"example_images": 2} | sweep),
         protocol=Protocol(name=protocol),
         dataset="drawn",
         bootstrap_samples=50,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from litelvlm.evaluation.conversations import Conversations, conversation_keys
-from litelvlm.pipeline.shards.work import ImageWork
+from litelvlm.pipeline.shards.payload import ImageWork
 
 
 def _image(key: str, height: int | None) -> ImageWork:
