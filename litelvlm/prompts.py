@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -73,10 +74,9 @@ def check_phrase(phrase: str, template: PromptTemplate, tokenizer: GlammTokenize
         ValueError: with a reason a person can read.
     """
     normalized = normalize_phrase(phrase)
-    num_tokens = len(tokenizer.encode(_question_parts(normalized, template, tokenizer)))
-    overhead = len(tokenizer.encode(_question_parts("", template, tokenizer)))
-    if num_tokens - overhead > MAX_PHRASE_TOKENS:
-        raise ValueError(f"phrase has {num_tokens - overhead} tokens; at most {MAX_PHRASE_TOKENS} are allowed")
+    asked, empty = (_num_tokens(_round_parts(text, template, tokenizer), tokenizer) for text in (normalized, ""))
+    if asked - empty > MAX_PHRASE_TOKENS:
+        raise ValueError(f"phrase has {asked - empty} tokens; at most {MAX_PHRASE_TOKENS} are allowed")
     return normalized
 
 
@@ -104,10 +104,12 @@ def build_prompts(
     templates = [template] * len(phrases) if isinstance(template, PromptTemplate) else template
     rounds = [_round_parts(phrase, own, tokenizer) for phrase, own in zip(phrases, templates, strict=True)]
     num_opening = len(tokenizer.encode(_opening())) - 1  # the image counts as visual tokens, not as text
+    # A round counts with the space that `<im_end>` strips off its first text, and without `<im_end>`.
+    difference = len(tokenizer.encode([OVERVIEW])) - len(tokenizer.encode([IM_END, OVERVIEW]))
     conversations: list[list[int]] = []
     used = 0
     for index, parts in enumerate(rounds):
-        num_tokens = len(tokenizer.encode(_merge_text([OVERVIEW, *parts])))
+        num_tokens = _num_tokens(parts, tokenizer) + difference
         if num_opening + num_tokens > max_text_tokens:
             raise ValueError(
                 f"phrase {index}: its prompt has {num_opening + num_tokens} text tokens, the model's context leaves "
@@ -161,15 +163,21 @@ def _opening() -> list[str]:
     return [BOS, f"{SYSTEM} USER: The ", IM_START, IMAGE, IM_END]
 
 
+def _num_tokens(parts: list[str], tokenizer: GlammTokenizer) -> int:
+    """Tokens of a round behind an image, and one. Encodes what `_build` does, so that the tokeniser remembers it."""
+    return len(tokenizer.encode(_merge_text([IM_END, OVERVIEW, *parts])))
+
+
 def _round_parts(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> list[str]:
-    question = _question_parts(phrase, template, tokenizer)
-    return _merge_text([*question, " ASSISTANT: ", *tokenizer.split(template.answer), EOS])
+    """Question and answer in parts: added tokens of the template are tokens, the phrase is only ever text."""
+    before, after = _around_phrase(template, tokenizer)
+    return _merge_text([*before, phrase, *after])
 
 
-def _question_parts(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> list[str]:
-    """The question in parts: added tokens of the template are tokens, the phrase is only ever text."""
-    before, after = template.question.split(PHRASE_FIELD)
-    return _merge_text([*tokenizer.split(before), phrase, *tokenizer.split(after)])
+@lru_cache(64)
+def _around_phrase(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], list[str]]:
+    before, after = map(tokenizer.split, template.question.split(PHRASE_FIELD))
+    return before, [*after, " ASSISTANT: ", *tokenizer.split(template.answer), EOS]
 
 
 def _merge_text(parts: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ text after one a fresh dummy prefix; that is what this module does, on top of th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import sentencepiece
@@ -24,6 +25,7 @@ class Token(str):
 BOS, EOS, IMAGE = Token("<s>"), Token("</s>"), Token("<image>")
 IM_START, IM_END, SEG = Token("<im_start>"), Token("<im_end>"), Token("[SEG]")
 MAX_MODEL_BYTES = 64 * 2**20
+_REMEMBERED_TEXTS = 1024  # the fixed parts of prompts, and phrases that come again
 IMAGE_ID = -200  # stands for the image's visual tokens in a list of ids, as in LLaVA
 
 
@@ -49,6 +51,7 @@ class GlammTokenizer:
             self._sentencepiece = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError) as error:
             raise ValueError(f"{path} is not a sentencepiece model") from error
+        self._encode_text = lru_cache(_REMEMBERED_TEXTS)(self._sentencepiece.encode)
         self._ids = {str(BOS): self._sentencepiece.bos_id(), str(EOS): self._sentencepiece.eos_id()}
         self._ids |= _added_tokens(Path(directory), self._sentencepiece.vocab_size())
         if min(self._ids.values()) < 0:
@@ -88,7 +91,7 @@ class GlammTokenizer:
             if index + 1 < len(parts) and _strips(parts[index + 1]):
                 part = part.rstrip()
             if part:
-                ids.extend(self._sentencepiece.encode(part))
+                ids.extend(self._encode_text(part))
         return ids
 
 
