@@ -83,7 +83,7 @@ def annotate(table: Path, budget: int | None, options: argparse.Namespace) -> Pa
 def compare(seen: list[Path], held_out: list[Path]) -> dict[str, Any]:
     """Predicted and measured seconds of every held-out run."""
     runs = read_runs(map(str, seen))
-    forecaster = Forecaster(runs, load_config=_no_model)
+    forecaster = Forecaster(runs)
     prices = load_prices()
     offer = prices.of_device(runs[0].device)
     assert offer is not None, f"the price table does not know {runs[0].device}"
@@ -136,10 +136,6 @@ def line(row: dict[str, Any]) -> str:
         for name in ("held_s", "held_s_without_start", "wall_s")
     )
     return f"{row['setting']} ({row['basis']}), {row['images']} images: {values}"
-
-
-def _no_model(run: Any) -> Any:
-    raise AssertionError(f"nothing of this needs the model's sizes, and {run.root} asked for them")
 
 
 if __name__ == "__main__":

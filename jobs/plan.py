@@ -57,15 +57,10 @@ def plan_job(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]
         raise UsageError("--run and --calibrate: give one of the two")
     runs = _calibrated(flags, rest, options) if flags.calibrate else read_runs(flags.run or (), options)
     planner = Planner(runs, prices, terms)
-    forecaster = Forecaster(runs, _model_sizes)
+    forecaster = Forecaster(runs)
     settings = forecaster.asked_settings(flags.budgets or (), flags.layouts or ())
-    offers = offers or planner.comparable()
-    if not offers:
-        raise UsageError(
-            f"the price table has nothing that compares with {planner.device}; give --gpu and --speed-ratio"
-        )
     forecasts = [forecaster.forecast(job, setting) for setting in settings]
-    plans = [planner.plan(forecast, offer) for offer in offers for forecast in forecasts]
+    plans = [planner.plan(forecast, offer) for offer in offers or planner.comparable() for forecast in forecasts]
     print(describe(job, forecaster, planner, plans))
     _write(flags, job, forecaster, planner, plans)
 
@@ -103,14 +98,10 @@ def _add_terms_flags(group: Any) -> None:
     add = group.add_argument
     add("--deadline-hours", type=float, metavar="H", help="the fewest instances that keep it; default: one instance")
     add("--gpu", nargs="+", metavar="NAME", help="of the price table; default: all that compare with the measured one")
-    add("--spot", action="store_true", help="spot prices, and what interruptions make necessary again")
     add("--prices", metavar="YAML", help="price table; default: pipeline/planner/prices.yaml")
     add("--speed-ratio", type=float, metavar="X", help="how many times as fast --gpu is as the measured device")
-    add("--interruptions-per-hour", type=float, metavar="X", help="of one spot instance; default: the price table's")
     add("--node-start-s", type=float, default=180.0, metavar="S", help="from asking for an instance to its use; 180")
     add("--shard-images", type=int, metavar="N", help="rows per shard; default: as in the runs, 64 with --calibrate")
-    add("--transfer", default="same-region", metavar="WHERE", help="where the data travel, of the price table")
-    add("--keep-months", type=float, default=1.0, metavar="M", help="how long the output is stored; 1")
 
 
 def _job(flags: argparse.Namespace) -> Job:
@@ -124,13 +115,9 @@ def _job(flags: argparse.Namespace) -> Job:
 def _terms(flags: argparse.Namespace) -> Terms:
     return Terms(
         deadline_hours=flags.deadline_hours,
-        spot=flags.spot,
         shard_images=flags.shard_images or (InputConfig.shard_images if flags.calibrate else None),
         node_start_s=flags.node_start_s,
-        interruptions_per_hour=flags.interruptions_per_hour,
         speed_ratio=flags.speed_ratio,
-        transfer=flags.transfer,
-        keep_months=flags.keep_months,
     )
 
 
@@ -151,13 +138,6 @@ def _annotate_config(rest: list[str], options: dict[str, Any], scratch: str) -> 
     given["output"] = given["output"] or scratch
     given["storage_options"] = options or None
     return annotate.build_config(given)
-
-
-def _model_sizes(run: MeasuredRun) -> Any:
-    """Sizes of the run's model, for what has to be modelled."""
-    from litelvlm.checkpoint import open_checkpoint
-
-    return open_checkpoint(run.model, run.clip).config
 
 
 def _write(

@@ -40,7 +40,7 @@ def draw_chart(plans: Sequence[Plan], path: str, *, currency: str, title: str) -
     for number, name in enumerate(offers):
         own = [(plan, quality) for plan, quality in points if plan.offer.name == name]
         for plan, quality in own:
-            filled = plan.forecast.basis != "modelled" and plan.speed == 1.0
+            filled = not plan.forecast.extrapolated and plan.speed == 1.0
             colour = _COLOURS[number % len(_COLOURS)]
             axes.scatter(
                 plan.cost, quality, s=46, edgecolors=colour, facecolors=colour if filled else "white", zorder=3
@@ -54,7 +54,7 @@ def draw_chart(plans: Sequence[Plan], path: str, *, currency: str, title: str) -
     axes.margins(x=0.3, y=0.15)
     axes.grid(alpha=0.3)
     axes.set(xlabel=f"cost, {currency}", ylabel=_NAMES[kind])
-    axes.set_title(f"{title}\nhollow: speed of the device, or the setting, is modelled", fontsize=9)
+    axes.set_title(f"{title}\nhollow: outside what was measured, or on a device whose speed is modelled", fontsize=9)
     axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=130)
 

@@ -137,17 +137,11 @@ class CostModel:
 
     def stage_seconds(self, load: Load) -> dict[str, float]:
         """Seconds by stage."""
-        return {
-            stage: 0.0
-            if stage == "prune" and not load.pruned
-            else sum(value * load.amount(term) for term, value in terms.items())
-            for stage, terms in self.stages.items()
-        }
+        return _stage_seconds(self.stages, load)
 
     def held_s(self, load: Load) -> float:
         """Seconds that an actor holds its device for this, without start-up."""
-        seconds = self.stage_seconds(load)
-        return sum(seconds[stage] for stage in HELD_STAGES)
+        return _held_s(self.stages, load)
 
 
 def fit(observations: Sequence[Observation]) -> CostModel:
@@ -163,27 +157,20 @@ def fit(observations: Sequence[Observation]) -> CostModel:
     if len(steady) < 4:
         notes.append(f"fitted to {len(steady)} shards only; run with smaller --shard-images or more images")
     stages = {stage: _fit_stage(stage, terms, steady) for stage, terms in STAGE_TERMS.items()}
-    model = CostModel(
-        stages=stages, start_s=0.0, ranges=ranges_of(usable), error=FitError(per_shard=0, total=0, num_shards=0)
-    )
-    error = _error(model, steady)
+    error, start_s = _error(stages, steady), _start_s(stages, usable)
     if error.per_shard > _MUCH:
         notes.append(f"the fit is off by {error.per_shard:.0%} a shard: was the machine busy with something else?")
-    return CostModel(
-        stages=stages, start_s=_start_s(model, usable), ranges=model.ranges, error=error, notes=tuple(notes)
-    )
+    return CostModel(stages=stages, start_s=start_s, ranges=ranges_of(usable), error=error, notes=tuple(notes))
 
 
 def ranges_of(observations: Iterable[Observation]) -> dict[str, Range]:
-    """Phrases and megapixels per image, tokens kept and text tokens per prompt: lowest and highest of the shards."""
-    ratios: dict[str, list[float]] = {"phrases_per_image": [], "megapixels_per_image": []}
-    ratios |= {"tokens_per_prompt": [], "text_tokens_per_prompt": []}
-    for load in (item.load for item in observations):
-        ratios["phrases_per_image"].append(load.phrases / load.images)
-        ratios["megapixels_per_image"].append(load.megapixels / load.images)
-        if load.prompts:
-            ratios["tokens_per_prompt"].append(load.retained_tokens / load.prompts)
-            ratios["text_tokens_per_prompt"].append(load.text_tokens / load.prompts)
+    """Phrases and megapixels per image and tokens kept per prompt: lowest and highest of the shards."""
+    loads = [item.load for item in observations]
+    ratios = {
+        "phrases_per_image": [load.phrases / load.images for load in loads],
+        "megapixels_per_image": [load.megapixels / load.images for load in loads],
+        "tokens_per_prompt": [load.retained_tokens / load.prompts for load in loads if load.prompts],
+    }
     return {name: Range(low=min(values), high=max(values)) for name, values in ratios.items() if values}
 
 
@@ -222,17 +209,25 @@ def _fit_stage(stage: str, terms: tuple[str, ...], observations: Sequence[Observ
     return dict(zip(terms, map(float, values), strict=True))
 
 
-def _start_s(model: CostModel, observations: Sequence[Observation]) -> float:
+def _stage_seconds(stages: dict[str, dict[str, float]], load: Load) -> dict[str, float]:
+    costs = {stage: sum(value * load.amount(term) for term, value in terms.items()) for stage, terms in stages.items()}
+    return costs if load.pruned else costs | {"prune": 0.0}
+
+
+def _held_s(stages: dict[str, dict[str, float]], load: Load) -> float:
+    seconds = _stage_seconds(stages, load)
+    return sum(seconds[stage] for stage in HELD_STAGES)
+
+
+def _start_s(stages: dict[str, dict[str, float]], observations: Sequence[Observation]) -> float:
     """Mean over actors of their start-up and of what their first shard took beyond the fit."""
-    first = [item for item in observations if item.first]
-    if not first:
-        return 0.0
-    return float(np.mean([item.startup_s + max(0.0, item.held_s - model.held_s(item.load)) for item in first]))
+    first = [item.startup_s + max(0.0, item.held_s - _held_s(stages, item.load)) for item in observations if item.first]
+    return float(np.mean(first)) if first else 0.0
 
 
-def _error(model: CostModel, observations: Sequence[Observation]) -> FitError:
+def _error(stages: dict[str, dict[str, float]], observations: Sequence[Observation]) -> FitError:
     measured = np.array([item.held_s for item in observations])
-    predicted = np.array([model.held_s(item.load) for item in observations])
+    predicted = np.array([_held_s(stages, item.load) for item in observations])
     positive = measured > 0
     shares = np.abs(predicted - measured)[positive] / measured[positive]
     total = float(measured.sum())

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES
 from litelvlm.pipeline.planner.forecast import Forecast
-from litelvlm.pipeline.planner.prices import Offer, PriceTable, StoragePrices
+from litelvlm.pipeline.planner.prices import Offer, PriceTable
 from litelvlm.pipeline.planner.runs import MeasuredRun
 
 _ACTOR_CPUS = 1.0  # what the pipeline gives an actor; the rest of an instance decodes
-_READS_PER_SHARD, _WRITES_PER_SHARD = 8, 4  # attempts, markers, data; reading them again to merge
-_OUTPUT_PER_SHARD_BYTE = 4  # shard files, the merged records and COCO; 3.9 in the demo's run
-_GB = 1e9
+_LEAST_DECODING = 0.5  # cores, where an actor has all that there are
 _MAX_INSTANCES = 100_000
 
 
@@ -27,30 +25,21 @@ class Terms:
         deadline_hours: None: one instance, for as long as it takes.
         shard_images: rows per shard; None: as in the runs.
         node_start_s: from asking for an instance until an actor may start on it.
-        interruptions_per_hour: of one spot instance; None: the price table's.
         speed_ratio: how many times as fast as the measured device a device is that the table cannot compare.
-        transfer: where records and images travel, of the price table's `transfer_per_gb`.
-        keep_months: how long the output is stored.
     """
 
     deadline_hours: float | None = None
-    spot: bool = False
     shard_images: int | None = None
     node_start_s: float = 180.0
-    interruptions_per_hour: float | None = None
     speed_ratio: float | None = None
-    transfer: str = "same-region"
-    keep_months: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("deadline_hours", "shard_images", "speed_ratio"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
-        for name in ("node_start_s", "interruptions_per_hour", "keep_months"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be 0 or more")
+        if not 0 <= self.node_start_s < math.inf:
+            raise ValueError(f"--node-start-s is {self.node_start_s}; it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,193 +47,127 @@ class Plan:
     """One setting on one kind of device.
 
     Attributes:
-        gpus: all of the instances'; hours: until the job has ended; gpu_hours: paid for.
+        gpus: all of the instances'; hours: until the job has ended; cost: of the instances for so long.
         device_s_per_image: seconds of one device, waiting included.
-        speed: times the measured device, and `speed_at_best` by the more favourable of peak and bandwidth.
-        cpu_cores_per_gpu: cores that feed one GPU without letting it wait; `vcpus_per_gpu`: those of the instance.
-        bottleneck: `device` or `cpu`.
-        spot_overhead: share of the work that interruptions make necessary again; None where unknown.
-        compute_cost, storage_cost, transfer_cost, cost: in the table's currency.
+        speed: times the measured device.
+        cpu_cores_per_gpu: cores that feed one GPU without letting it wait.
         possible: whether the deadline can be kept.
     """
 
     forecast: Forecast
     offer: Offer
-    spot: bool
     instances: int
     gpus: int
     hours: float
-    gpu_hours: float
+    cost: float
     device_s_per_image: float
     speed: float
-    speed_at_best: float
     cpu_cores_per_gpu: float
-    bottleneck: str
-    spot_overhead: float | None
-    compute_cost: float
-    storage_cost: float
-    transfer_cost: float
     possible: bool
     warnings: tuple[str, ...] = field(default=())
 
-    @property
-    def cost(self) -> float:
-        return self.compute_cost + self.storage_cost + self.transfer_cost
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Schedule:
-    instances: int
-    hours: float
-    num_shards: int
-    spot_overhead: float | None
-    possible: bool
-    warnings: tuple[str, ...]
-
 
 class Planner:
-    """Plans on the offers of a price table, from runs that share a device. Raises UsageError as `plan` does."""
+    """Plans on the offers of a price table, from runs that share a device."""
 
     def __init__(self, runs: Sequence[MeasuredRun], prices: PriceTable, terms: Terms) -> None:
         self.runs, self.prices, self.terms = list(runs), prices, terms
         self.device = runs[0].device
         self.measured_offer = prices.of_device(self.device)
         self.gpus_per_actor = float(runs[0].facts["GPUs per actor"])
-        if terms.transfer not in prices.storage.transfer_per_gb:
-            raise UsageError(
-                f"--transfer {terms.transfer}: the price table has {', '.join(prices.storage.transfer_per_gb)}"
-            )
+        known = [run.outside_s for run in runs if run.outside_s is not None]
+        #: Wall seconds of a job outside its actors' time, the mean of the runs: planning, starting Ray, merging.
+        self.outside_s = sum(known) / len(known) if known else 0.0
 
     def comparable(self) -> list[Offer]:
-        """Offers that the measured device can be compared with, and that have a price of the kind asked."""
-        found = []
-        for offer in self.prices.offers.values():
-            try:
-                self._speed(offer)
-            except UsageError:
-                continue
-            if offer.price(spot=self.terms.spot) is not None:
-                found.append(offer)
+        """Offers that the measured device can be compared with. Raises UsageError where there is none."""
+        offers = list(self.prices.gpus.values())
+        found = [offer for offer in offers if self.terms.speed_ratio or self._ratios(offer)]
+        if not found:
+            raise UsageError(
+                f"the price table has nothing that compares with {self.device}; give --gpu and --speed-ratio"
+            )
         return found
 
     def plan(self, forecast: Forecast, offer: Offer) -> Plan:
-        """The cheapest number of instances that keeps the deadline.
+        """The fewest instances that keep the deadline, and how long they take: whole shards, none of them shared.
 
-        Raises:
-            UsageError: the offer cannot be compared with the measured device, or has no spot price.
+        Raises UsageError where the offer cannot be compared with the measured device.
         """
-        price = offer.price(spot=self.terms.spot)
-        if price is None:
-            raise UsageError(f"--gpu {offer.name}: the price table has no spot price for it; leave out --spot")
-        images = forecast.load.images
-        speed, at_best, speed_warnings = self._speed(offer)
-        per_image_s, cores, bottleneck = self._per_image_s(forecast, offer, speed)
-        schedule = self._schedule(images, per_image_s, forecast.start_s, offer)
-        storage_cost, transfer_cost = self._storage(images, schedule.num_shards, self.prices.storage)
-        warnings = [*forecast.warnings, *speed_warnings]
-        if bottleneck == "cpu":
-            warnings.append(
-                f"{offer.name} has {offer.vcpus_per_gpu:g} vCPUs a GPU, {cores:.1f} would keep it busy: the GPU waits"
-            )
-        peak_gb = max((run.peak_bytes or 0 for run in self.runs), default=0) / _GB / self.gpus_per_actor
-        if peak_gb > offer.memory_gb:
-            warnings.append(
-                f"{offer.name} has {offer.memory_gb:g} GB, the runs allocated up to {peak_gb:.1f} GB a device"
-            )
-        gpus = schedule.instances * offer.gpus_per_instance
+        images, terms = forecast.load.images, self.terms
+        speed, warnings = self._speed(offer)
+        per_image_s, cores = self._per_image_s(forecast, offer, speed)
+        num_shards = math.ceil(images / (terms.shard_images or self.runs[0].shard_images))
+        shard_s = per_image_s * images / num_shards
+        fixed_s = terms.node_start_s + self.outside_s + forecast.start_s
+        instances, possible = self._instances(num_shards, shard_s, fixed_s, offer)
+        actors = max(1, math.floor(instances * offer.gpus_per_instance / self.gpus_per_actor))
+        hours = (fixed_s + math.ceil(num_shards / actors) * shard_s) / 3600
+        warnings += self._too_small(offer, cores)
+        if not possible:
+            warnings.append(f"{offer.name}: {terms.deadline_hours:g} h cannot be kept, {hours:.3g} h is the least")
         return Plan(
             forecast=forecast,
             offer=offer,
-            spot=self.terms.spot,
-            instances=schedule.instances,
-            gpus=gpus,
-            hours=schedule.hours,
-            gpu_hours=schedule.hours * gpus,
+            instances=instances,
+            gpus=instances * offer.gpus_per_instance,
+            hours=hours,
+            cost=instances * hours * offer.on_demand,
             device_s_per_image=per_image_s * self.gpus_per_actor,
             speed=speed,
-            speed_at_best=at_best,
             cpu_cores_per_gpu=cores,
-            bottleneck=bottleneck,
-            spot_overhead=schedule.spot_overhead,
-            compute_cost=schedule.instances * schedule.hours * price,
-            storage_cost=storage_cost,
-            transfer_cost=transfer_cost,
-            possible=schedule.possible,
-            warnings=(*warnings, *schedule.warnings),
-        )
-
-    def _schedule(self, images: float, per_image_s: float, start_s: float, offer: Offer) -> _Schedule:
-        """The fewest instances that keep the deadline, and how long they take: whole shards, none of them shared."""
-        terms, warnings = self.terms, []
-        num_shards = math.ceil(images / (terms.shard_images or self.runs[0].shard_images))
-        shard_s = per_image_s * images / num_shards
-        overhead = self._spot_overhead(offer, shard_s, start_s)
-        if overhead is None:
-            warnings.append(
-                f"how often spot instances of {offer.name} are taken back is not known: no interruption is counted; "
-                "give --interruptions-per-hour"
-            )
-        work_s = shard_s * (1 + (overhead or 0.0))
-        fixed_s = self.terms.node_start_s + self.outside_s + start_s
-        instances, possible = self._instances(num_shards, work_s, fixed_s, offer)
-        actors = max(1, math.floor(instances * offer.gpus_per_instance / self.gpus_per_actor))
-        hours = (fixed_s + math.ceil(num_shards / actors) * work_s) / 3600
-        if not possible:
-            warnings.append(f"{offer.name}: {terms.deadline_hours:g} h cannot be kept, {hours:.3g} h is the least")
-        return _Schedule(
-            instances=instances,
-            hours=hours,
-            num_shards=num_shards,
-            spot_overhead=overhead,
             possible=possible,
-            warnings=tuple(warnings),
+            warnings=(*forecast.warnings, *warnings),
         )
 
-    def _speed(self, offer: Offer) -> tuple[float, float, list[str]]:
-        """Times the measured device, at least and at best, with what is to be said about it."""
+    def _too_small(self, offer: Offer, cores: float) -> list[str]:
+        """What an instance has too little of: cores that decode, memory of its devices."""
+        found = []
+        if not offer.is_device(self.device) and cores > max(offer.vcpus_per_gpu, _ACTOR_CPUS + _LEAST_DECODING):
+            found.append(
+                f"{offer.name} has {offer.vcpus_per_gpu:g} vCPUs a GPU, {cores:.1f} would keep it busy: the GPU waits"
+            )
+        peak_gb = max((run.peak_bytes or 0 for run in self.runs), default=0) / 1e9 / self.gpus_per_actor
+        if peak_gb > offer.memory_gb:
+            found.append(f"{offer.name} has {offer.memory_gb:g} GB, the runs allocated up to {peak_gb:.1f} GB a device")
+        return found
+
+    def _ratios(self, offer: Offer) -> tuple[float, float] | None:
+        """Times the measured device, at least and at best; None where nothing tells."""
         if offer.is_device(self.device):
-            return 1.0, 1.0, []
-        if self.terms.speed_ratio is not None:
-            ratio = self.terms.speed_ratio
-            return ratio, ratio, [f"{offer.name} is taken as {ratio:g} times {self.device}, as given by --speed-ratio"]
-        ratios = offer.speed_against(self.measured_offer) if self.measured_offer else None
+            return 1.0, 1.0
+        return offer.speed_against(self.measured_offer) if self.measured_offer else None
+
+    def _speed(self, offer: Offer) -> tuple[float, list[str]]:
+        """Times the measured device, with what is to be said about it."""
+        ratio = self.terms.speed_ratio
+        if ratio is not None and not offer.is_device(self.device):
+            return ratio, [f"{offer.name} is taken as {ratio:g} times {self.device}, as given by --speed-ratio"]
+        ratios = self._ratios(offer)
         if ratios is None:
             raise UsageError(
-                f"--gpu {offer.name}: the runs were measured on {self.device}, and the price table has no peak and "
-                "bandwidth to compare the two; measure on that device, or give --speed-ratio"
+                f"--gpu {offer.name}: the runs were measured on {self.device}, and nothing compares the two by peak "
+                "and bandwidth; measure on that device, or give --speed-ratio"
             )
         words = (
             f"not measured on {offer.name}: its speed is modelled as {ratios[0]:.2f} times {self.device}'s, by the "
-            f"less favourable of published bf16 peak and memory bandwidth ({ratios[1]:.2f} by the other)"
+            f"less favourable of bf16 peak and memory bandwidth ({ratios[1]:.2f} by the other)"
         )
-        return *ratios, [words]
+        return ratios[0], [] if offer.is_device(self.device) else [words]
 
-    def _per_image_s(self, forecast: Forecast, offer: Offer, speed: float) -> tuple[float, float, str]:
-        """Seconds of one device per image, cores that feed a GPU without waiting, and what holds it up.
+    def _per_image_s(self, forecast: Forecast, offer: Offer, speed: float) -> tuple[float, float]:
+        """Seconds of one device per image, and cores that feed a GPU without letting it wait.
 
         On the measured device its waiting is that of the runs; on another one, what too few cores make of it.
         """
         images, stages = forecast.load.images, forecast.stage_s
         busy_s = sum(stages[stage] for stage in DEVICE_STAGES) / images / speed + stages["host"] / images
         decode_s = stages["decode_cpu"] / images
-        actors_per_gpu = 1 / self.gpus_per_actor
-        cores = actors_per_gpu * (_ACTOR_CPUS + decode_s / busy_s) if busy_s else actors_per_gpu
+        cores = (_ACTOR_CPUS + (decode_s / busy_s if busy_s else 0.0)) / self.gpus_per_actor
         if offer.is_device(self.device):
-            return busy_s + stages["idle"] / images, cores, "device"
-        decoders = max(offer.vcpus_per_gpu / actors_per_gpu - _ACTOR_CPUS, 0.5)
-        fed_s = decode_s / decoders
-        return max(busy_s, fed_s), cores, "cpu" if fed_s > busy_s else "device"
-
-    def _spot_overhead(self, offer: Offer, shard_s: float, start_s: float) -> float | None:
-        """Share of the work done again: an interruption loses two half-done shards' worth and a start.
-
-        None where the rate of interruptions is not known.
-        """
-        if not self.terms.spot:
-            return 0.0
-        rate = self.terms.interruptions_per_hour
-        rate = offer.interruptions_per_hour if rate is None else rate
-        return None if rate is None else rate * (shard_s + start_s + self.terms.node_start_s) / 3600
+            return busy_s + stages["idle"] / images, cores
+        decoders = max(offer.vcpus_per_gpu * self.gpus_per_actor - _ACTOR_CPUS, _LEAST_DECODING)
+        return max(busy_s, decode_s / decoders), cores
 
     def _instances(self, num_shards: int, work_s: float, fixed_s: float, offer: Offer) -> tuple[int, bool]:
         """The fewest instances that keep the deadline, and whether they do."""
@@ -258,26 +181,6 @@ class Planner:
             return most, False
         needed = math.ceil(num_shards / rounds / actors_per_instance - 1e-9)
         return (max(needed, 1), True) if needed <= most else (most, False)
-
-    @property
-    def outside_s(self) -> float:
-        """Wall seconds of a job outside its actors' time, the mean of the runs: planning, starting Ray, merging."""
-        known = [run.outside_s for run in self.runs if run.outside_s is not None]
-        return sum(known) / len(known) if known else 0.0
-
-    def _storage(self, images: float, num_shards: int, storage: StoragePrices) -> tuple[float, float]:
-        """Cost of requests and of keeping the output, and of transfer."""
-        read, written = self._mean("bytes_read") * images, self._mean("bytes_written") * images * _OUTPUT_PER_SHARD_BYTE
-        reads = num_shards * _READS_PER_SHARD + (images if any(run.images_by_uri for run in self.runs) else 0)
-        requests = (
-            reads * storage.per_1000_reads / 1000 + num_shards * _WRITES_PER_SHARD * storage.per_1000_writes / 1000
-        )
-        kept = written / _GB * storage.per_gb_month * self.terms.keep_months
-        return requests + kept, (read + written) / _GB * storage.transfer_per_gb[self.terms.transfer]
-
-    def _mean(self, name: str) -> float:
-        """Of a figure per image, over all runs' images."""
-        return sum(getattr(run, name) * run.images for run in self.runs) / sum(run.images for run in self.runs)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -26,7 +26,7 @@ _COMPARED = ("baseline_images", "baseline_phrases", "baseline_pruned_s", "baseli
 _NEEDED = [
     *("images", "ok", "empty", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
     *(f"{stage}_s" for stage in _STAGES),
-    *("startup_s", "fetch_s", "bytes_read", "bytes_written", "device", "actor", "actor_from", "actor_to"),
+    *("startup_s", "device", "actor", "actor_from", "actor_to"),
     *_COMPARED,
     "baseline_mean_iou",
 ]
@@ -81,21 +81,14 @@ class MeasuredRun:
         outside_s: wall seconds of the job outside its actors' time: planning, starting Ray, merging; None if resumed.
         shard_images: rows asked for per shard.
         peak_bytes: the most GPU memory that a comparison allocated, pruned; None on a CPU or without comparison.
-        bytes_read, bytes_written: per image.
     """
 
     root: str
     setting: Setting
     observations: tuple[Observation, ...]
     facts: dict[str, str]
-    model: str
-    clip: str | None
     visual_tokens: int
-    num_actors: int
     shard_images: int
-    bytes_read: float
-    bytes_written: float
-    images_by_uri: bool
     quality: tuple[Quality, ...] = ()
     unpruned_quality: tuple[Quality, ...] = ()
     comparison: Comparison | None = None
@@ -158,7 +151,6 @@ def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> Measure
         raise UsageError(f"--run {root}: rule {model['rule']!r} or layout {model['layout']!r} is not known")
     pruned = model["rule"] != UNPRUNED and tokens < visual_tokens
     setting = Setting(layout=model["layout"], rule=model["rule"] if pruned else UNPRUNED, tokens=tokens)
-    images, bytes_read, bytes_written, fetch_s = _sums(rows, "images", "bytes_read", "bytes_written", "fetch_s")
     facts = {
         "device": _printable(rows[0]["device"]),
         "model revision": _printable(summary.get("model_revision")),
@@ -170,14 +162,8 @@ def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> Measure
         setting=setting,
         observations=tuple(_observations(rows, pruned=pruned)),
         facts=facts,
-        model=model["model"],
-        clip=model["clip"],
         visual_tokens=visual_tokens,
-        num_actors=len({row["actor"] for row in rows}),
         shard_images=config["source"]["shard_images"],
-        bytes_read=bytes_read / images,
-        bytes_written=bytes_written / images,
-        images_by_uri=fetch_s / images > 1e-4,
         comparison=_comparison(rows),
         outside_s=_outside_s(summary, rows),
         peak_bytes=(summary.get("baseline") or {}).get("pruned_peak_bytes"),

@@ -7,21 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from litelvlm.pipeline.planner.cost_model import HELD_STAGES, UNITS, CostModel
-from litelvlm.pipeline.planner.forecast import Forecaster, Job
+from litelvlm.pipeline.planner.forecast import EXTRAPOLATED, Forecast, Forecaster, Job
 from litelvlm.pipeline.planner.plans import Plan, Planner
-from litelvlm.pipeline.planner.prices import PriceTable
+from litelvlm.pipeline.planner.prices import Source
 
 _COLUMNS = ("setting", "basis", "device", "number", "hours", "cost", "ms/image", "cores/GPU", "quality")
 
 
 def describe(job: Job, forecaster: Forecaster, planner: Planner, plans: Sequence[Plan]) -> str:
     """Everything a person needs to decide: the plans, what they rest on, and what is not known."""
-    spot = "spot" if planner.terms.spot else "on demand"
     deadline = planner.terms.deadline_hours
     head = (
         f"{job.images:,} images with {job.phrases_per_image:g} phrases each, "
-        f"{'on one instance' if deadline is None else f'within {deadline:g} h'}, {spot}, "
-        f"prices in {planner.prices.currency}"
+        f"{'on one instance' if deadline is None else f'within {deadline:g} h'}, "
+        f"on-demand prices in {planner.prices.currency}"
     )
     parts = [head, "\n".join(_table(plans)), "\n".join(_model_lines(forecaster, planner))]
     warnings = list(_grouped_warnings(plans))
@@ -41,7 +40,9 @@ def as_json(job: Job, forecaster: Forecaster, planner: Planner, plans: Sequence[
         "models": {layout: _model_json(model) for layout, model in forecaster.models.items()},
         "plans": [_plan_json(plan) for plan in plans],
         "currency": planner.prices.currency,
-        "prices": {name: planner.prices.sources[name] for name in _sources(planner.prices, plans)},
+        "prices": {
+            name: dataclasses.asdict(source) | {"date": str(source.date)} for name, source in _sources(planner, plans)
+        },
     }
 
 
@@ -55,7 +56,7 @@ def _row(plan: Plan) -> tuple[str, ...]:
     quality = ", ".join(f"{item.kind} {item.value:.3f}" for item in plan.forecast.quality) or "not measured"
     return (
         str(plan.forecast.setting),
-        plan.forecast.basis + (", extrapolated" if plan.forecast.extrapolated else ""),
+        _basis(plan.forecast),
         plan.offer.name,
         f"{plan.gpus}",
         f"{plan.hours:.2f}" + ("" if plan.possible else " (late)"),
@@ -64,6 +65,11 @@ def _row(plan: Plan) -> tuple[str, ...]:
         f"{plan.cpu_cores_per_gpu:.1f}",
         quality,
     )
+
+
+def _basis(forecast: Forecast) -> str:
+    is_said = forecast.basis == EXTRAPOLATED or not forecast.extrapolated
+    return forecast.basis if is_said else f"{forecast.basis}, extrapolated"
 
 
 def _model_lines(forecaster: Forecaster, planner: Planner) -> Iterable[str]:
@@ -115,20 +121,12 @@ def _price_lines(planner: Planner, plans: Sequence[Plan]) -> Iterable[str]:
         "the runs did outside their actors; merging, a part of that, grows with the run"
     )
     yield "prices from:"
-    for name in _sources(planner.prices, plans):
-        source = planner.prices.sources[name]
-        yield f"  {source['date']}  {source['what']}"
-    if plans:
-        storage = max(plan.storage_cost for plan in plans)
-        transfer = max(plan.transfer_cost for plan in plans)
-        yield (
-            f"of each cost, {storage:,.2f} are storage and its requests, {transfer:,.2f} transfer "
-            f"({planner.terms.transfer})"
-        )
+    yield from (f"  {source.date}  {source.what}" for _, source in _sources(planner, plans))
 
 
-def _sources(prices: PriceTable, plans: Sequence[Plan]) -> list[str]:
-    return list(dict.fromkeys([name for plan in plans for name in plan.offer.sources] + list(prices.storage.sources)))
+def _sources(planner: Planner, plans: Sequence[Plan]) -> list[tuple[str, Source]]:
+    names = dict.fromkeys(name for plan in plans for name in plan.offer.sources)
+    return [(name, planner.prices.sources[name]) for name in names]
 
 
 def _model_json(model: CostModel) -> dict[str, Any]:
@@ -142,23 +140,17 @@ def _model_json(model: CostModel) -> dict[str, Any]:
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:
-    forecast = plan.forecast
-    own = {
-        item.name: getattr(plan, item.name)
-        for item in dataclasses.fields(plan)
-        if item.name not in ("forecast", "offer", "warnings")
-    }
-    return own | {
-        "setting": dataclasses.asdict(forecast.setting),
-        "basis": forecast.basis,
-        "extrapolated": forecast.extrapolated,
-        "quality": [dataclasses.asdict(item) for item in forecast.quality],
-        "stage_s_on_measured_device": forecast.stage_s,
-        "start_s": forecast.start_s,
-        "load": dataclasses.asdict(forecast.load),
-        "gpu": plan.offer.name,
-        "instance": plan.offer.instance,
-        "vcpus_per_gpu": plan.offer.vcpus_per_gpu,
-        "cost": plan.cost,
-        "warnings": list(plan.warnings),
-    }
+    """A plan's own figures, and what stands behind them of its forecast and its offer."""
+    values = dataclasses.asdict(plan)
+    forecast, offer = values.pop("forecast"), values.pop("offer")
+    names = ("setting", "basis", "extrapolated", "quality", "start_s", "load")
+    return (
+        values
+        | {name: forecast[name] for name in names}
+        | {
+            "stage_s_on_measured_device": forecast["stage_s"],
+            "gpu": offer["name"],
+            "instance": offer["instance"],
+            "vcpus_per_gpu": plan.offer.vcpus_per_gpu,
+        }
+    )

@@ -19,18 +19,14 @@ currency: USD
 sources:
   market: {url: "https://example.com/prices", date: 2026-11-01, what: prices of a made-up market}
 gpus:
-  h100: {devices: [h100], instance: one, gpus_per_instance: 1, vcpus: 16, memory_gb: 80, on_demand: 6.88, spot: 2.5,
-    interrupted_per_month: [0.2, 0.5], peak_tflops: 989, memory_gb_per_s: 3350, sources: [market]}
+  h100: {devices: [h100 80gb hbm3], instance: one, gpus_per_instance: 1, vcpus: 16, memory_gb: 80, on_demand: 6.88,
+    memory_gb_per_s: 3350, sources: [market]}
   h200: {devices: [h200], instance: eight, gpus_per_instance: 8, vcpus: 192, memory_gb: 141, on_demand: 64.0,
-    spot: null, interrupted_per_month: null, peak_tflops: 989, memory_gb_per_s: 4800, sources: [market]}
-  b200: {devices: [b200], instance: new, gpus_per_instance: 8, vcpus: 192, memory_gb: 180, on_demand: 114.0, spot: 42.0,
-    interrupted_per_month: null, peak_tflops: 2250, memory_gb_per_s: 7700, sources: [market]}
-  l40s: {devices: [l40s], instance: small, gpus_per_instance: 1, vcpus: 4, memory_gb: 48, on_demand: 1.9, spot: 1.6,
-    interrupted_per_month: [0.05, 0.1], peak_tflops: 362, memory_gb_per_s: 864, sources: [market]}
-  cpu-2: {devices: [cpu], instance: two, gpus_per_instance: 1, vcpus: 2, memory_gb: 4, on_demand: 0.1, spot: 0.03,
-    interrupted_per_month: null, peak_tflops: null, memory_gb_per_s: null, sources: [market]}
-storage: {name: a store, per_gb_month: 0.023, per_1000_writes: 0.005, per_1000_reads: 0.0004,
-  transfer_per_gb: {same-region: 0.0, internet: 0.09}, sources: [market]}
+    memory_gb_per_s: 4800, sources: [market]}
+  l40s: {devices: [l40s], instance: small, gpus_per_instance: 1, vcpus: 4, memory_gb: 48, on_demand: 1.9,
+    memory_gb_per_s: 864, sources: [market]}
+  cpu-2: {devices: [cpu], instance: two, gpus_per_instance: 1, vcpus: 2, memory_gb: 4, on_demand: 0.1,
+    memory_gb_per_s: null, sources: [market]}
 """
 VISUAL_TOKENS = 576
 TEXT_TOKENS = 60  # of every prompt
