@@ -5,43 +5,54 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from litelvlm.config import RULES, PruningConfig
+from annotated_types import Ge, MaxLen
+
+from litelvlm.config import ORDERS, POSITIONS, RULES, PruningConfig
 from litelvlm.evaluation.protocol import Protocol
 from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.settings import Flag, Part, Settings
 
 UNPRUNED = "none"
 SEEDED_RULES = ("random",)  # for the others another seed changes nothing
 MAX_COMBINATIONS = 10_000
-DEFAULT_BUDGETS = (192, 128, 64)  # of the published tables
+#: Settings of an annotation run that an evaluation has its own for.
+NOT_EVALUATED = ("num_retain_tokens", "rule", "order", "positions", "layout", "question", "answer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepConfig:
+class SweepConfig(Settings):
     """Rules x budgets x orders x positions x seeds. The unpruned model is one combination, whatever the others are.
 
     `example_images` is how many images keep their masks and tokens for the report's pictures; with `save_masks`, the
     answers of all images keep their masks.
     """
 
-    rules: tuple[str, ...] = RULES
-    budgets: tuple[int, ...] = DEFAULT_BUDGETS
-    seeds: tuple[int, ...] = (0,)
-    orders: tuple[str, ...] = ("auto",)
-    positions: tuple[str, ...] = ("compact",)
-    fastv_layer: int = 2
-    example_images: int = 6
-    boundary: bool = True
-    save_masks: bool = False
+    section = "what is compared"
+
+    rules: Annotated[tuple[str, ...], Flag("comma-separated, of", choices=RULES, unset="all")] = RULES
+    budgets: Annotated[
+        tuple[Annotated[int, Ge(1)], ...],
+        Flag("visual tokens kept, comma-separated, as in the published tables"),
+    ] = (192, 128, 64)
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Flag("of the rule random, comma-separated")] = (0,)
+    orders: Annotated[tuple[str, ...], Flag("of kept tokens, comma-separated, of", choices=ORDERS)] = ("auto",)
+    positions: Annotated[tuple[str, ...], Flag("ids of kept tokens, comma-separated, of", choices=POSITIONS)] = (
+        "compact",
+    )
+    fastv_layer: Annotated[int, Flag("layers that read all tokens under the rule fastv"), Ge(1)] = 2
+    example_images: Annotated[int, Flag("images in the report with the tokens that were kept"), Ge(0)] = 6
+    boundary: Annotated[bool, Flag("boundary F, too")] = True
+    save_masks: Annotated[bool, Flag("keep every answer's mask in answers.parquet")] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("rules", "budgets", "seeds", "orders", "positions"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"--{name} is {','.join(map(str, values))!r}; give one or more, each once")
-        if self.example_images < 0:
-            raise ValueError(f"--example-images is {self.example_images}; it must be 0 or more")
         if len(self.combinations()) > MAX_COMBINATIONS:
             raise ValueError(f"more than {MAX_COMBINATIONS} combinations; evaluate them in several runs")
 
@@ -81,24 +92,35 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(Settings):
     """One run of `jobs/evaluate.py`.
 
     `run` says what is read, with which model, where and to which output; its pruning, layout and template do not count.
     `dataset` is the name in the outputs; of a published split (`refcoco_val`), the published numbers stand beside.
     """
 
-    run: RunConfig
+    section = "output"
+
     sweep: SweepConfig = field(default_factory=SweepConfig)
     protocol: Protocol = field(default_factory=Protocol)
-    dataset: str = "dataset"
-    bootstrap_samples: int = 1000
+    run: Annotated[
+        RunConfig,
+        Part(
+            without=(*NOT_EVALUATED, "baseline_images", "gpu_price"),
+            defaults=(("mask_column", "masks"),),  # as `jobs/ground_truth.py` writes it
+        ),
+    ]
+    dataset: Annotated[
+        str,
+        Flag("name in the outputs; refcoco_val and so on have published numbers", unset="the input's name"),
+        MaxLen(100),
+    ] = ""
+    bootstrap_samples: Annotated[int, Flag("for confidence intervals by image"), Ge(0)] = 1000
 
     def __post_init__(self) -> None:
-        if self.bootstrap_samples < 0:
-            raise ValueError(f"--bootstrap-samples is {self.bootstrap_samples}; it must be 0 or more")
-        if not self.dataset or len(self.dataset) > 100:
-            raise ValueError("--dataset must be 1 to 100 characters")
+        super().__post_init__()
+        name = self.dataset or Path(self.run.source.input[0]).name.removesuffix(".parquet")[:100]
+        object.__setattr__(self, "dataset", name)
 
     def facts(self) -> dict[str, Any]:
         """What decides the answers beyond the run's own facts, as JSON values, for the fingerprint."""

@@ -13,17 +13,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
-from litelvlm.config import LAYOUTS
+from litelvlm.config import DEFAULT_ANSWER, DEFAULT_QUESTION, LAYOUTS
+from litelvlm.pipeline.settings import Flag, Settings
 
 RELEASE = "release"
 EVERY = "every"
 PROTOCOLS = (EVERY, RELEASE)
 MAX_ROUNDS = 3
-DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
-DEFAULT_ANSWER = "It is [SEG]."
 
 _LAYOUT_WORDS = {
     "separate": "in a conversation of its own",
@@ -62,25 +63,25 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class Protocol(Settings):
     """Which expressions of an image are asked, and how.
 
     `seed` matters for `release` alone. `layout` is the engine's layout of prompts; `release` has `rounds` and no other.
     """
 
-    name: str = EVERY
-    seed: int = 0
-    layout: str = ""
+    section = "what is compared"
+
+    name: Annotated[str, Flag("each expression alone, or as published", name="protocol", choices=PROTOCOLS)] = EVERY
+    seed: Annotated[int, Flag("of the draws of the protocol release", name="protocol_seed"), Ge(0)] = 0
+    layout: Annotated[
+        str, Flag("of prompts", choices=LAYOUTS, unset="rounds with --protocol release, else separate")
+    ] = ""
 
     def __post_init__(self) -> None:
-        if self.name not in PROTOCOLS:
-            raise ValueError(f"--protocol is {self.name!r}; choose from {', '.join(PROTOCOLS)}")
-        if self.seed < 0:
-            raise ValueError(f"--protocol-seed is {self.seed}; it must be at least 0")
+        super().__post_init__()
         layout = self.layout or ("rounds" if self.name == RELEASE else "separate")
-        if layout not in LAYOUTS or (self.name == RELEASE and layout != "rounds"):
-            allowed = "rounds" if self.name == RELEASE else ", ".join(LAYOUTS)
-            raise ValueError(f"--layout is {layout!r}; with --protocol {self.name} choose from {allowed}")
+        if self.name == RELEASE and layout != "rounds":
+            raise ValueError(f"--layout is {layout!r}; with --protocol {self.name} choose from rounds")
         object.__setattr__(self, "layout", layout)
 
     def describe(self) -> str:

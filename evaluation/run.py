@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any, TextIO
 
-from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.config import NOT_EVALUATED, EvaluationConfig
 from litelvlm.evaluation.conversations import Conversations
 from litelvlm.evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
 from litelvlm.evaluation.merge import (
@@ -96,13 +96,9 @@ def _fitted(config: EvaluationConfig, engine: EvaluationEngine) -> tuple[Evaluat
 def _planned(config: EvaluationConfig, revision: str) -> Plan:
     """The plan of the run, tied to what is evaluated."""
     plan = make_plan(config.run, revision=revision)
-    facts = {key: value for key, value in plan.facts.items() if key not in _NOT_EVALUATED} | config.facts()
+    facts = {key: value for key, value in plan.facts.items() if key not in NOT_EVALUATED} | config.facts()
     facts = json.loads(json.dumps(facts))
     return dataclasses.replace(plan, facts=facts, fingerprint=fingerprint(facts))
-
-
-# Settings of an annotation run that an evaluation has its own for.
-_NOT_EVALUATED = ("num_retain_tokens", "rule", "order", "positions", "layout", "question", "answer")
 
 
 class _Evaluation:

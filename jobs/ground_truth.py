@@ -6,12 +6,12 @@ python jobs/ground_truth.py table --input RefCOCO/data/testA-*.parquet --output 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
@@ -20,13 +20,55 @@ from litelvlm.evaluation.datasets.hub_tables import read_hub_tables
 from litelvlm.evaluation.datasets.joining import ScatteredRows
 from litelvlm.evaluation.datasets.refer import DATASETS, read_refer
 from litelvlm.evaluation.datasets.truth import TrueImage, write_truth
-from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
+from litelvlm.pipeline.config import StorageOptions
 from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.settings import Flag, Settings
 from litelvlm.pipeline.storage.filesystems import is_local
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.footers import list_files
+
+_Column = Annotated[str | None, Flag("with --mask-column", unset="found by name")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target(Settings):
+    output: Annotated[str, Flag("a .parquet file; local or s3:// and the like", metavar="PATH")]
+    embed_images: Annotated[
+        str | None, Flag("put images named by path into the file, from below this directory", metavar="ROOT")
+    ] = None
+    storage_options: StorageOptions = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferSettings(_Target):
+    """Which of the original files are read."""
+
+    root: Annotated[str, Flag("holds refcoco/refs(unc).p and so on", metavar="DIR")]
+    dataset: Annotated[str, Flag("one of", choices=tuple(sorted(DATASETS)))]
+    split: Annotated[str, Flag("val, testA, …")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings(_Target):
+    """Which Parquet is read, and how."""
+
+    input: Annotated[tuple[str, ...], Flag("Parquet files, directories or globs", metavar="PATH", repeat=True)]
+    split: Annotated[str | None, Flag("keep rows of this split, where there is a column for it", unset="all")] = None
+    mask_column: Annotated[str | None, Flag("COCO run lengths, polygons or PNG", unset="none: the layout is known")] = (
+        None
+    )
+    image_column: _Column = None
+    phrase_column: _Column = None
+    id_column: _Column = None
+
+
+_SOURCES: dict[str, tuple[type[ReferSettings | TableSettings], str]] = {
+    "refer": (ReferSettings, "RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO as refer distributes them"),
+    "table": (TableSettings, "Parquet of lmms-lab, jxu124, moondream, or with a column of masks"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,53 +77,39 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert(argv: list[str] | None, secrets: Secrets) -> int:
-    flags = build_parser().parse_args(argv)
-    options = secrets.of_flags(flags.storage_options)
-    directory, _, name = flags.output.rpartition("/")
+    flags = vars(build_parser().parse_args(argv))
+    kind, _ = _SOURCES[flags.pop("source")]
+    asked = configure(kind, flags)
+    secrets.of(asked.storage_options)
+    directory, _, name = asked.output.rpartition("/")
     if not name.endswith(".parquet"):
-        raise ValueError(f"--output {flags.output}: must name a .parquet file")
-    storage = Storage(directory or ".", options)
+        raise ValueError(f"--output {asked.output}: must name a .parquet file")
+    storage = Storage(directory or ".", asked.storage_options)
     try:
-        _write(flags, options, storage, name, scattered=False)
+        _write(asked, storage, name, scattered=False)
     except ScatteredRows as error:
         print(f"{error}; reading everything twice to bring an image's rows together", file=sys.stderr)
-        _write(flags, options, storage, name, scattered=True)
+        _write(asked, storage, name, scattered=True)
     return EXIT_DONE
 
 
-def _write(flags: argparse.Namespace, options: dict[str, Any], storage: Storage, name: str, *, scattered: bool) -> None:
-    images: Iterable[TrueImage] = _images(flags, options, scattered=scattered)
-    embedder = ImageEmbedder(flags.embed_images, options) if flags.embed_images else None
+def _write(asked: ReferSettings | TableSettings, storage: Storage, name: str, *, scattered: bool) -> None:
+    images: Iterable[TrueImage] = _images(asked, scattered=scattered)
+    embedder = ImageEmbedder(asked.embed_images, asked.storage_options) if asked.embed_images else None
     if embedder is not None:
         images = embedder.embed(images)
-    totals = write_truth(_shown(images), storage, name, split=flags.split)
-    print(f"{flags.output}: {totals.describe()}")
+    totals = write_truth(_shown(images), storage, name, split=asked.split)
+    print(f"{asked.output}: {totals.describe()}")
     if embedder is not None and embedder.turned:
         print(f"{embedder.turned} images carry an EXIF rotation and were read upright")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> JobParser:
     """A subcommand for each kind of source."""
-    parser = JobParser(prog="ground_truth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = JobParser(prog="ground_truth", description=__doc__)
     sources = parser.add_subparsers(dest="source", required=True)
-    refer = sources.add_parser("refer", help="RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO as refer distributes them")
-    refer.add_argument("--root", required=True, metavar="DIR", help="holds refcoco/refs(unc).p and so on")
-    refer.add_argument("--dataset", required=True, choices=sorted(DATASETS))
-    refer.add_argument("--split", required=True, help="val, testA, …")
-    table = sources.add_parser("table", help="Parquet of lmms-lab, jxu124, moondream, or with a column of masks")
-    table.add_argument("--input", nargs="+", required=True, metavar="PATH", help="Parquet files, directories or globs")
-    table.add_argument("--split", help="keep rows of this split, where there is a column for it")
-    table.add_argument("--mask-column", help="for layouts that are not known: COCO run lengths, polygons or PNG")
-    for name in ("image", "phrase", "id"):
-        table.add_argument(f"--{name}-column", help="with --mask-column; found by name if not given")
-    for source in (refer, table):
-        source.add_argument(
-            "--output", required=True, metavar="PATH", help="a .parquet file; local or s3:// and the like"
-        )
-        source.add_argument(
-            "--embed-images", metavar="ROOT", help="put images named by path into the file, from below this directory"
-        )
-        source.add_argument("--storage-options", nargs="+", action="extend", metavar="K=V", help="for fsspec")
+    for name, (kind, help_text) in _SOURCES.items():
+        sources.add_parser(name, help=help_text, description=help_text).add_settings(kind)
     return parser
 
 
@@ -96,23 +124,23 @@ def _shown(images: Iterable[TrueImage]) -> Iterator[TrueImage]:
         bar.close()
 
 
-def _images(flags: argparse.Namespace, options: dict[str, Any], *, scattered: bool) -> Iterator[TrueImage]:
-    if flags.source == "refer":
-        if not is_local(flags.root):
-            raise ValueError(f"--root {flags.root}: the original files must lie on this machine; copy them here first")
-        return read_refer(_bare(flags.root), flags.dataset, flags.split)
-    paths = list_files(tuple(flags.input), options, output=flags.output)
+def _images(asked: ReferSettings | TableSettings, *, scattered: bool) -> Iterator[TrueImage]:
+    if isinstance(asked, ReferSettings):
+        if not is_local(asked.root):
+            raise ValueError(f"--root {asked.root}: the original files must lie on this machine; copy them here first")
+        return read_refer(_bare(asked.root), asked.dataset, asked.split)
+    paths = list_files(asked.input, asked.storage_options, output=asked.output)
     for path in paths:
-        if _is_same_file(path, flags.output):
-            raise ValueError(f"--output {flags.output}: is one of the files of --input, choose another name")
+        if _is_same_file(path, asked.output):
+            raise ValueError(f"--output {asked.output}: is one of the files of --input, choose another name")
     return read_hub_tables(
         paths,
-        options,
-        split=flags.split,
-        mask_column=flags.mask_column,
-        image_column=flags.image_column,
-        phrase_column=flags.phrase_column,
-        id_column=flags.id_column,
+        asked.storage_options,
+        split=asked.split,
+        mask_column=asked.mask_column,
+        image_column=asked.image_column,
+        phrase_column=asked.phrase_column,
+        id_column=asked.id_column,
         scattered=scattered,
     )
 

@@ -8,19 +8,23 @@ With --calibrate, flags that are none of these are those of jobs/annotate.py and
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
+from annotated_types import Ge
+
+from litelvlm.config import LAYOUTS
 from litelvlm.jobs import annotate
-from litelvlm.pipeline.command import JobParser, Secrets, run_job
-from litelvlm.pipeline.config import LAYOUTS, InputConfig, RunConfig
+from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
+from litelvlm.pipeline.config import InputConfig, RunConfig, StorageOptions
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.planner.chart import check_chart, draw_chart
@@ -29,6 +33,43 @@ from litelvlm.pipeline.planner.plans import Plan, Planner, Terms
 from litelvlm.pipeline.planner.prices import load_prices
 from litelvlm.pipeline.planner.runs import MeasuredRun, read_runs
 from litelvlm.pipeline.planner.text import as_json, describe
+from litelvlm.pipeline.settings import Flag, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings(Settings):
+    """What is planned, from what, and what is written."""
+
+    run: Annotated[
+        tuple[str, ...], Flag("output directories of finished runs, local or s3://", metavar="DIR", repeat=True)
+    ] = ()
+    calibrate: Annotated[bool, Flag("measure now: annotate a sample with the asked budget and unpruned")] = False
+    calibrate_images: Annotated[int, Flag("images of each of the two")] = 64
+    storage_options: StorageOptions = field(default_factory=dict)
+    job: Job
+    budgets: Annotated[
+        tuple[Annotated[int, Ge(1)] | None, ...],
+        Flag("visual tokens kept, or all", word="all", repeat=True, unset="those of the runs", group=Job.section),
+    ] = ()
+    layouts: Annotated[
+        tuple[str, ...],
+        Flag("of prompts", choices=LAYOUTS, repeat=True, unset="those of the runs", group=Job.section),
+    ] = ()
+    terms: Terms = field(default_factory=Terms)
+    gpu: Annotated[
+        tuple[str, ...],
+        Flag("of the price table", repeat=True, unset="all that compare with the measured one", group=Terms.section),
+    ] = ()
+    prices: Annotated[
+        str | None,
+        Flag("price table", metavar="YAML", unset="pipeline/planner/prices.yaml", group=Terms.section),
+    ] = None
+    json: Annotated[
+        str | None, Flag("the plan as JSON; - is stdout, after the text", metavar="FILE", group="output")
+    ] = None
+    chart: Annotated[str | None, Flag("cost against quality, .png, .svg or .pdf", metavar="FILE", group="output")] = (
+        None
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,130 +78,79 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _plan(argv: list[str] | None, secrets: Secrets) -> int:
-    flags, rest = build_parser().parse_known_args(argv)
-    plan_job(flags, rest, secrets.of_flags(flags.storage_options))
+    parser = build_parser()
+    flags, rest = parser.parse_known_args(argv)
+    if not flags.calibrate:
+        parser.refuse(rest, reason="no such flag without --calibrate")
+    asked = configure(PlanSettings, vars(flags))
+    secrets.of(asked.storage_options)
+    plan_job(asked, rest)
     return EXIT_DONE
 
 
-def plan_job(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]) -> None:
-    """Plan as the flags say and write what they ask for. Raises ValueError naming what does not fit."""
-    job, terms = _job(flags), _terms(flags)
-    prices = load_prices(flags.prices)
-    offers = [prices.offer(name) for name in flags.gpu or ()]
-    if flags.chart:
-        check_chart(flags.chart)
-    if flags.json and flags.json != "-" and not Path(flags.json).parent.is_dir():
-        raise UsageError(f"--json {flags.json}: no such directory")
-    if rest and not flags.calibrate:
-        raise UsageError(f"{rest[0]}: no such flag without --calibrate")
-    if flags.calibrate and flags.run:
+def plan_job(asked: PlanSettings, rest: list[str]) -> None:
+    """Plan as asked and write what is asked for; `rest` says how a calibration annotates.
+
+    Raises ValueError naming what does not fit.
+    """
+    job, terms = asked.job, asked.terms
+    if asked.calibrate and terms.shard_images is None:
+        terms = dataclasses.replace(terms, shard_images=InputConfig.shard_images)
+    prices = load_prices(asked.prices)
+    offers = [prices.offer(name) for name in asked.gpu]
+    if asked.chart:
+        check_chart(asked.chart)
+    if asked.json and asked.json != "-" and not Path(asked.json).parent.is_dir():
+        raise UsageError(f"--json {asked.json}: no such directory")
+    if asked.calibrate and asked.run:
         raise UsageError("--run and --calibrate: give one of the two")
-    runs = _calibrated(flags, rest, options) if flags.calibrate else read_runs(flags.run or (), options)
+    runs = _calibrated(asked, rest) if asked.calibrate else read_runs(asked.run, asked.storage_options)
     planner = Planner(runs, prices, terms)
     forecaster = Forecaster(runs)
-    settings = forecaster.asked_settings(flags.budgets or (), flags.layouts or ())
+    settings = forecaster.asked_settings(asked.budgets, asked.layouts)
     forecasts = [forecaster.forecast(job, setting) for setting in settings]
     plans = [planner.plan(forecast, offer) for offer in offers or planner.comparable() for forecast in forecasts]
     print(describe(job, forecaster, planner, plans))
-    _write(flags, job, forecaster, planner, plans)
+    _write(asked, job, forecaster, planner, plans)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> JobParser:
     """The flags of this job; with `--calibrate` it takes those of `jobs/annotate.py` as well."""
-    parser = JobParser(
-        prog="plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("--run", nargs="+", metavar="DIR", help="output directories of finished runs, local or s3://")
-    add("--calibrate", action="store_true", help="measure now: annotate a sample with the asked budget and unpruned")
-    add("--calibrate-images", type=int, default=64, metavar="N", help="images of each of the two; default 64")
-    add("--storage-options", nargs="+", action="extend", metavar="K=V", help="for fsspec, as in jobs/annotate.py")
-    _add_job_flags(parser.add_argument_group("what is to be annotated"))
-    _add_terms_flags(parser.add_argument_group("on which terms"))
-    output = parser.add_argument_group("output")
-    output.add_argument("--json", metavar="FILE", help="the plan as JSON; - is stdout, after the text")
-    output.add_argument("--chart", metavar="FILE", help="cost against quality, .png, .svg or .pdf")
-    return parser
+    return JobParser(prog="plan", description=__doc__).add_settings(PlanSettings, config=False)
 
 
-def _add_job_flags(group: Any) -> None:
-    add = group.add_argument
-    add("--images", type=int, required=True, metavar="N", help="images to annotate")
-    add("--phrases-per-image", type=float, required=True, metavar="P", help="phrases of each, on average")
-    add("--megapixels-per-image", type=float, metavar="M", help="default: as in the runs")
-    add(
-        "--budgets", nargs="+", type=_budget, metavar="R", help="visual tokens kept, or all; default: those of the runs"
-    )
-    add("--layouts", nargs="+", choices=LAYOUTS, help="default: those of the runs")
-
-
-def _add_terms_flags(group: Any) -> None:
-    add = group.add_argument
-    add("--deadline-hours", type=float, metavar="H", help="the fewest instances that keep it; default: one instance")
-    add("--gpu", nargs="+", metavar="NAME", help="of the price table; default: all that compare with the measured one")
-    add("--prices", metavar="YAML", help="price table; default: pipeline/planner/prices.yaml")
-    add("--speed-ratio", type=float, metavar="X", help="how many times as fast --gpu is as the measured device")
-    add("--node-start-s", type=float, default=180.0, metavar="S", help="from asking for an instance to its use; 180")
-    add("--shard-images", type=int, metavar="N", help="rows per shard; default: as in the runs, 64 with --calibrate")
-
-
-def _job(flags: argparse.Namespace) -> Job:
-    return Job(
-        images=flags.images,
-        phrases_per_image=flags.phrases_per_image,
-        megapixels_per_image=flags.megapixels_per_image,
-    )
-
-
-def _terms(flags: argparse.Namespace) -> Terms:
-    return Terms(
-        deadline_hours=flags.deadline_hours,
-        shard_images=flags.shard_images or (InputConfig.shard_images if flags.calibrate else None),
-        node_start_s=flags.node_start_s,
-        speed_ratio=flags.speed_ratio,
-    )
-
-
-def _calibrated(flags: argparse.Namespace, rest: list[str], options: dict[str, Any]) -> list[MeasuredRun]:
+def _calibrated(asked: PlanSettings, rest: list[str]) -> list[MeasuredRun]:
     """Runs made now. They go below `--output` of the annotation flags, or are removed afterwards."""
     from litelvlm.pipeline.calibrate import calibrate
 
     with tempfile.TemporaryDirectory(prefix="litelvlm-plan-") as scratch:
-        config = _annotate_config(rest, options, scratch)
-        roots = calibrate(config, num_images=flags.calibrate_images, output=config.output, stream=sys.stderr)
+        config = _annotate_config(rest, asked.storage_options, scratch)
+        roots = calibrate(config, num_images=asked.calibrate_images, output=config.output, stream=sys.stderr)
         return read_runs(roots, config.storage_options)
 
 
 def _annotate_config(rest: list[str], options: dict[str, Any], scratch: str) -> RunConfig:
-    given = vars(annotate.build_parser().parse_args(rest))
+    parser = annotate.build_parser()
+    flags, left = parser.parse_known_args(rest)
+    parser.refuse(left, also=build_parser())
+    given = vars(flags)
     if given.pop("dry_run"):
         raise UsageError("--dry-run: a calibration measures; leave it out")
     given["output"] = given["output"] or scratch
     given["storage_options"] = options or None
-    return annotate.build_config(given)
+    return configure(RunConfig, given)
 
 
-def _write(
-    flags: argparse.Namespace, job: Job, forecaster: Forecaster, planner: Planner, plans: Sequence[Plan]
-) -> None:
-    if flags.json:
+def _write(asked: PlanSettings, job: Job, forecaster: Forecaster, planner: Planner, plans: Sequence[Plan]) -> None:
+    if asked.json:
         text = json.dumps(as_json(job, forecaster, planner, plans), indent=1) + "\n"
-        if flags.json == "-":
+        if asked.json == "-":
             print(text, end="")
         else:
-            Path(flags.json).write_text(text, encoding="utf-8")
-    if flags.chart:
+            Path(asked.json).write_text(text, encoding="utf-8")
+    if asked.chart:
         title = f"{job.images:,} images, {job.phrases_per_image:g} phrases each"
-        draw_chart(plans, flags.chart, currency=planner.prices.currency, title=title)
-
-
-def _budget(text: str) -> int | None:
-    if text == "all":
-        return None
-    budget = int(text)
-    if budget < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1, or all")
-    return budget
+        draw_chart(plans, asked.chart, currency=planner.prices.currency, title=title)
 
 
 if __name__ == "__main__":

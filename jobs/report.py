@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
+from litelvlm.pipeline.config import EarlierRun
 from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.report.write import REPORT_NAME, saved_config, write_report
@@ -22,16 +23,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(argv: list[str] | None, secrets: Secrets) -> int:
-    parser = JobParser(prog="report", description=__doc__)
-    parser.add_argument("output", help="the --output of a run, finished or not")
-    parser.add_argument("--gpu-price", type=float, help="per GPU and hour; default: what the run was given")
-    parser.add_argument("--storage-options", nargs="+", metavar="K=V", help="as the run was given")
-    flags = parser.parse_args(argv)
-    options = secrets.of_flags(flags.storage_options)
-    storage = Storage(flags.output, options)
+    parser = JobParser(prog="report", description=__doc__).add_settings(EarlierRun)
+    asked = configure(EarlierRun, vars(parser.parse_args(argv)))
+    options = secrets.of(asked.storage_options)
+    storage = Storage(asked.output, options)
     config = saved_config(storage, options)
-    if flags.gpu_price is not None:
-        config = dataclasses.replace(config, gpu_price=flags.gpu_price)
+    if asked.gpu_price is not None:
+        config = dataclasses.replace(config, gpu_price=asked.gpu_price)
     write_report(storage, config, uri_policy(config))
     print(storage.path(REPORT_NAME))
     return EXIT_DONE

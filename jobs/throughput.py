@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
 import pyarrow.parquet as pq
 
-from litelvlm.pipeline.command import JobParser, Secrets, run_job
+from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
+from litelvlm.pipeline.config import EarlierRun
 from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.measure.throughput_table import describe_table, live_table
 from litelvlm.pipeline.schemas import MANIFEST_NAME
+from litelvlm.pipeline.settings import Flag
 from litelvlm.pipeline.storage.store import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings(EarlierRun):
+    """Which run, and where its table goes."""
+
+    table: Annotated[str | None, Flag("write the table there, as Parquet", metavar="FILE")] = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,18 +34,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show(argv: list[str] | None, secrets: Secrets) -> int:
-    parser = JobParser(prog="throughput", description=__doc__)
-    parser.add_argument("output", help="the --output of a run, finished or not")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there, as Parquet")
-    parser.add_argument("--gpu-price", type=float, help="per GPU and hour; default: what the run was given")
-    parser.add_argument("--storage-options", nargs="+", metavar="K=V", help="as the run was given")
-    flags = parser.parse_args(argv)
-    storage = Storage(flags.output, secrets.of_flags(flags.storage_options))
-    table = live_table(storage, gpu_price=flags.gpu_price)
+    parser = JobParser(prog="throughput", description=__doc__).add_settings(TableSettings)
+    asked = configure(TableSettings, vars(parser.parse_args(argv)))
+    storage = Storage(asked.output, secrets.of(asked.storage_options))
+    table = live_table(storage, gpu_price=asked.gpu_price)
     with storage.open_read(MANIFEST_NAME) as file:
         print(describe_table(table, num_shards=pq.ParquetFile(file).metadata.num_rows))
-    if flags.table:
-        pq.write_table(table, flags.table)
+    if asked.table:
+        pq.write_table(table, asked.table)
     return EXIT_DONE
 
 

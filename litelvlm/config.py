@@ -26,7 +26,12 @@ RULES = (
 ORDERS = ("auto", "release", "raster")
 RESIZING = ("exact", "fast")
 POSITIONS = ("compact", "original")
-LAYOUTS = ("rounds", "separate", "shared")
+LAYOUTS = ("separate", "rounds", "shared")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "bf16", "fp32", "fp8")
+WEIGHT_DTYPES = ("bfloat16", "float32")  # of weights in files
+DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
+DEFAULT_ANSWER = "It is [SEG]."
 SEG_TOKEN = "[SEG]"
 PHRASE_FIELD = "{phrase}"
 
@@ -109,8 +114,8 @@ class PruningConfig:
 class PromptTemplate:
     """How a phrase is asked, and how the model is taken to answer (teacher-forced)."""
 
-    question: str = "Can you segment the {phrase} in this image?"
-    answer: str = "It is [SEG]."
+    question: str = DEFAULT_QUESTION
+    answer: str = DEFAULT_ANSWER
 
     def __post_init__(self) -> None:
         for name in ("question", "answer"):

@@ -13,7 +13,6 @@ from litelvlm.pipeline.planner.runs import UNPRUNED
 from litelvlm.pipeline.run import annotate_dataset
 
 _SHARDS = 8  # so many points to fit, of which an actor's first is left out
-_ALL_TOKENS = 2**31 - 1
 
 
 def calibrate(
@@ -38,7 +37,7 @@ def calibrate(
     roots = []
     for name, model, compared in (
         ("pruned", config.model, max(1, limit // 4)),
-        ("unpruned", dataclasses.replace(config.model, rule=UNPRUNED, num_retain_tokens=_ALL_TOKENS), 0),
+        ("unpruned", dataclasses.replace(config.model, rule=UNPRUNED, num_retain_tokens=None), 0),
     ):
         root = f"{output.rstrip('/')}/{name}"
         run = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What every job does around its work: errors become one line without secrets, and an exit code."""
+"""What every job does around its work: flags from settings, errors in one line without secrets, an exit code."""
 
 from __future__ import annotations
 
@@ -6,20 +6,102 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from litelvlm.pipeline.config import parse_storage_options
-from litelvlm.pipeline.errors import CredentialsError, DataError, StorageError, UsageError
+from litelvlm.pipeline.config import load_yaml
+from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_INTERRUPTED, EXIT_USAGE
 from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.settings import Setting, Settings, flat, guess
+
+S = TypeVar("S", bound=Settings)
 
 
 class JobParser(argparse.ArgumentParser):
-    """A parser whose mistakes are told like all others of a job."""
+    """A parser of declared settings, whose mistakes are told like all others of a job.
+
+    Flags stay text: they are read where those of YAML are. None means "not given".
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._headings: dict[str, Any] = {Settings.section: self._optionals}
+
+    def add_settings(self, settings: type[Settings], *, config: bool = True) -> JobParser:
+        """Add the flags of all settings, below headings, and `--config` if there may be one. Returns the parser."""
+        if config:
+            self.add_argument(
+                "--config", metavar="YAML", help="settings by the flags' names; flags win (default: none)"
+            )
+        for one in flat(settings):
+            place = self if one.flag.positional else self.heading(one.group)
+            place.add_argument(one.option, **_described(one), help=_help(one))
+        return self
+
+    def heading(self, title: str) -> Any:
+        """The group of flags below a heading."""
+        if title not in self._headings:
+            self._headings[title] = self.add_argument_group(title)
+        return self._headings[title]
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         raise UsageError(message)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse. Raises UsageError for what is not known, naming the nearest flag that is."""
+        flags, rest = self.parse_known_args(args, namespace)
+        self.refuse(rest)
+        return flags
+
+    def refuse(self, rest: list[str], *, reason: str = "no such flag", also: JobParser | None = None) -> None:
+        """Raise UsageError if anything was left over, naming the nearest flag, which `also` may have.
+
+        Values are not echoed: they may hold a secret.
+        """
+        known = [*self.known_flags(), *(also.known_flags() if also else ())]
+        for word in [one for one in rest if one.startswith("-")] or rest[:1]:
+            flag, _, _ = word.partition("=")
+            raise UsageError(f"{flag}: {reason}{guess(flag, known)}")
+
+    def known_flags(self) -> list[str]:
+        """Those of subcommands among them."""
+        below = [one.choices.values() for one in self._actions if isinstance(one, argparse._SubParsersAction)]
+        return [
+            *self._option_string_actions,
+            *(flag for parsers in below for one in parsers for flag in one.known_flags()),
+        ]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise UsageError(f"{value}: choose from {', '.join(action.choices)}{guess(value, action.choices)}")
+
+
+def configure(settings: type[S], flags: dict[str, Any]) -> S:
+    """Flags over the YAML file that they name over the defaults. Raises UsageError naming what does not fit."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    path = given.pop("config", None)
+    try:
+        return settings.from_flat((load_yaml(path, settings) if path else {}) | given)
+    except MISTAKES as error:
+        raise UsageError(str(error)) from error
+
+
+def _described(one: Setting) -> dict[str, Any]:
+    """How argparse takes it."""
+    if one.flag.positional:
+        return {"nargs": "?", "metavar": one.flag.metavar or one.key.upper()}
+    if one.kinds == {bool}:
+        return {"dest": one.key, "action": argparse.BooleanOptionalAction}
+    number = "N" if int in one.kinds else "X" if float in one.kinds else None
+    described = {"dest": one.key, "metavar": one.flag.metavar or number or one.key.upper().rpartition("_")[2]}
+    return described | ({"nargs": "+", "action": "extend"} if one.flag.repeat else {})
+
+
+def _help(one: Setting) -> str:
+    words = f"{one.flag.help}: {', '.join(one.flag.choices)}" if one.flag.choices else one.flag.help
+    ending = "required" if one.is_required else f"default: {one.default_in_words}"
+    return f"{words} ({ending})".replace("%", "%%")
 
 
 class Secrets:
@@ -32,10 +114,6 @@ class Secrets:
         """Keep the values of storage options out of what is printed from now on. Returns the options."""
         self.redact = Redactor(options)
         return options
-
-    def of_flags(self, given: list[str] | None) -> dict[str, Any]:
-        """The same for options as a command line has them, K=V. Raises ValueError for what is none."""
-        return self.of(parse_storage_options(given or []))
 
 
 def run_job(

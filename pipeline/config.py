@@ -6,184 +6,208 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from annotated_types import Ge, Gt, Interval
 
+from litelvlm.config import (
+    DEFAULT_ANSWER,
+    DEFAULT_QUESTION,
+    DEVICES,
+    LAYOUTS,
+    ORDERS,
+    POSITIONS,
+    PRECISIONS,
+    RESIZING,
+    RULES,
+)
 from litelvlm.pipeline.schemas import FORMAT_VERSION
-
-PRECISIONS = ("auto", "bf16", "fp32", "fp8")
-DEVICES = ("auto", "cpu", "cuda")
-RESIZING = ("exact", "fast")
-LAYOUTS = ("separate", "rounds", "shared")
-DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
-DEFAULT_ANSWER = "It is [SEG]."
+from litelvlm.pipeline.settings import Flag, Settings, check_known, flat
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputConfig:
-    """Which rows are read, and how."""
-
-    input: tuple[str, ...] = ()
-    image_column: str | None = None
-    phrase_column: str | None = None
-    id_column: str | None = None
-    mask_column: str | None = None
-    image_root: str | None = None
-    allow_prefixes: tuple[str, ...] = ()
-    max_pixels: int = 100_000_000
-    shard_images: int = 64
-    limit: int | None = None
-    sample: float | None = None
-
-    def __post_init__(self) -> None:
-        _check(bool(self.input), "--input is missing: give a Parquet file, a directory or a glob")
-        _check(self.shard_images >= 1, f"--shard-images is {self.shard_images}; it must be at least 1")
-        _check(self.max_pixels >= 1, f"--max-pixels is {self.max_pixels}; it must be at least 1")
-        _check(self.limit is None or self.limit >= 1, f"--limit is {self.limit}; it must be at least 1")
-        fits = self.sample is None or 0.0 < self.sample <= 1.0
-        _check(fits, f"--sample is {self.sample}; it must be above 0 and at most 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Which model annotates, and how it is asked. Checked in full by `litelvlm` where it is used."""
-
-    model: str = "demo"
-    clip: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    resizing: str = "exact"
-    num_retain_tokens: int | None = 192
-    rule: str = "release"
-    order: str = "auto"
-    positions: str = "compact"
-    layout: str = "separate"
-    question: str = DEFAULT_QUESTION
-    answer: str = DEFAULT_ANSWER
-
-    def __post_init__(self) -> None:
-        _check_choice("--device", self.device, DEVICES)
-        _check_choice("--precision", self.precision, PRECISIONS)
-        on_cpu = self.device == "cpu"
-        _check(not (on_cpu and self.precision == "fp8"), "--precision fp8 needs a GPU, and --device is cpu; use fp32")
-        _check_choice("--resizing", self.resizing, RESIZING)
-        _check_choice("--layout", self.layout, LAYOUTS)
-        budget = self.num_retain_tokens
-        _check(budget is None or budget >= 1, f"--num-retain-tokens is {budget}; it must be at least 1")
-        _check("{phrase}" in self.question, "--question does not contain {phrase}")
-        _check("[SEG]" in self.answer, "--answer does not contain [SEG]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
-    """Where and how wide it runs. Nothing here changes a result."""
-
-    num_actors: tuple[int, int] = (1, 1)
-    gpus_per_actor: float = 1.0
-    batch_images: int | None = None
-    ray_address: str | None = None
-    num_cpus: int | None = None
-
-    def __post_init__(self) -> None:
-        low, high = self.num_actors
-        _check(1 <= low <= high, f"--num-actors is {low},{high}; give N, or MIN,MAX with 1 <= MIN <= MAX")
-        _check(self.gpus_per_actor > 0, f"--gpus-per-actor is {self.gpus_per_actor}; it must be above 0")
-        _check(self.batch_images is None or self.batch_images >= 1, "--batch-images must be auto or at least 1")
-        _check(
-            self.num_cpus is None or self.num_cpus >= 2, "--num-cpus must be at least 2: actors and tasks need one each"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One run of `jobs/annotate.py`."""
-
-    output: str
-    source: InputConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    storage_options: dict[str, Any] = field(default_factory=dict)
-    overwrite: bool = False
-    max_failure_rate: float = 0.05
-    baseline_images: int = 0
-    gpu_price: float | None = None
-
-    def __post_init__(self) -> None:
-        _check(bool(self.output), "--output is missing: give a directory or an object-store prefix")
-        _check(0 <= self.max_failure_rate <= 1, f"--max-failure-rate is {self.max_failure_rate}; it must be 0 to 1")
-        _check(self.baseline_images >= 0, f"--baseline-images is {self.baseline_images}; it must be 0 or more")
-        _check(self.gpu_price is None or self.gpu_price >= 0, f"--gpu-price is {self.gpu_price}; it must be 0 or more")
-
-    @classmethod
-    def from_flat(cls, values: dict[str, Any]) -> RunConfig:
-        """Build from one flat mapping, as flags and YAML files have it. None means "not given".
-
-        Raises:
-            ValueError: an unknown key, or a value that does not fit, naming it.
-        """
-        given = {key: value for key, value in values.items() if value is not None}
-        sections = {"source": InputConfig, "model": ModelConfig, "cluster": ClusterConfig}
-        arguments: dict[str, Any] = {}
-        for name, section in sections.items():
-            names = {item.name for item in dataclasses.fields(section)}
-            arguments[name] = section(**{key: given.pop(key) for key in list(given) if key in names})
-        own = {item.name for item in dataclasses.fields(cls)} - set(sections)
-        unknown = sorted(set(given) - own)
-        _check(not unknown, f"unknown setting {', '.join(unknown)}; known ones: {', '.join(known_settings())}")
-        given.setdefault("output", "")
-        return cls(**arguments, **given)
-
-
-def known_settings() -> tuple[str, ...]:
-    """Names a flat mapping may use: the flags without dashes."""
-    classes = (InputConfig, ModelConfig, ClusterConfig, RunConfig)
-    names = {item.name for cls in classes for item in dataclasses.fields(cls)}
-    return tuple(sorted(names - {"source", "cluster"}))
-
-
-def parse_actors(value: str | int | list[int] | tuple[int, ...]) -> tuple[int, int]:
-    """`4`, `"4"`, `"2,16"` or `[2, 16]` to a range of actors. Raises ValueError naming the flag."""
+def parse_actors(value: Any) -> Any:
+    """`4`, `"4"`, `"2,16"` or `[2, 16]` to the ends of a range. Raises ValueError for other than one or two."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-    try:
-        numbers = [int(part) for part in parts]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"--num-actors is {value!r}; give N, or MIN,MAX") from error
-    _check(len(numbers) in (1, 2), f"--num-actors is {value!r}; give N, or MIN,MAX")
-    return numbers[0], numbers[-1]
+    if len(parts) not in (1, 2):
+        raise ValueError("give N, or MIN,MAX")
+    return parts[0], parts[-1]
 
 
-def parse_storage_options(pairs: list[str]) -> dict[str, Any]:
-    """`["key=v", "client_kwargs.endpoint_url=http://…"]` to nested fsspec options; JSON scalars become their type."""
+def parse_storage_options(given: Any) -> Any:
+    """`["key=v", "client_kwargs.endpoint_url=http://…"]` to nested fsspec options; true and false become their type.
+
+    A mapping stays as it is. Raises ValueError, in which no value is named, for what is neither.
+    """
+    if isinstance(given, dict):
+        return given
     options: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        _check(bool(separator and key), "--storage-options takes key=value")  # never echoed: it may hold a secret
+    for pair in given if isinstance(given, list | tuple) else [given]:
+        key, separator, text = str(pair).partition("=")
+        _check(bool(separator and key), "takes key=value")  # never echoed: it may hold a secret
         *parents, last = key.split(".")
         target = options
         for parent in parents:
             target = target.setdefault(parent, {})
-            _check(isinstance(target, dict), f"--storage-options {key}: {parent} is given twice, once as a value")
+            _check(isinstance(target, dict), f"{key}: {parent} is given twice, once as a value")
         target[last] = _scalar(text)
     return options
 
 
-def load_yaml(path: str) -> dict[str, Any]:
+StorageOptions = Annotated[
+    dict[str, Any],
+    Flag(
+        "for fsspec; dots nest: client_kwargs.endpoint_url=…",
+        metavar="K=V",
+        repeat=True,
+        secret=True,
+        unset="none",
+        before=parse_storage_options,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig(Settings):
+    """Which rows are read, and how."""
+
+    section = "input"
+
+    input: Annotated[
+        tuple[str, ...],
+        Flag("Parquet files, directories or globs; local or s3:// and the like", metavar="PATH", repeat=True),
+    ]
+    image_column: Annotated[
+        str | None, Flag("column of image bytes, of {bytes, path}, or of URIs", unset="found by name")
+    ] = None
+    phrase_column: Annotated[
+        str | None, Flag("column of phrases, e.g. phrase or sentences.sent", unset="found by name")
+    ] = None
+    id_column: Annotated[
+        str | None, Flag("column of image ids; '' makes ids from positions", unset="found by name")
+    ] = None
+    mask_column: Annotated[
+        str | None, Flag("column of true masks, for quality; of annotate with --baseline-images")
+    ] = None
+    image_root: Annotated[str | None, Flag("directory or prefix that relative image paths start from")] = None
+    allow_prefixes: Annotated[
+        tuple[str, ...], Flag("images may come from here, too", option="--allow-prefix", metavar="URI", repeat=True)
+    ] = ()
+    max_pixels: Annotated[int, Flag("larger images fail"), Ge(1)] = 100_000_000
+    shard_images: Annotated[int, Flag("rows a shard: the unit of work and of resuming"), Ge(1)] = 64
+    limit: Annotated[int | None, Flag("the first N rows only", unset="all"), Ge(1)] = None
+    sample: Annotated[
+        float | None, Flag("this share of the rows only, chosen by hash", unset="all"), Interval(gt=0, le=1)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Settings):
+    """Which model annotates, and how it is asked."""
+
+    section = "model"
+
+    model: Annotated[str, Flag("demo, a directory, or a Hugging Face id")] = "demo"
+    clip: Annotated[str | None, Flag("CLIP directory or id, for checkpoints that hold none")] = None
+    device: Annotated[str, Flag("where the model runs", choices=DEVICES)] = "auto"
+    precision: Annotated[str, Flag("of the weights; auto suits the device", choices=PRECISIONS)] = "auto"
+    resizing: Annotated[
+        str,
+        Flag("the release's pixels, or a few a level off for a third of the CPU time", choices=RESIZING),
+    ] = "exact"
+    num_retain_tokens: Annotated[int | None, Flag("visual tokens kept per prompt, or all", word="all"), Ge(1)] = 192
+    rule: Annotated[str, Flag("pruning rule (docs/rules.md)", choices=RULES)] = "release"
+    order: Annotated[str, Flag("order of kept tokens", choices=ORDERS)] = "auto"
+    positions: Annotated[str, Flag("position ids of kept tokens", choices=POSITIONS)] = "compact"
+    layout: Annotated[
+        str,
+        Flag("a prompt per phrase, one conversation, or one visual prefix per image", choices=LAYOUTS),
+    ] = "separate"
+    question: Annotated[str, Flag("question template, with {phrase}")] = DEFAULT_QUESTION
+    answer: Annotated[str, Flag("answer template, with [SEG]")] = DEFAULT_ANSWER
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        on_cpu = self.device == "cpu"
+        _check(not (on_cpu and self.precision == "fp8"), "--precision fp8 needs a GPU, and --device is cpu; use fp32")
+        _check("{phrase}" in self.question, "--question does not contain {phrase}")
+        _check("[SEG]" in self.answer, "--answer does not contain [SEG]")
+
+    @property
+    def tokens_in_words(self) -> str:
+        """The budget as `--num-retain-tokens` takes it."""
+        return "all" if self.num_retain_tokens is None else str(self.num_retain_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig(Settings):
+    """Where and how wide it runs. Nothing here changes a result."""
+
+    section = "cluster"
+
+    num_actors: Annotated[
+        tuple[int, int], Flag("copies of the model", metavar="N|MIN,MAX", unset="1", before=parse_actors)
+    ] = (1, 1)
+    gpus_per_actor: Annotated[float, Flag("GPUs that each copy takes"), Gt(0)] = 1.0
+    batch_images: Annotated[int | None, Flag("images encoded together, or auto", word="auto"), Ge(1)] = None
+    ray_address: Annotated[str | None, Flag("cluster to use", unset="RAY_ADDRESS, else this machine")] = None
+    num_cpus: Annotated[
+        int | None,
+        Flag("logical CPUs of a Ray started on this machine: actors and tasks need one each", unset="all"),
+        Ge(2),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.num_actors
+        _check(1 <= low <= high, f"--num-actors is {low},{high}; give N, or MIN,MAX with 1 <= MIN <= MAX")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Settings):
+    """One run of `jobs/annotate.py`."""
+
+    section = "output"
+
+    source: InputConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    output: Annotated[str, Flag("directory or object-store prefix", metavar="DIR")]
+    storage_options: StorageOptions = field(default_factory=dict)
+    overwrite: Annotated[bool, Flag("remove an older run in the output first")] = False
+    max_failure_rate: Annotated[
+        float, Flag("share of failed records above which the run fails (exit code 3)"), Interval(ge=0, le=1)
+    ] = 0.05
+    baseline_images: Annotated[int, Flag("annotate N images unpruned as well, and compare"), Ge(0)] = 0
+    gpu_price: Annotated[float | None, Flag("per GPU and hour, for cost figures"), Ge(0)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierRun(Settings):
+    """A run that is looked at."""
+
+    output: Annotated[str, Flag("the --output of a run, finished or not", positional=True)]
+    gpu_price: Annotated[float | None, Flag("per GPU and hour", unset="what the run was given"), Ge(0)] = None
+    storage_options: StorageOptions = field(default_factory=dict)
+
+
+def load_yaml(path: str, settings: type[Settings] = RunConfig) -> dict[str, Any]:
     """Settings of a YAML file, flat, names as the flags with `-` or `_`. Raises ValueError naming what does not fit."""
     try:
         with open(path, encoding="utf-8") as file:
             loaded = yaml.safe_load(file)
     except OSError as error:
         raise ValueError(f"--config {path}: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if loaded is None:
-        return {}
-    _check(isinstance(loaded, dict), f"--config {path} must be a mapping of settings, e.g. `rule: paper`")
-    settings = {str(key).replace("-", "_"): value for key, value in loaded.items()}
-    unknown = sorted(set(settings) - set(known_settings()))
-    _check(not unknown, f"--config {path}: unknown setting {', '.join(unknown)}")
-    return settings
+    _check(isinstance(loaded, dict | None), f"--config {path} must be a mapping of settings, e.g. `rule: paper`")
+    keys = {name: one.key for one in flat(settings) for name in (one.key, one.option.strip("-").replace("-", "_"))}
+    values = {str(key).replace("-", "_"): value for key, value in (loaded or {}).items()}
+    try:
+        check_known(values, keys)
+    except ValueError as error:
+        raise ValueError(f"--config {path}: {error}") from error
+    return {keys[name]: value for name, value in values.items()}
 
 
 def fingerprint_facts(config: RunConfig, *, files: list[dict[str, Any]], columns: str, revision: str) -> dict[str, Any]:
@@ -216,8 +240,13 @@ def describe_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         elif isinstance(old.get(key), list) and isinstance(new.get(key), list):
             differences.append(f"{key}: {_describe_lists(old[key], new[key])}")
         else:
-            differences.append(f"{key} was {old.get(key)!r} and is now {new.get(key)!r}")
+            was, now = (_fact_in_words(key, facts.get(key)) for facts in (old, new))
+            differences.append(f"{key} was {was} and is now {now}")
     return differences
+
+
+def _fact_in_words(key: str, value: Any) -> str:
+    return "all" if key == "num_retain_tokens" and value is None else repr(value)
 
 
 def _describe_lists(old: list[Any], new: list[Any]) -> str:
@@ -257,7 +286,3 @@ def _scalar(text: str) -> Any:
 def _check(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
-
-
-def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
-    _check(value in choices, f"{flag} is {value!r}; choose from {', '.join(choices)}")

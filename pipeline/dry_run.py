@@ -31,7 +31,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
         "rows to annotate": plan.num_rows,
         "shards": f"{len(plan.shards)} of at most {config.source.shard_images} rows, {num_done} done",
         "model": f"{config.model.model} (revision {plan.facts['model_revision']})",
-        "pruning": f"rule {config.model.rule}, {config.model.num_retain_tokens} visual tokens kept per prompt",
+        "pruning": f"rule {config.model.rule}, {config.model.tokens_in_words} visual tokens kept per prompt",
         "output": f"{storage.root} ({state})",
         "fingerprint": plan.fingerprint,
         **_estimate(storage, plan, config),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from litelvlm.config import WEIGHT_DTYPES
 from litelvlm.precision import FLOAT8
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # of weights in files, too
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in WEIGHT_DTYPES}
 _COMPUTED = {**DTYPES, "float8": FLOAT8}
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt
 
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import CostModel, Load, Range, fit
 from litelvlm.pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality, Setting
+from litelvlm.pipeline.settings import Flag, Settings
 
 MEASURED = "measured"  # fitted to shards of this very setting
 MEASURED_RATIO = "measured ratio"  # another setting's fit, times what both took on the same images
@@ -20,20 +24,14 @@ EXTRAPOLATED = "extrapolated"  # beyond them, along the same fit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be annotated, apart from how. `megapixels_per_image` None means as in the runs."""
+class Job(Settings):
+    """What is to be annotated, apart from how."""
 
-    images: int
-    phrases_per_image: float
-    megapixels_per_image: float | None = None
+    section = "what is to be annotated"
 
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ValueError(f"--images is {self.images}; it must be at least 1")
-        if not self.phrases_per_image > 0:
-            raise ValueError(f"--phrases-per-image is {self.phrases_per_image}; it must be above 0")
-        if self.megapixels_per_image is not None and not self.megapixels_per_image > 0:
-            raise ValueError(f"--megapixels-per-image is {self.megapixels_per_image}; it must be above 0")
+    images: Annotated[int, Flag("images to annotate"), Ge(1)]
+    phrases_per_image: Annotated[float, Flag("phrases of each, on average"), Gt(0)]
+    megapixels_per_image: Annotated[float | None, Flag("of each, on average", unset="as in the runs"), Gt(0)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

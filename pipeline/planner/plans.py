@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt
 
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES
 from litelvlm.pipeline.planner.forecast import Forecast
 from litelvlm.pipeline.planner.prices import Offer, PriceTable
 from litelvlm.pipeline.planner.runs import MeasuredRun
+from litelvlm.pipeline.settings import Flag, Settings
 
 _ACTOR_CPUS = 1.0  # what the pipeline gives an actor; the rest of an instance decodes
 _LEAST_DECODING = 0.5  # cores, where an actor has all that there are
@@ -18,28 +22,21 @@ _MAX_INSTANCES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What a plan has to keep to, and what no run can know.
+class Terms(Settings):
+    """What a plan has to keep to, and what no run can know."""
 
-    Attributes:
-        deadline_hours: None: one instance, for as long as it takes.
-        shard_images: rows per shard; None: as in the runs.
-        node_start_s: from asking for an instance until an actor may start on it.
-        speed_ratio: how many times as fast as the measured device a device is that the table cannot compare.
-    """
+    section = "on which terms"
 
-    deadline_hours: float | None = None
-    shard_images: int | None = None
-    node_start_s: float = 180.0
-    speed_ratio: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("deadline_hours", "shard_images", "speed_ratio"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
-        if not 0 <= self.node_start_s < math.inf:
-            raise ValueError(f"--node-start-s is {self.node_start_s}; it must be 0 or more")
+    deadline_hours: Annotated[float | None, Flag("the fewest instances that keep it", unset="one instance"), Gt(0)] = (
+        None
+    )
+    shard_images: Annotated[int | None, Flag("rows per shard", unset="as in the runs, 64 with --calibrate"), Gt(0)] = (
+        None
+    )
+    node_start_s: Annotated[float, Flag("seconds from asking for an instance to its use"), Ge(0)] = 180.0
+    speed_ratio: Annotated[
+        float | None, Flag("how many times as fast --gpu is as the measured device", unset="by the price table"), Gt(0)
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from litelvlm.config import RULES
-from litelvlm.pipeline.config import LAYOUTS
+from litelvlm.config import LAYOUTS, RULES
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
 from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME

@@ -251,7 +251,7 @@ def settings_section(facts: Facts) -> list[tuple[str, str]]:
     rows = [
         ("Input", " ".join(config.source.input)),
         ("Model", f"{model.model} (revision {run['model_revision']})" if run.get("model_revision") else model.model),
-        ("Pruning", f"rule {model.rule}, {model.num_retain_tokens or 'all'} tokens kept"),
+        ("Pruning", f"rule {model.rule}, {model.tokens_in_words} tokens kept"),
         ("Layout, precision", f"{model.layout}, {model.precision}"),
         ("Actors", f"{num_actors}, {cluster.gpus_per_actor:g} GPU each" if facts.on_gpu else num_actors),
         ("Shards", f"{done}, up to {config.source.shard_images} rows each"),

@@ -76,7 +76,8 @@ class LiteLVLMEngine:
         check_checkpoint(open_checkpoint(self.model.model, self.model.clip))
         num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
         if self.model.rule != "none" and (budget is None or budget >= num_tokens):
-            return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {budget}"]
+            asked = self.model.tokens_in_words
+            return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {asked}"]
         return []
 
     def on_device(self, device: str) -> LiteLVLMEngine:

@@ -24,7 +24,7 @@ def test_combinations_are_there_once() -> None:
     ("settings", "reason"),
     [
         ({"rules": ("magic",)}, "magic"),
-        ({"budgets": (0,)}, "num_retain_tokens"),
+        ({"budgets": (0,)}, "--budgets is"),
         ({"budgets": ()}, "--budgets"),
         ({"seeds": (1, 1)}, "--seeds is '1,1'"),
         ({"orders": ("spiral",)}, "spiral"),
@@ -68,11 +68,15 @@ def test_where_the_output_lies_is_no_fact() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "reason"),
-    [({"dataset": ""}, "--dataset"), ({"dataset": "x" * 101}, "--dataset"), ({"bootstrap_samples": -1}, "-samples")],
+    [({"dataset": "x" * 101}, "--dataset"), ({"bootstrap_samples": -1}, "-samples")],
 )
 def test_evaluations_that_do_not_work_are_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         EvaluationConfig(run=_evaluation().run, **settings)
+
+
+def test_a_data_set_has_the_name_of_its_file() -> None:
+    assert EvaluationConfig(run=_evaluation().run).dataset == "in"
 
 
 @pytest.mark.parametrize(

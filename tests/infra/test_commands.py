@@ -31,9 +31,8 @@ def job_calls(name: str, commands: list[str] = COMMANDS) -> list[list[str]]:
 
 
 def configured(flags: list[str]) -> RunConfig:
-    values = vars(annotate.build_parser().parse_args(flags))
-    values.pop("dry_run")
-    return annotate.build_config(values)
+    config, _ = annotate.read_flags(flags)
+    return config
 
 
 def test_scripts_are_where_the_image_has_them():
@@ -67,7 +66,7 @@ def test_the_default_command_of_the_image_prints_the_flags(capsys):
 
 def test_the_run_uses_the_converted_model_and_the_pods_that_may_come(monkeypatch):
     asked: list[Any] = []
-    monkeypatch.setattr(convert, "convert_checkpoint", lambda *given, **more: asked.append(given) or given[1])
+    monkeypatch.setattr("litelvlm.convert.convert_checkpoint", lambda *given, **more: asked.append(given) or given[1])
     (flags,) = job_calls("convert")
     assert convert.main(flags) == 0
     (config,) = [configured(flags) for flags in job_calls("annotate", manifest_commands())]

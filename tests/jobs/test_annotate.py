@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from litelvlm.jobs.annotate import build_config, build_parser, main
+from litelvlm.jobs.annotate import main, read_flags
 from tests.conftest import ROOT
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 from tests.pipeline.samples import read_coco, read_records, row, write_table
@@ -115,9 +115,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(source, tmp_path, 
 def test_flags_win_over_the_file(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("input: a.parquet\noutput: out\nrule: paper\nnum-retain-tokens: 48\nnum-actors: 2,4\n")
-    flags = vars(build_parser().parse_args(["--config", str(path), "--rule", "none"]))
-    flags.pop("dry_run")
-    config = build_config(flags)
+    config, _ = read_flags(["--config", str(path), "--rule", "none"])
     assert (config.model.rule, config.model.num_retain_tokens, config.cluster.num_actors) == ("none", 48, (2, 4))
     assert config.source.input == ("a.parquet",)
 

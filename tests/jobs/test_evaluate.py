@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from litelvlm.demo.truth import main as write_scenes
-from litelvlm.jobs.evaluate import build_config, build_parser, main
+from litelvlm.jobs.evaluate import main, read_flags
 
 
 def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
@@ -31,7 +31,7 @@ def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
 
 def test_flags_become_a_configuration():
     flags = ["--input", "a.parquet", "--output", "out", "--rules", "paper,none", "--budgets", "8,4", "--seeds", "1,2"]
-    config = build_config(vars(build_parser().parse_args([*flags, "--no-boundary"])))
+    config = read_flags([*flags, "--no-boundary"])
     assert (config.sweep.rules, config.sweep.budgets, config.sweep.seeds) == (("paper", "none"), (8, 4), (1, 2))
     assert not config.sweep.boundary
     assert (config.dataset, config.protocol.name, config.run.source.mask_column) == ("a", "every", "masks")
@@ -43,7 +43,10 @@ def test_flags_become_a_configuration():
         ([], "--input is missing"),
         (["--input", "x.parquet", "--output", "o", "--rules", "magic"], "magic"),
         (["--input", "x.parquet", "--output", "o", "--budgets", "many"], "--budgets"),
-        (["--input", "x.parquet", "--output", "o", "--budgets", "1.5"], "expected whole numbers"),
+        (
+            ["--input", "x.parquet", "--output", "o", "--budgets", "1.5"],
+            "--budgets is 1.5; it must be a whole number",
+        ),
         (["--input", "x.parquet", "--output", "o", "--seeds", "9" * 20], "2**63"),
         (["--input", "x.parquet", "--output", "o", "--protocol", "mine"], "--protocol"),
         (["--input", "{tmp}/none.parquet", "--output", "{tmp}/o"], "none.parquet"),

@@ -3,6 +3,7 @@
 import pytest
 
 from litelvlm.pipeline.command import JobParser, run_job
+from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
 
 
@@ -55,7 +56,6 @@ def test_secrets_are_in_no_line_and_no_traceback(capsys):
 
 def test_what_works_returns_its_code_and_flags_that_do_not_are_told(capsys):
     assert run_job(lambda _: 3) == 3
-    parser = JobParser(prog="job")
-    parser.add_argument("--number", type=int)
-    assert run_job(lambda _: parser.parse_args(["--number", "x"]).number) == 2
-    assert "--number" in capsys.readouterr().err
+    parser = JobParser(prog="job").add_settings(RunConfig)
+    assert run_job(lambda _: len(vars(parser.parse_args(["--limit"])))) == 2
+    assert capsys.readouterr().err == "error: argument --limit: expected one argument\n"
