@@ -57,7 +57,8 @@ def dilate(mask: Mask, radius: int) -> Mask:
     np.cumsum(mask, axis=1, out=sums[:, radius + 1 : radius + 1 + width])
     sums[:, radius + 1 + width :] = sums[:, radius + width, None]
     grown = np.zeros_like(mask)
-    for dy in range(-radius, radius + 1):
+    most = min(radius, height - 1)
+    for dy in range(-most, most + 1):
         reach = math.isqrt(radius * radius - dy * dy)
         hit = sums[:, radius + reach + 1 :][:, :width] > sums[:, radius - reach :][:, :width]
         rows = slice(max(0, dy), height + min(0, dy))

@@ -39,6 +39,13 @@ def test_boundary_f_follows_its_definition(pair: tuple[Mask, Mask]) -> None:
     assert boundary_f(*pair) == pytest.approx(_literal_f(*pair))
 
 
+@pytest.mark.parametrize("shape", [(2, 900), (900, 2), (1, 500)])
+def test_an_image_may_be_thinner_than_the_tolerance(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    pair = [rng.random(shape) < share for share in (0.01, 0.02)]
+    assert boundary_f(*pair) == pytest.approx(_literal_f(*pair))
+
+
 def test_boundary_f_of_boxes_apart() -> None:
     shape = (120, 160)  # the diagonal is 200 pixels, the tolerance 2
     true = box(*shape, 20, 20, 60, 60)
