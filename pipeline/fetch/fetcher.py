@@ -8,7 +8,6 @@ record's fault: they end as a `CredentialsError`.
 import errno
 import itertools
 import os
-import random
 import stat
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +21,8 @@ from litelvlm.pipeline.storage.faults import StoreFault, classify, error_code, s
 from litelvlm.pipeline.storage.filesystems import single_try, store_options
 from litelvlm.pipeline.storage.retries import RetryPolicy
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_WEB_PAUSES_S = 31.5  # the first half a second, as `RetryPolicy` shares them out
+_LONGEST_ASKED_S = 15.0
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -58,22 +58,24 @@ class ImageFetcher:
             CredentialsError: the store refuses the credentials.
         """
         target = self.policy.resolve(uri)
-        started = time.monotonic()
+        started, retry = time.monotonic(), self._retry_of(target)
         for tried in itertools.count(1):
             try:
                 return self._read(target)
             except TransientError as error:
-                if self._gives_up(target, tried, time.monotonic() - started):
+                if retry.ends(tried, time.monotonic() - started):
                     detail = f"{redact_uri(uri)}: gave up after {tried} attempts ({error})"
                     raise FetchError("unavailable", detail) from None
-                in_store = target.kind == "object"
-                self._sleep(self._retry.pause_s(tried) if in_store else _pause_s(tried, error.retry_after_s))
+                self._sleep(max(retry.pause_s(tried), min(error.retry_after_s or 0.0, _LONGEST_ASKED_S)))
         raise AssertionError("unreachable: the tries are bounded")
 
-    def _gives_up(self, target: Target, tried: int, elapsed_s: float) -> bool:
-        if target.kind == "object":
-            return self._retry.ends(tried, elapsed_s)
-        return tried >= self.policy.max_attempts
+    def _retry_of(self, target: Target) -> RetryPolicy:
+        tries = self.policy.max_attempts
+        return (
+            self._retry
+            if target.kind == "object"
+            else RetryPolicy(seconds=_WEB_PAUSES_S, tries=tries, patient_tries=tries)
+        )
 
     def _read(self, target: Target) -> bytes:
         if target.kind == "file":
@@ -170,10 +172,3 @@ def _object_error(error: Exception, uri: str) -> Exception:
     if isinstance(error, TypeError | ValueError) and not isinstance(error, OSError):
         return FetchError("bad_uri", f"{uri}: {name}")
     return FetchError("unreadable", f"{uri}: {error_code(error) or name}")
-
-
-def _pause_s(attempt: int, retry_after_s: float | None) -> float:
-    """Full jitter on a doubling pause, so that a thousand workers do not come back at the same moment."""
-    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
-    pause = random.uniform(0, longest)
-    return min(max(pause, retry_after_s or 0.0), _LONGEST_PAUSE_S)

@@ -16,25 +16,22 @@ from litelvlm.pipeline.storage.faults import StoreFault, classify, stop_for
 T = TypeVar("T")
 
 RETRY_SECONDS_VARIABLE = "LITELVLM_RETRY_SECONDS"
-#: How the pauses grow: doubling, but no pause longer than a quarter of the whole.
+#: How the pauses grow: doubling, but none longer than a quarter of the whole.
 _PAUSE_WEIGHTS = (1, 2, 4, 8, 16, 16, 16)
-_RETRIED_AT_LEAST = 3  # tries, however long each of them took
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """How long to insist. Travels with what reads and writes into the workers, so that all of a run keep to one.
 
-    There are at most `tries` of an action, and pauses of `seconds` at most between them. Where the tries themselves are
-    slow, because the store stalls, none begins after `seconds` unless it is one of the first three.
+    There are at most `tries` of an action, and pauses that add up to `seconds` at most between the first eight. Where
+    the tries themselves are slow, because the store stalls, none begins after `seconds` unless `patient_tries` are not
+    over yet.
     """
 
     seconds: float = 60.0
-
-    @property
-    def tries(self) -> int:
-        """Most tries of one action."""
-        return len(_PAUSE_WEIGHTS) + 1
+    tries: int = 8
+    patient_tries: int = 3
 
     @classmethod
     def from_environment(cls) -> RetryPolicy:
@@ -52,11 +49,12 @@ class RetryPolicy:
 
     def pause_s(self, tried: int) -> float:
         """Seconds to wait after try number `tried`: any up to a doubling bound, lest workers come together."""
-        return random.uniform(0, self.seconds * _PAUSE_WEIGHTS[tried - 1] / sum(_PAUSE_WEIGHTS))
+        weight = _PAUSE_WEIGHTS[min(tried, len(_PAUSE_WEIGHTS)) - 1]
+        return random.uniform(0, self.seconds * weight / sum(_PAUSE_WEIGHTS))
 
     def ends(self, tried: int, elapsed_s: float) -> bool:
         """Whether no try follows number `tried`."""
-        return tried >= self.tries or (tried >= _RETRIED_AT_LEAST and elapsed_s > self.seconds)
+        return tried >= self.tries or (tried >= self.patient_tries and elapsed_s > self.seconds)
 
 
 def with_retries(
