@@ -11,7 +11,7 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from litelvlm.pipeline.report import words
-from litelvlm.pipeline.report.charts import nice_ceiling
+from litelvlm.pipeline.report.charts import decimal, frame, nice_ceiling
 
 _HEIGHT, _TOP, _PLOT = 360, 16, 300
 _BASE = _TOP + _PLOT
@@ -61,9 +61,7 @@ def curves(
     for index, curve in enumerate(data):
         shift = _DODGE * (index - (len(data) - 1) / 2) if logarithmic else 0.0
         shapes.append(_curve(curve, scale, bottom, top, shift))
-    return Markup('<svg class="chart" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
-        _HEIGHT, label, Markup("").join(shapes)
-    )
+    return frame(shapes, label, _HEIGHT)
 
 
 def cost_ticks(most: float) -> list[tuple[float, str]]:
@@ -94,7 +92,7 @@ def _heights(data: Sequence[Curve]) -> list[float]:
 
 
 def _y(value: float, bottom: float, top: float) -> str:
-    return _number(_BASE - _PLOT * (value - bottom) / (top - bottom))
+    return decimal(_BASE - _PLOT * (value - bottom) / (top - bottom))
 
 
 def _grid(heights: Sequence[float]) -> Markup:
@@ -112,7 +110,7 @@ def _grid(heights: Sequence[float]) -> Markup:
 
 def _tick(place: float, text: str) -> Markup:
     return Markup('<text class="tick" x="{}%" y="{}" text-anchor="middle">{}</text>').format(
-        _number(place), _BASE + 20, text
+        decimal(place), _BASE + 20, text
     )
 
 
@@ -123,9 +121,9 @@ def _curve(curve: Curve, scale: _Axis, bottom: float, top: float, shift: float) 
         marks.append(
             Markup('<line class="{} stroke" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(
                 curve.css,
-                _number(left),
+                decimal(left),
                 _y(first.y, bottom, top),
-                _number(right),
+                decimal(right),
                 _y(second.y, bottom, top),
             )
         )
@@ -133,19 +131,15 @@ def _curve(curve: Curve, scale: _Axis, bottom: float, top: float, shift: float) 
         if point.low is not None and point.high is not None:
             marks.append(
                 Markup('<line class="{0} whisker" x1="{1}%" x2="{1}%" y1="{2}" y2="{3}"/>').format(
-                    curve.css, _number(place), _y(point.low, bottom, top), _y(point.high, bottom, top)
+                    curve.css, decimal(place), _y(point.low, bottom, top), _y(point.high, bottom, top)
                 )
             )
         marks.append(
             Markup('<circle class="{}" cx="{}%" cy="{}" r="4"><title>{}</title></circle>').format(
-                curve.css, _number(place), _y(point.y, bottom, top), f"{curve.name}: {point.title}"
+                curve.css, decimal(place), _y(point.y, bottom, top), f"{curve.name}: {point.title}"
             )
         )
     return Markup("").join(marks)
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> str:

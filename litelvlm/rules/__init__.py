@@ -47,15 +47,11 @@ class Rule:
         select: the rule; None where the language model itself drops tokens (`litelvlm.engine.fastv`).
         needs: names of the fields of `Evidence` that it reads besides `context`, which is always there.
         merges: whether some tokens are made of several.
-        paper: where it is from.
-        repository: its authors' code.
     """
 
     select: Callable[[Evidence, int], Selection] | None
     needs: frozenset[str] = frozenset()
     merges: bool = False
-    paper: str | None = None
-    repository: str | None = None
 
     @property
     def per_prompt(self) -> bool:
@@ -64,45 +60,18 @@ class Rule:
 
 
 _TEXT = frozenset({"similarity", "phrase_mask"})
-_LITELVLM, _RELEASE = "arXiv 2605.13178", "sejong-rcv/LiteLVLM"
 
 RULE_BOOK: dict[str, Rule] = {
-    "release": Rule(select=release, needs=_TEXT, paper=_LITELVLM, repository=_RELEASE),
-    "paper": Rule(select=paper, needs=_TEXT, paper=_LITELVLM),
-    "low_similarity": Rule(select=low_similarity, needs=_TEXT, paper=_LITELVLM),
-    "high_similarity": Rule(select=high_similarity, needs=_TEXT, paper=_LITELVLM),
-    "context": Rule(select=context, paper=_LITELVLM, repository=_RELEASE),
+    "release": Rule(select=release, needs=_TEXT),
+    "paper": Rule(select=paper, needs=_TEXT),
+    "low_similarity": Rule(select=low_similarity, needs=_TEXT),
+    "high_similarity": Rule(select=high_similarity, needs=_TEXT),
+    "context": Rule(select=context),
     "random": Rule(select=random, needs=frozenset({"seeds"})),
-    "trim": Rule(
-        select=trim, needs=_TEXT, merges=True, paper="arXiv 2409.10994", repository="FreedomIntelligence/TRIM"
-    ),
-    "visionzip": Rule(
-        select=visionzip,
-        needs=frozenset({"attention", "keys"}),
-        merges=True,
-        paper="arXiv 2412.04467",
-        repository="dvlab-research/VisionZip",
-    ),
-    "prumerge": Rule(
-        select=prumerge,
-        needs=frozenset({"last_attention", "last_keys"}),
-        merges=True,
-        paper="arXiv 2403.15388",
-        repository="42Shawn/LLaVA-PruMerge",
-    ),
-    "vispruner": Rule(
-        select=vispruner,
-        needs=frozenset({"attention", "patches"}),
-        paper="arXiv 2412.01818",
-        repository="Theia-4869/VisPruner",
-    ),
-    "divprune": Rule(
-        select=divprune, needs=frozenset({"projected"}), paper="arXiv 2503.02175", repository="vbdi/divprune"
-    ),
-    "fastv": Rule(
-        select=None,
-        needs=frozenset({"llm_attention"}),
-        paper="arXiv 2403.06764",
-        repository="pkunlp-icler/FastV",
-    ),
+    "trim": Rule(select=trim, needs=_TEXT, merges=True),
+    "visionzip": Rule(select=visionzip, needs=frozenset({"attention", "keys"}), merges=True),
+    "prumerge": Rule(select=prumerge, needs=frozenset({"last_attention", "last_keys"}), merges=True),
+    "vispruner": Rule(select=vispruner, needs=frozenset({"attention", "patches"})),
+    "divprune": Rule(select=divprune, needs=frozenset({"projected"})),
+    "fastv": Rule(select=None, needs=frozenset({"llm_attention"})),
 }

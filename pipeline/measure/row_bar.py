@@ -84,12 +84,7 @@ class RowBar:
         print(f"rows {self._resumed + self.rows}{of}  {self._with_eta(figures)}", file=self._stream, flush=True)
 
     def _with_eta(self, figures: str) -> str:
-        return figures if self._total is None else f"{figures}  ETA {_duration(self.eta_s)}"
-
-
-def _duration(seconds: float | None) -> str:
-    """As hours, minutes and seconds."""
-    if seconds is None:
-        return "unknown"
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+        if self._total is None:
+            return figures
+        eta_s = self.eta_s
+        return f"{figures}  ETA {'unknown' if eta_s is None else tqdm.format_interval(eta_s)}"

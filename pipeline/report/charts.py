@@ -45,16 +45,16 @@ def histogram(counts: Sequence[float], *, label: str, low: str, high: str, css: 
     bars = [
         Markup('<rect class="{}" x="{}%" y="{}" width="{}%" height="{}"><title>{}</title></rect>').format(
             css,
-            _number(index * width + 0.06 * width),
-            _number(_BASE - _height(value, top)),
-            _number(0.88 * width),
-            _number(_height(value, top)),
+            decimal(index * width + 0.06 * width),
+            decimal(_BASE - _height(value, top)),
+            decimal(0.88 * width),
+            decimal(_height(value, top)),
             words.count(value),
         )
         for index, value in enumerate(counts)
         if value > 0
     ]
-    return _frame([_grid(), *bars, _labels(top, [low, _middle(low, high), high])], label)
+    return frame([_grid(), *bars, _labels(top, [low, _middle(low, high), high])], label)
 
 
 def lines(series: Sequence[Series], *, label: str, ticks: Sequence[str], breaks: Sequence[float] = ()) -> Markup:
@@ -63,10 +63,10 @@ def lines(series: Sequence[Series], *, label: str, ticks: Sequence[str], breaks:
     top = nice_ceiling(max((value for one in series for value in one.values if value is not None), default=0))
     shapes = [_path(one, top, filled=index == 0) for index, one in enumerate(series)]
     cuts = [
-        Markup('<line class="cut" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>').format(_number(100 * share), _TOP, _BASE)
+        Markup('<line class="cut" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>').format(decimal(100 * share), _TOP, _BASE)
         for share in breaks
     ]
-    return _frame([_grid(), _plot(shapes), *cuts, _labels(top, ticks)], label)
+    return frame([_grid(), _plot(shapes), *cuts, _labels(top, ticks)], label)
 
 
 def band(
@@ -83,15 +83,15 @@ def band(
     step = _WIDE / max(len(high), 1)
     ranges = [
         Markup('<rect class="c-band" x="{}" y="{}" width="{}" height="{}"/>').format(
-            _number(index * step),
-            _number(100 - _share(b, top)),
-            _number(step),
-            _number(_share(b, top) - _share(a, top)),
+            decimal(index * step),
+            decimal(100 - _share(b, top)),
+            decimal(step),
+            decimal(_share(b, top) - _share(a, top)),
         )
         for index, a, b in known
     ]
     line = _path(Series(name="median", css="c-accent", values=middle), top, filled=False)
-    return _frame([_grid(), _plot([*ranges, line]), _labels(top, ticks)], label)
+    return frame([_grid(), _plot([*ranges, line]), _labels(top, ticks)], label)
 
 
 def stacked(parts: Sequence[Part], *, label: str) -> Markup:
@@ -101,7 +101,7 @@ def stacked(parts: Sequence[Part], *, label: str) -> Markup:
         if part.share > 0:
             pieces.append(
                 Markup('<rect class="{}" x="{}%" y="0" width="{}%" height="36"><title>{}: {}</title></rect>').format(
-                    part.css, _number(100 * left), _number(100 * part.share), part.name, words.percent(part.share)
+                    part.css, decimal(100 * left), decimal(100 * part.share), part.name, words.percent(part.share)
                 )
             )
         left += part.share
@@ -116,7 +116,7 @@ def meter(share: float | None, css: str = "c-accent") -> Markup:
     return Markup(
         '<svg class="meter" width="100%" height="10" aria-hidden="true"><rect class="c-track" width="100%" height="10" '
         'rx="2"/><rect class="{}" width="{}%" height="10" rx="2"/></svg>'
-    ).format(css, _number(100 * width))
+    ).format(css, decimal(100 * width))
 
 
 def swatch(css: str) -> Markup:
@@ -135,9 +135,10 @@ def nice_ceiling(value: float) -> float:
     return next(step * power for step in _ROUND if step * power >= value * (1 - 1e-12))
 
 
-def _frame(parts: Sequence[Markup], label: str) -> Markup:
+def frame(parts: Sequence[Markup], label: str, height: int = _HEIGHT) -> Markup:
+    """A chart of these parts, so many pixels high; `label` is what a screen reader says."""
     return Markup('<svg class="chart" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
-        _HEIGHT, label, Markup("").join(parts)
+        height, label, Markup("").join(parts)
     )
 
 
@@ -150,7 +151,7 @@ def _plot(shapes: Sequence[Markup]) -> Markup:
 
 def _grid() -> Markup:
     rows = [
-        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_number(_BASE - share * _PLOT))
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(decimal(_BASE - share * _PLOT))
         for share in (0.5, 1.0)
     ]
     base = Markup('<line class="axis" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_BASE)
@@ -161,7 +162,7 @@ def _labels(top: float, ticks: Sequence[str]) -> Markup:
     """Texts, drawn last so that no mark hides them: values at the left, `ticks` spread below."""
     values = [
         Markup('<text class="tick" x="0" y="{}">{}</text>').format(
-            _number(_BASE - share * _PLOT - 4), words.short(share * top)
+            decimal(_BASE - share * _PLOT - 4), words.short(share * top)
         )
         for share in (0.5, 1.0)
     ]
@@ -173,7 +174,7 @@ def _range_labels(ticks: Sequence[str]) -> Markup:
     anchors = ["start", *["middle"] * (len(ticks) - 2), "end"]
     labels = [
         Markup('<text class="tick" x="{}%" y="{}" text-anchor="{}">{}</text>').format(
-            _number(100 * index / last), _BASE + 18, anchors[index], tick
+            decimal(100 * index / last), _BASE + 18, anchors[index], tick
         )
         for index, tick in enumerate(ticks)
     ]
@@ -198,9 +199,9 @@ def _path(series: Series, top: float, *, filled: bool) -> Markup:
             runs[-1].append((index * step, (index + 1) * step, 100 - _share(value, top)))
     shapes = []
     for run in filter(None, runs):
-        points = " ".join(f"{_number(a)},{_number(y)} {_number(b)},{_number(y)}" for a, b, y in run)
+        points = " ".join(f"{decimal(a)},{decimal(y)} {decimal(b)},{decimal(y)}" for a, b, y in run)
         if filled:
-            corners = f"{_number(run[0][0])},100 {points} {_number(run[-1][1])},100"
+            corners = f"{decimal(run[0][0])},100 {points} {decimal(run[-1][1])},100"
             shapes.append(Markup('<polygon class="{} fill" points="{}"/>').format(series.css, corners))
         shapes.append(Markup('<polyline class="{} stroke" points="{}"/>').format(series.css, points))
     return Markup("").join(shapes)
@@ -214,5 +215,6 @@ def _share(value: float | None, top: float) -> float:
     return 100 * (value or 0.0) / top
 
 
-def _number(value: float) -> str:
+def decimal(value: float) -> str:
+    """Two places at most, as SVG reads them."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
