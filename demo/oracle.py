@@ -47,8 +47,7 @@ def read_words(phrases: Sequence[str]) -> Tensor:
 class OraclePrompt(nn.Module):
     """Mask prompts NxC: a code of the words plus a code of the place.
 
-    The place is linear and has mean zero, so that a language model in doubt, whose best guess is the mean, says nothing
-    about it.
+    The place has no bias: where its certainty is 0, nothing is said about it.
     """
 
     def __init__(self, channels: int) -> None:

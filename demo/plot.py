@@ -27,6 +27,7 @@ def plot_curves(directory: Path, output: Path) -> None:
                 rows = [row for row in csv.DictReader(file) if row.get(column)]
             axes.plot([int(row["step"]) for row in rows], [float(row[column]) for row in rows], ".-", label=column)
         axes.set(title=title, xlabel="step", ylim=(0, 1))
-        axes.legend(loc="lower right")
+        if path.is_file():
+            axes.legend(loc="lower right")
         axes.grid(alpha=0.3)
     figure.savefig(output, dpi=100)

@@ -14,7 +14,7 @@ from litelvlm.demo.losses import mask_losses, total_mask_loss
 from litelvlm.demo.picks import EASY_UNTIL, PhrasePicker
 from litelvlm.demo.rendering import SceneArrays
 from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
-from litelvlm.demo.targets import GeometryTable, low_res_masks, patch_shares
+from litelvlm.demo.targets import Centres, low_res_masks, patch_shares
 from litelvlm.demo.team import Team
 from litelvlm.demo.train_language import language_losses
 from litelvlm.demo.train_masks import scene_pixels
@@ -46,7 +46,7 @@ def train_joint(
         save: called every few minutes and at the end.
         team: who trains along; gradients are averaged over its members.
     """
-    rng, geometry_of = np.random.default_rng([seed, team.rank]), GeometryTable(scenes)
+    rng, centres_of = np.random.default_rng([seed, team.rank]), Centres(scenes)
     picker, model = PhrasePicker(scenes, rng), side.model
     grounding = model.grounding_encoder
     modules = (model.projector, model.llm, model.text_hidden_fcs, grounding, side.heads)
@@ -65,7 +65,7 @@ def train_joint(
             embeddings = grounding.encode_images(scene_pixels(scenes, chosen, grounding.sizes.image_size)).float()
             logits, iou = grounding.decode_masks(embeddings.repeat_interleave(PHRASES, 0), seen.prompts)
         shares = patch_shares(scenes, picks, round(location.shape[1] ** 0.5))
-        extra = language_losses(seen, location, geometry_of(picks), shares)
+        extra = language_losses(seen, location, centres_of(picks), shares)
         losses = mask_losses(logits.float(), iou.float(), low_res_masks(scenes, picks, grounding.sizes.low_res_size))
         optimizer.zero_grad()
         (total_mask_loss(losses) + 0.3 * extra["location"] + 0.15 * extra["pointer"]).backward()

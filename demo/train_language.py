@@ -17,7 +17,7 @@ from litelvlm.demo.oracle import OraclePrompt, read_words
 from litelvlm.demo.picks import PhrasePicker
 from litelvlm.demo.rendering import SceneArrays
 from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
-from litelvlm.demo.targets import Geometry, GeometryTable, Pick, patch_shares
+from litelvlm.demo.targets import Centres, Pick, patch_shares
 from litelvlm.demo.team import Team
 
 BATCH = 16  # scenes of each member of the team
@@ -27,21 +27,21 @@ SAVE_SECONDS = 120
 WEIGHTS = {"location": 1.0, "pointer": 1.0, "words": 2.0, "attributes": 0.5, "code": 1.0}
 
 
-def language_losses(seen: Understanding, location: Tensor, geometry: Geometry, shares: Tensor) -> dict[str, Tensor]:
+def language_losses(seen: Understanding, location: Tensor, centre_xy: Tensor, shares: Tensor) -> dict[str, Tensor]:
     """The auxiliary losses of a batch and, for the log, how often the location is right to within a patch.
 
     Args:
         seen: what the language side made of the batch.
         location: (B*P)xV logits of the location head.
-        geometry: of the B*P objects.
+        centre_xy: (B*P)x2, of the objects.
         shares: (B*P)xV, how much of each patch is the object.
     """
     grid = round(location.shape[1] ** 0.5)
     place = location.detach().argmax(1)
     found = torch.stack([place % grid, place // grid], 1)
-    right = ((found + 0.5) / grid - geometry.centre_xy).abs().amax(1) <= 1.5 / grid
+    right = ((found + 0.5) / grid - centre_xy).abs().amax(1) <= 1.5 / grid
     return {
-        "location": location_loss(location, geometry.centre_xy, grid),
+        "location": location_loss(location, centre_xy, grid),
         "pointer": torch.stack([pointer_loss(scores, seen.kept, shares) for scores in seen.pointers]).mean(),
         "located": right.float().mean(),
     }
@@ -60,7 +60,7 @@ def attribute_loss(logits: Tensor, scenes: SceneArrays, picks: list[Pick]) -> Te
 
 def train_language(
     side: LanguageSide,
-    oracle: OraclePrompt | None,
+    oracle: OraclePrompt,
     scenes: SceneArrays,
     curve: Path,
     *,
@@ -81,7 +81,7 @@ def train_language(
         save: called every few minutes and at the end.
         team: who trains along; gradients are averaged over its members.
     """
-    rng, geometry_of = np.random.default_rng([seed, team.rank]), GeometryTable(scenes)
+    rng, centres_of = np.random.default_rng([seed, team.rank]), Centres(scenes)
     picker, model = PhrasePicker(scenes, rng), side.model
     modules = (model.projector, model.llm, model.text_hidden_fcs, side.heads)
     params = [param for module in modules for param in module.parameters()]
@@ -93,20 +93,19 @@ def train_language(
         chosen = rng.choice(len(side.features), BATCH, replace=False)
         asked = [picker.pick(int(i), PHRASES, progress) for i in chosen]
         picks = [(int(i), target) for i, own in zip(chosen, asked, strict=True) for _, target in own]
-        geometry = geometry_of(picks)
+        centre_xy = centres_of(picks)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             seen = side(chosen, [[text for text, _ in own] for own in asked])
             location = side.heads.location(seen.hidden)
         shares = patch_shares(scenes, picks, round(location.shape[1] ** 0.5))
-        losses = language_losses(seen, location, geometry, shares)
+        losses = language_losses(seen, location, centre_xy, shares)
         texts = [text for own in asked for text, _ in own]
         spoken = torch.cat([side.heads.words(seen.hidden.float()), side.heads.early_words(seen.early.float())])
         losses["words"] = F.binary_cross_entropy_with_logits(spoken, read_words(texts).repeat(2, 1))
         losses["attributes"] = attribute_loss(side.heads.attributes(seen.hidden.float()), scenes, picks)
-        if oracle is not None:
-            with torch.no_grad():
-                code = oracle(texts, geometry.centre_xy)
-            losses["code"] = F.mse_loss(seen.prompts.float(), code)
+        with torch.no_grad():
+            code = oracle(texts, centre_xy)
+        losses["code"] = F.mse_loss(seen.prompts.float(), code)
         optimizer.zero_grad()
         torch.stack([WEIGHTS[name] * losses[name] for name in losses if name in WEIGHTS]).sum().backward()
         team.average_gradients(params)

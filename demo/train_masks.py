@@ -14,7 +14,7 @@ from litelvlm.demo.oracle import OraclePrompt
 from litelvlm.demo.picks import EASY_UNTIL, PhrasePicker
 from litelvlm.demo.rendering import SceneArrays
 from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
-from litelvlm.demo.targets import GeometryTable, low_res_masks
+from litelvlm.demo.targets import Centres, low_res_masks
 from litelvlm.grounding_encoder import GroundingEncoder
 from litelvlm.pixels import normalize_sam
 
@@ -57,7 +57,7 @@ def train_masks(
         minutes: wall-clock time; the learning rate follows a cosine over it.
         seed: of the scenes drawn.
     """
-    rng, geometry = np.random.default_rng(seed), GeometryTable(scenes)
+    rng, centres_of = np.random.default_rng(seed), Centres(scenes)
     picker = PhrasePicker(scenes, rng)
     params = [*grounding.parameters(), *oracle.parameters()]
     optimizer = optimizer_for(params, LEARNING_RATE)
@@ -69,7 +69,7 @@ def train_masks(
         picks, texts = [(i, target) for i, _, target in asked], [text for _, text, _ in asked]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             embeddings = grounding.encode_images(scene_pixels(scenes, chosen, size.image_size)).float()
-            prompts = oracle.in_training(texts, geometry(picks).centre_xy, vague=progress >= VAGUE_FROM)
+            prompts = oracle.in_training(texts, centres_of(picks), vague=progress >= VAGUE_FROM)
             logits, iou = grounding.decode_masks(embeddings.repeat_interleave(PHRASES, 0), prompts)
         losses = mask_losses(logits.float(), iou.float(), low_res_masks(scenes, picks, size.low_res_size))
         optimizer.zero_grad()
