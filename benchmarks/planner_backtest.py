@@ -23,7 +23,7 @@ from litelvlm.demo.run import write_scenes
 from litelvlm.pipeline.planner.forecast import Forecaster, Job
 from litelvlm.pipeline.planner.plans import Planner, Terms
 from litelvlm.pipeline.planner.prices import load_prices
-from litelvlm.pipeline.planner.runs import read_runs
+from litelvlm.pipeline.planner.runs import MeasuredRun, read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "planner_backtest.json"
@@ -92,7 +92,8 @@ def compare(seen: list[Path], held_out: list[Path]) -> dict[str, Any]:
     for path in held_out:
         run = read_runs([str(path)])[0]
         totals = json.loads((path / "run.json").read_text())["totals"]
-        job = Job(images=int(run.images), phrases_per_image=totals["phrases"] / run.images)
+        images = num_images(run)
+        job = Job(images=images, phrases_per_image=totals["phrases"] / images)
         forecast = forecaster.forecast(job, run.setting)
         model = forecaster.models[run.setting.layout]
         work_s = model.held_s(forecast.load)
@@ -109,8 +110,13 @@ def compare(seen: list[Path], held_out: list[Path]) -> dict[str, Any]:
         rows.append(row)
         print(line(row), flush=True)
     errors = {layout: vars(model.error) for layout, model in forecaster.models.items()}
-    fitted = [{"setting": str(run.setting), "images": int(run.images)} for run in runs]
+    fitted = [{"setting": str(run.setting), "images": num_images(run)} for run in runs]
     return {"fitted_to": fitted, "fit_error": errors, "held_out": rows}
+
+
+def num_images(run: MeasuredRun) -> int:
+    """Images that a run annotated."""
+    return int(sum(item.load.images for item in run.observations))
 
 
 def against(predicted: float, measured: float) -> dict[str, float]:

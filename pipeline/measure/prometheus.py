@@ -16,7 +16,6 @@ from ray.util import metrics as ray_metrics
 
 from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
 
-RAY_PREFIX = "ray_"
 _RUN_TAG_CHARS = 8
 
 

@@ -20,14 +20,13 @@ from litelvlm.pipeline.storage.store import Storage
 
 UNPRUNED = "none"
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
-_COMPARED = ("baseline_images", "baseline_phrases", "baseline_pruned_s", "baseline_unpruned_s")
+_COMPARED = ("baseline_images", "baseline_pruned_s", "baseline_unpruned_s")
 #: Columns of the throughput table that a plan rests on.
 _NEEDED = [
     *("images", "ok", "empty", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
     *(f"{stage}_s" for stage in _STAGES),
     *("startup_s", "device", "actor", "actor_from", "actor_to"),
-    *_COMPARED,
-    "baseline_mean_iou",
+    *(*_COMPARED, "baseline_phrases", "baseline_mean_iou"),
 ]
 
 
@@ -64,7 +63,6 @@ class Comparison:
     """What the unpruned model took on the images that a run annotated twice, by the device's clock."""
 
     images: int
-    phrases: int
     pruned_s: float
     unpruned_s: float
 
@@ -97,10 +95,6 @@ class MeasuredRun:
     @property
     def device(self) -> str:
         return self.facts["device"]
-
-    @property
-    def images(self) -> float:
-        return sum(item.load.images for item in self.observations)
 
 
 def read_runs(roots: Iterable[str], options: dict[str, Any] | None = None) -> list[MeasuredRun]:
@@ -195,10 +189,10 @@ def _observations(rows: Sequence[dict[str, Any]], *, pruned: bool) -> Iterable[O
 
 
 def _comparison(rows: Sequence[dict[str, Any]]) -> Comparison | None:
-    images, phrases, pruned_s, unpruned_s = _sums(rows, *_COMPARED)
+    images, pruned_s, unpruned_s = _sums(rows, *_COMPARED)
     if not images or pruned_s <= 0 or unpruned_s <= 0:
         return None
-    return Comparison(images=int(images), phrases=int(phrases), pruned_s=pruned_s, unpruned_s=unpruned_s)
+    return Comparison(images=int(images), pruned_s=pruned_s, unpruned_s=unpruned_s)
 
 
 def _qualities(
@@ -224,7 +218,8 @@ def _outside_s(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float
     if summary.get("resumed_rows") or summary.get("executions", 1) != 1 or len(times) < len(rows):
         return None
     started, ended = (datetime.fromisoformat(summary[name]).timestamp() for name in ("started_at", "ended_at"))
-    return max(0.0, ended - started - (max(end for _, end in times) - min(start for start, _ in times)))
+    held: float = max(end for _, end in times) - min(start for start, _ in times)
+    return max(0.0, ended - started - held)
 
 
 def _printable(value: Any) -> str:

@@ -37,7 +37,7 @@ def as_json(job: Job, forecaster: Forecaster, planner: Planner, plans: Sequence[
         "terms": dataclasses.asdict(planner.terms),
         "measured_on": planner.device,
         "runs": [run.root for run in forecaster.runs],
-        "models": {layout: _model_json(model) for layout, model in forecaster.models.items()},
+        "models": {layout: dataclasses.asdict(model) for layout, model in forecaster.models.items()},
         "plans": [_plan_json(plan) for plan in plans],
         "currency": planner.prices.currency,
         "prices": {
@@ -127,16 +127,6 @@ def _price_lines(planner: Planner, plans: Sequence[Plan]) -> Iterable[str]:
 def _sources(planner: Planner, plans: Sequence[Plan]) -> list[tuple[str, Source]]:
     names = dict.fromkeys(name for plan in plans for name in plan.offer.sources)
     return [(name, planner.prices.sources[name]) for name in names]
-
-
-def _model_json(model: CostModel) -> dict[str, Any]:
-    return {
-        "stages_s": model.stages,
-        "start_s": model.start_s,
-        "error": dataclasses.asdict(model.error),
-        "fitted_range": {name: [item.low, item.high] for name, item in model.ranges.items()},
-        "notes": list(model.notes),
-    }
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:

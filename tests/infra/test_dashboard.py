@@ -13,12 +13,12 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS, RAY_PREFIX
+from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS
 from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
 from tests.conftest import ROOT
 
 GRAFANA = ROOT / "infra/grafana"
-METRICS = {RAY_PREFIX + metric.name: metric for metric in (*DRIVER_METRICS, *ACTOR_METRICS)}
+METRICS = {f"ray_{metric.name}": metric for metric in (*DRIVER_METRICS, *ACTOR_METRICS)}
 TAG_VALUES = {
     "status": set(STATUSES),
     "kind": set(HELD_KINDS),

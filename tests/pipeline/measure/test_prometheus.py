@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS, RAY_PREFIX
+from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS
 from tests.conftest import ROOT
 from tests.pipeline.samples import row, write_table
 
@@ -35,8 +35,8 @@ def test_every_metric_is_exported_and_grows_as_a_counter_does(scraped):
     seen, _ = scraped
     exported = {series.split(" ")[0] for series in seen}
     silent = {"ray_litelvlm_retries_total", "ray_litelvlm_tflop_total"}  # nothing died; the fake model has no sizes
-    assert exported == {RAY_PREFIX + metric.name for metric in (*DRIVER_METRICS, *ACTOR_METRICS)} - silent
-    gauges = {RAY_PREFIX + metric.name for metric in DRIVER_METRICS if metric.gauge}
+    assert exported == {f"ray_{metric.name}" for metric in (*DRIVER_METRICS, *ACTOR_METRICS)} - silent
+    gauges = {f"ray_{metric.name}" for metric in DRIVER_METRICS if metric.gauge}
     for series, values in seen.items():
         if series.split(" ")[0] not in gauges | {
             "ray_litelvlm_device_seconds_total",
