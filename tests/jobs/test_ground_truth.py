@@ -110,41 +110,9 @@ def _embed(tmp_path, picture_of_7, **saved):
     return main([*flags, "--output", str(tmp_path / "x.parquet"), "--embed-images", str(tmp_path / "train2014")])
 
 
-def test_embedded_images_have_the_size_of_their_masks(tmp_path, capsys):
-    assert _embed(tmp_path, picture(9)) == 2
-    message = capsys.readouterr().err
-    assert f"image 7: '{file_name(7)}' has 30x50 pixels, and 60x40 in the annotations; name the directory" in message
-    assert message.count("\n") == 1
-    (tmp_path / "train2014" / file_name(7)).write_text("<html>404</html>")
-    flags = ["refer", "--root", str(tmp_path / "data"), "--dataset", "refcoco", "--split", "val"]
-    assert main([*flags, "--output", str(tmp_path / "x.parquet"), "--embed-images", str(tmp_path / "train2014")]) == 2
-    assert "image 7: html: a web page" in capsys.readouterr().err
-    assert not list(tmp_path.glob("*.parquet*"))
-
-
-@pytest.mark.parametrize("orientation", [3, 6])
-def test_images_with_a_rotation_tag_are_counted(tmp_path, capsys, orientation):
-    tag = Image.Exif()
-    tag[ExifTags.Base.Orientation] = orientation
-    stored = picture(7).transpose({3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation])
-    assert _embed(tmp_path, stored, exif=tag) == 0
-    assert "\n1 images carry an EXIF rotation and were read upright\n" in capsys.readouterr().out
-
-
-def test_an_image_whose_masks_lie_in_the_frame_before_its_rotation_is_refused(tmp_path, capsys):
+def test_images_with_a_rotation_tag_are_counted(tmp_path, capsys):
     tag = Image.Exif()
     tag[ExifTags.Base.Orientation] = 6
-    assert _embed(tmp_path, picture(7), exif=tag) == 2
-    assert "has 40x60 pixels once its EXIF tag has turned it upright, and 60x40 in the" in capsys.readouterr().err
-
-
-def test_image_names_cannot_leave_the_root(tmp_path, capsys):
-    directory = write_refcoco(tmp_path / "data")
-    (tmp_path / "train2014").mkdir()
-    (tmp_path / "secret.jpg").write_bytes(b"secret")
-    instances = directory / "instances.json"
-    instances.write_text(instances.read_text().replace("COCO_train2014_000000000007.jpg", "../secret.jpg"))
-    flags = ["refer", "--root", str(tmp_path / "data"), "--dataset", "refcoco", "--split", "val"]
-    target = str(tmp_path / "x.parquet")
-    assert main([*flags, "--output", target, "--embed-images", str(tmp_path / "train2014")]) == 2
-    assert "image 7: refused" in capsys.readouterr().err
+    stored = picture(7).transpose(Image.Transpose.ROTATE_90)
+    assert _embed(tmp_path, stored, exif=tag) == 0
+    assert "\n1 images carry an EXIF rotation and were read upright\n" in capsys.readouterr().out
