@@ -29,7 +29,7 @@ class Offer:
     """A kind of device for rent.
 
     Attributes:
-        devices: whole words in small letters, of which one stands in the name of such a device.
+        devices: whole words, of which one stands in the name of such a device, in large or small letters.
         memory_gb: of one device; memory_gb_per_s: its bandwidth, None where unknown.
         on_demand: of an instance and hour.
         sources: of these figures, by the table's names.
@@ -41,13 +41,13 @@ class Offer:
     gpus_per_instance: _Count
     vcpus: _Count
     memory_gb: _Number
-    on_demand: _Number
+    on_demand: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     memory_gb_per_s: _Number | None
     sources: _Names
 
     def is_device(self, device: str) -> bool:
         """Whether a device of this name, as the throughput table has it, is of this kind."""
-        words = (rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" for word in self.devices)
+        words = (rf"(?<![a-z0-9]){re.escape(word.lower())}(?![a-z0-9])" for word in self.devices)
         return any(re.search(word, device.lower()) for word in words)
 
     def speed_against(self, other: Offer) -> tuple[float, float] | None:

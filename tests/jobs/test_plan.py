@@ -193,6 +193,14 @@ def test_the_front_holds_what_nothing_beats():
     assert pareto(points) == [1, 3, 4]
 
 
+def test_a_price_table_of_ones_own_may_cost_nothing_and_shout(tmp_path: Path) -> None:
+    path = edited(tmp_path / "own.yaml", "[l40s]", "[L40S]")
+    Path(path).write_text(Path(path).read_text().replace("on_demand: 1.9", "on_demand: 0"))
+    offer = load_prices(path).of_device("NVIDIA L40S")
+    assert offer is not None
+    assert (offer.name, offer.on_demand) == ("l40s", 0.0)
+
+
 def edited(path: Path, old: str, new: str) -> str:
     assert old in made.PRICES
     path.write_text(made.PRICES.replace(old, new))
