@@ -14,9 +14,11 @@ from litelvlm.config import ORDERS, POSITIONS, RULES, PruningConfig
 from litelvlm.evaluation.protocol import Protocol
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.settings import Flag, Part, Settings
+from litelvlm.rules.registry import RULE_BOOK
 
 UNPRUNED = "none"
-SEEDED_RULES = ("random",)  # for the others another seed changes nothing
+#: For the others another seed changes nothing.
+SEEDED_RULES = tuple(name for name, rule in RULE_BOOK.items() if "seeds" in rule.needs)
 MAX_COMBINATIONS = 10_000
 #: Settings of an annotation run that an evaluation has its own for.
 NOT_EVALUATED = ("num_retain_tokens", "rule", "order", "positions", "layout", "question", "answer")

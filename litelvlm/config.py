@@ -7,22 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes, shown
+from litelvlm.rules.registry import rule_names
 
-RULES = (
-    "none",
-    "release",
-    "paper",
-    "random",
-    "high_similarity",
-    "low_similarity",
-    "context",
-    "trim",
-    "visionzip",
-    "prumerge",
-    "vispruner",
-    "divprune",
-    "fastv",
-)
+RULES = ("none", *rule_names())
 ORDERS = ("auto", "release", "raster")
 RESIZING = ("exact", "fast")
 POSITIONS = ("compact", "original")

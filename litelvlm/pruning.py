@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from litelvlm.config import PruningConfig
-from litelvlm.rules import RULE_BOOK
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import Selection, keep
 
 

@@ -19,8 +19,8 @@ from litelvlm.config import PruningConfig
 from litelvlm.glamm import GlammModel
 from litelvlm.prompts import Prompt
 from litelvlm.pruning import select
-from litelvlm.rules import RULE_BOOK
 from litelvlm.rules.evidence import Evidence, similarity_scores
+from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import order_tokens
 from litelvlm.transfer import on_device
 
@@ -100,7 +100,7 @@ def retain(
     evidence = Evidence(
         context=features.context[rows],
         seed=pruning.seed,
-        **_cues(model, features, rule.needs, rows if rule.per_prompt else None),
+        **_cues(model, features, set(rule.needs), rows if rule.per_prompt else None),
         **(_text_cues(features, prompts, embed_questions) if rule.per_prompt else {"seeds": seeds}),
     )
     selection = select(evidence, pruning)
@@ -118,7 +118,7 @@ def retain(
     return Retained(indices=indices[row_of_prompt], sources=sources, merged=merged, projected=evidence.projected)
 
 
-def _cues(model: GlammModel, features: ClipFeatures, needs: frozenset[str], rows: Tensor | None) -> dict[str, Any]:
+def _cues(model: GlammModel, features: ClipFeatures, needs: set[str], rows: Tensor | None) -> dict[str, Any]:
     """What the rule needs to know of the images, a row each or as `rows` says."""
     found: dict[str, Tensor] = {}
     if needs & {"attention", "keys"}:

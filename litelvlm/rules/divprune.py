@@ -5,13 +5,16 @@ arXiv 2503.02175; vbdi/divprune, `LLaVA/llava/model/llava_arch.py` (`DivPrune`).
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional as F
-
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import rule
 from litelvlm.rules.selection import Selection, keep
 
 
+@rule(
+    place=11,
+    keeps="greedily the farthest from each other",
+    needs=("projected",),
+)
 def divprune(evidence: Evidence, budget: int) -> Selection:
     """Greedy max-min of the cosine distance between tokens as the language model reads them; raster order.
 
@@ -19,6 +22,9 @@ def divprune(evidence: Evidence, budget: int) -> Selection:
     the farthest. Differs from the repository in that a token is never taken twice, which can happen there among equal
     ones. It takes R steps one after another, all images at once.
     """
+    import torch
+    from torch.nn import functional as F
+
     tokens = F.normalize(evidence.need("projected"), dim=-1)
     distance = 1 - tokens @ tokens.transpose(1, 2)
     # Two tokens that are each other's nearest are a tie, which rounding must not break one way in one batch and another

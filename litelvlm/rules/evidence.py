@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ class Evidence:
 
 def similarity_scores(visual_BVE: Tensor, text_BPE: Tensor) -> Tensor:
     """s = E_v . E_t, neither of them normalised; BxPxV float32."""
+    import torch
+
     return torch.einsum("bve,bpe->bpv", visual_BVE.float(), text_BPE.float())
 
 
@@ -65,6 +67,9 @@ def context_scores(query_BD: Tensor, key_BVD: Tensor, value_BVD: Tensor) -> Tens
     q is the `[CLS]` query, k and v are the patches' keys and values of CLIP's last block, over the full width D and not
     per head; q and k are L2-normalised first, as in the release.
     """
+    import torch
+    from torch.nn import functional as F
+
     query = F.normalize(query_BD.float(), dim=-1)
     key = F.normalize(key_BVD.float(), dim=-1)
     logits = torch.einsum("bd,bvd->bv", query, key) / math.sqrt(query.shape[-1])
@@ -79,6 +84,8 @@ def cls_attention(query_BD: Tensor, key_BTD: Tensor, num_heads: int) -> Tensor:
         key_BTD: keys of `[CLS]` and the patches.
         num_heads: of the layer, or 1 for a single head over the full width.
     """
+    import torch
+
     query = query_BD.float().unflatten(-1, (num_heads, -1))
     key = key_BTD.float().unflatten(-1, (num_heads, -1))
     logits = torch.einsum("bhd,bthd->bht", query, key) / math.sqrt(query.shape[-1])

@@ -6,15 +6,20 @@ arXiv 2403.15388; 42Shawn/LLaVA-PruMerge, `llava/model/multimodal_encoder/clip_e
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional as F
-
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import rule
 from litelvlm.rules.selection import Selection, identity, ranks
 
 _NEIGHBOURS = 32
 
 
+@rule(
+    place=9,
+    keeps="R - 1 that `[CLS]` attends to most, each with its 32 nearest folded in, and the rest summed up",
+    needs=("last_attention", "last_keys"),
+    merges=True,
+    order="by attention, then the sum",
+)
 def prumerge(evidence: Evidence, budget: int) -> Selection:
     """The R - 1 most attended tokens by rank, then one for the others.
 
@@ -26,6 +31,9 @@ def prumerge(evidence: Evidence, budget: int) -> Selection:
     tokens of PruMerge+ at regular distances are left out. The weights are not normalised, as in the repository. The
     last token stands at the place of the most attended one that it holds.
     """
+    import torch
+    from torch.nn import functional as F
+
     attention, keys = evidence.need("last_attention"), F.normalize(evidence.need("last_keys"), dim=-1)
     num_tokens = attention.shape[-1]
     by_rank = attention.argsort(dim=-1, descending=True, stable=True)

@@ -5,10 +5,10 @@ Shapes: B rows (an image, or an image with one of its phrases), V visual tokens,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Selection(NamedTuple):
@@ -32,6 +32,8 @@ class Selection(NamedTuple):
 
 def keep(kept_BV: Tensor, budget: int) -> Selection:
     """The selection of a rule that looks at no text."""
+    import torch
+
     return Selection(kept_BV, torch.zeros_like(kept_BV), budget)
 
 
@@ -47,6 +49,8 @@ def highest(scores_BV: Tensor, count: int) -> Tensor:
 
 def identity(scores_BV: Tensor) -> Tensor:
     """Weights of tokens that stay what they are, VxV."""
+    import torch
+
     return torch.eye(scores_BV.shape[-1], dtype=scores_BV.dtype, device=scores_BV.device)
 
 
@@ -56,6 +60,8 @@ def order_tokens(selection: Selection, context_BV: Tensor, *, release_order: boo
     Release order is context tokens by rank, then similarity tokens by index; own order is that of the rule's paper;
     otherwise it is raster order.
     """
+    import torch
+
     num_tokens = context_BV.shape[-1]
     raster = torch.arange(num_tokens, device=context_BV.device).expand_as(context_BV)
     key = raster

@@ -5,13 +5,19 @@ arXiv 2409.10994; FreedomIntelligence/TRIM, `llava/model/multimodal_encoder/clip
 
 from __future__ import annotations
 
-import torch
-
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import TEXT, rule
 from litelvlm.rules.selection import Selection, identity
 from litelvlm.rules.similarity import take_turns
 
 
+@rule(
+    place=7,
+    keeps="R - 1 most similar, and the mean of all others",
+    needs=TEXT,
+    merges=True,
+    order="raster, then the mean",
+)
 def trim(evidence: Evidence, budget: int) -> Selection:
     """The R - 1 most similar tokens in raster order, then the mean of all others.
 
@@ -22,6 +28,8 @@ def trim(evidence: Evidence, budget: int) -> Selection:
     the most similar are what the published comparison is about. The mean stands at the place of the best token that it
     holds.
     """
+    import torch
+
     turns = take_turns(-evidence.need("similarity"), evidence.need("phrase_mask"))
     kept, chosen = turns < budget, turns < budget - 1
     num_tokens = turns.shape[-1]

@@ -5,16 +5,21 @@ arXiv 2412.04467; dvlab-research/VisionZip, `visionzip/clip_encoder.py` and `vis
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional as F
-
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import rule
 from litelvlm.rules.selection import Selection, highest, identity, keep
 
 # The repository's budgets are 54 dominant and 10 contextual tokens, 108 and 20, 162 and 30.
 _CONTEXTUAL, _OF = 10, 64
 
 
+@rule(
+    place=8,
+    keeps="the tokens that `[CLS]` attends to most, and a few that all others are merged into",
+    needs=("attention", "keys"),
+    merges=True,
+    order="dominant, then contextual, each raster",
+)
 def visionzip(evidence: Evidence, budget: int) -> Selection:
     """Dominant tokens in raster order, then contextual ones.
 
@@ -25,6 +30,9 @@ def visionzip(evidence: Evidence, budget: int) -> Selection:
     Differs from the repository in that `[CLS]` itself is not kept, which GLaMM's projector never saw; a patch takes its
     place. Budgets below 7 have no contextual token.
     """
+    import torch
+    from torch.nn import functional as F
+
     contextual = budget * _CONTEXTUAL // _OF
     dominant = highest(evidence.need("attention"), budget - contextual)
     if not contextual:

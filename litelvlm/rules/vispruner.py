@@ -5,15 +5,18 @@ arXiv 2412.01818; Theia-4869/VisPruner, `llava/model/llava_arch.py` (`encode_ima
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional as F
-
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import rule
 from litelvlm.rules.selection import Selection, keep
 
 _AT_A_TIME = 8
 
 
+@rule(
+    place=10,
+    keeps="half by attention of `[CLS]`, half of the others without duplicates",
+    needs=("attention", "patches"),
+)
 def vispruner(evidence: Evidence, budget: int) -> Selection:
     """Half of the budget by attention in layer -2, half by leaving out duplicates; raster order.
 
@@ -24,6 +27,9 @@ def vispruner(evidence: Evidence, budget: int) -> Selection:
     Differs from the repository where the number left is odd, which fails there: the first pile holds one more. The
     share of important tokens is the repository's default, 0.5.
     """
+    import torch
+    from torch.nn import functional as F
+
     attention, patches = evidence.need("attention"), F.normalize(evidence.need("patches"), dim=-1)
     important = budget // 2
     diverse = budget - important

@@ -128,7 +128,7 @@ class LiteLVLMEngine:
     @property
     def scores_text(self) -> bool:
         """Whether the pruning rule compares visual tokens with the question."""
-        from litelvlm.rules import RULE_BOOK
+        from litelvlm.rules.registry import RULE_BOOK
 
         return self.model.rule in RULE_BOOK and "similarity" in RULE_BOOK[self.model.rule].needs
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from litelvlm.config import RULES, PruningConfig
 from litelvlm.pruning import select
-from litelvlm.rules import RULE_BOOK
 from litelvlm.rules.evidence import Evidence, context_scores
+from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import Selection, order_tokens
 
 

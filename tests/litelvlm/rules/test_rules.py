@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from litelvlm.config import RULES, PruningConfig
 from litelvlm.pruning import select
-from litelvlm.rules import RULE_BOOK
 from litelvlm.rules.evidence import Evidence, cls_attention
+from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import order_tokens
 
 Kept = tuple[list[int], list[np.ndarray] | None]  # places in the rule's own order; weights of all V patches in each

@@ -10,8 +10,8 @@ from litelvlm import AnnotationRequest, AnnotationResult, Annotator, PruningConf
 from litelvlm.config import RULES, PromptTemplate
 from litelvlm.prompts import build_prompts
 from litelvlm.pruning import select
-from litelvlm.rules import RULE_BOOK
 from litelvlm.rules.evidence import Evidence
+from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import order_tokens
 
 PHRASES = ["dog", "the second person from the left, in a red coat", "sky"]
