@@ -8,7 +8,7 @@ from litelvlm.config import PromptTemplate
 from litelvlm.evaluation.protocol import ANSWERS, QUESTIONS, Protocol
 
 
-def test_the_releases_lists():
+def test_the_releases_lists() -> None:
     assert (len(QUESTIONS), len(ANSWERS)) == (16, 5)
     assert len(set(QUESTIONS)) == 16
     assert QUESTIONS[0] == PromptTemplate().question
@@ -18,7 +18,7 @@ def test_the_releases_lists():
             PromptTemplate(question=question, answer=answer)  # all of them can be asked
 
 
-def test_every_expression_alone_in_the_same_words():
+def test_every_expression_alone_in_the_same_words() -> None:
     protocol = Protocol(name="every")
     rounds = protocol.rounds(7, "key")
     assert [one.index for one in rounds] == list(range(7))
@@ -26,7 +26,7 @@ def test_every_expression_alone_in_the_same_words():
     assert protocol.layout == "separate"
 
 
-def test_draws_depend_on_seed_and_image_alone():
+def test_draws_depend_on_seed_and_image_alone() -> None:
     protocol = Protocol(name="release", seed=1)
     assert protocol.layout == "rounds"
     assert protocol.rounds(9, "a") == Protocol(name="release", seed=1).rounds(9, "a")
@@ -35,7 +35,7 @@ def test_draws_depend_on_seed_and_image_alone():
     assert "seed 1" in protocol.describe()
 
 
-def test_up_to_three_are_drawn_evenly():
+def test_up_to_three_are_drawn_evenly() -> None:
     protocol = Protocol(name="release")
     drawn = [protocol.rounds(5, str(key)) for key in range(3000)]
     assert {len(rounds) for rounds in drawn} == {3}
@@ -52,7 +52,7 @@ def test_up_to_three_are_drawn_evenly():
     assert protocol.rounds(0, "none") == []
 
 
-def test_unknown_protocols_are_refused():
+def test_unknown_protocols_are_refused() -> None:
     with pytest.raises(ValueError, match="--protocol"):
         Protocol(name="some")
     with pytest.raises(ValueError, match="--layout"):
@@ -62,7 +62,7 @@ def test_unknown_protocols_are_refused():
 
 
 @pytest.mark.parametrize("layout", ["rounds", "shared"])
-def test_every_expression_in_another_layout(layout):
+def test_every_expression_in_another_layout(layout: str) -> None:
     protocol = Protocol(layout=layout)
     assert protocol.layout == layout
     assert protocol.describe() != Protocol().describe()

@@ -65,5 +65,5 @@ def test_the_union_of_no_mask_is_empty() -> None:
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(MASK_PAIRS)
 def test_a_union_is_numpys(pair: tuple[Mask, Mask]) -> None:
-    found = union_of([encode_mask(mask) for mask in pair], pair[0].shape)  # type: ignore[arg-type]
+    found = union_of([encode_mask(mask) for mask in pair], pair[0].shape)
     assert np.array_equal(decode_mask(found), pair[0] | pair[1])

@@ -19,7 +19,7 @@ from litelvlm.evaluation.records import ANSWER_SCHEMA
 from litelvlm.evaluation.report.pictures import draw_examples, heat, light
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.masks import encode_mask
-from litelvlm.pipeline.schemas import MANIFEST_NAME
+from litelvlm.pipeline.shards.claim import claim_output
 from litelvlm.pipeline.shards.manifest import make_plan
 from litelvlm.pipeline.storage.store import Storage
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows
@@ -48,8 +48,7 @@ def config(tmp_path: Path) -> EvaluationConfig:
     """Of two images, planned, without answers."""
     source = write_rows(tmp_path / "in.parquet", [truth_row(0, "a dog", "blue thing"), truth_row(1, "a dog")])
     config = evaluation_config(source, tmp_path / "out", rules=("none", "trim"), budgets=(8, 4))
-    plan = make_plan(config.run, revision="r")
-    Storage(str(tmp_path / "out")).write_bytes(MANIFEST_NAME, plan.manifest_bytes())
+    claim_output(Storage(config.run.output), make_plan(config.run, revision="r"), config.run)
     return config
 
 
