@@ -6,16 +6,8 @@ image in several places would be several conversations, and which ones would dep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
+from litelvlm.evaluation.markers import AnswersMarker
 from litelvlm.pipeline.errors import UsageError
-from litelvlm.pipeline.shards.payload import ImageWork
-
-
-def conversation_keys(images: Iterable[ImageWork]) -> list[str]:
-    """What a shard's marker says of its conversations: the key of each image that could be read."""
-    return [image.image_key for image in images if image.height is not None]
 
 
 class Conversations:
@@ -25,11 +17,11 @@ class Conversations:
         self._matter = layout != "separate"
         self._seen: set[str] = set()
 
-    def add(self, marker: dict[str, Any]) -> None:
+    def add(self, marker: AnswersMarker) -> None:
         """Count a shard. Raises UsageError for an image that was there before."""
         if not self._matter:
             return
-        for key in marker["conversations"]:
+        for key in marker.conversations:
             if key in self._seen:
                 raise UsageError(
                     "--input: the rows of an image stand in several places, but this protocol asks all of its "

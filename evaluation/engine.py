@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from litelvlm.config import GlammConfig, PruningConfig
 from litelvlm.evaluation.protocol import Round
 from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
 
+if TYPE_CHECKING:
+    from litelvlm import AnnotationResult, Annotator, EncodedImage, PreparedImage
+
 
 class EvaluationEngine(Engine, Protocol):
     """What an annotation run asks of an engine, and images that are encoded once for many answers."""
-
-    def on_device(self, device: str) -> EvaluationEngine: ...
 
     def num_visual_tokens(self) -> int: ...
 
     def sizes(self) -> GlammConfig | None: ...
 
-    def encode(self, annotator: Any, images: list[Any]) -> list[Any]: ...
+    def encode(self, annotator: Annotator, images: list[PreparedImage]) -> list[EncodedImage]: ...
 
     def answer(
         self,
-        annotator: Any,
-        encoded: list[Any],
+        annotator: Annotator,
+        encoded: list[EncodedImage],
         asked: Sequence[tuple[list[str], Sequence[Round]]],
         pruning: PruningConfig,
         layout: str,
-    ) -> list[Any]: ...
+    ) -> list[AnnotationResult]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiteLVLMEvaluation(LiteLVLMEngine):
     """The real model."""
-
-    def on_device(self, device: str) -> LiteLVLMEvaluation:
-        """The same model on `cpu` or `cuda`."""
-        return dataclasses.replace(self, device=device)
 
     def check(self) -> list[str]:
         """As that of a run; its remarks are about a run's one budget."""
@@ -54,18 +50,18 @@ class LiteLVLMEvaluation(LiteLVLMEngine):
         """The model's sizes, for modelled operations."""
         return self.preprocessor().config
 
-    def encode(self, annotator: Any, images: list[Any]) -> list[Any]:
+    def encode(self, annotator: Annotator, images: list[PreparedImage]) -> list[EncodedImage]:
         """Both image encoders' output for prepared images; `answer` takes it in their place."""
         return annotator.encode(images)
 
     def answer(
         self,
-        annotator: Any,
-        encoded: list[Any],
+        annotator: Annotator,
+        encoded: list[EncodedImage],
         asked: Sequence[tuple[list[str], Sequence[Round]]],
         pruning: PruningConfig,
         layout: str,
-    ) -> list[Any]:
+    ) -> list[AnnotationResult]:
         """One result per image. `asked` holds each image's phrases and, parallel to them, their rounds."""
         from litelvlm import AnnotationRequest, PromptTemplate
 

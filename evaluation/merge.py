@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from litelvlm.config import GlammConfig
 from litelvlm.evaluation.answers import Answers
 from litelvlm.evaluation.config import EvaluationConfig, remark
+from litelvlm.evaluation.markers import AnswersMarker
 from litelvlm.evaluation.records import ANSWER_SCHEMA, KINDS, RESULT_SCHEMA, SENTENCE_IDS
 from litelvlm.evaluation.report.contrasts import Contrast, contrasts
 from litelvlm.evaluation.results import Cost, result_rows
-from litelvlm.pipeline.shards.manifest import Plan, Shard
-from litelvlm.pipeline.stages.commit import read_data, read_marker
+from litelvlm.pipeline.shards.manifest import RunPlan, Shard
+from litelvlm.pipeline.shards.markers import read_data, read_marker
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.storage.store import Storage
 
@@ -40,13 +41,13 @@ class ModelFacts:
     sizes: GlammConfig | None
 
 
-def merge_evaluation(storage: Storage, plan: Plan, config: EvaluationConfig, model: ModelFacts) -> dict[str, Any]:
+def merge_evaluation(storage: Storage, plan: RunPlan, config: EvaluationConfig, model: ModelFacts) -> dict[str, Any]:
     """Verify and merge all shards. Writes both tables and returns the summary, which it writes as well.
 
     Raises:
         DataError: a shard's file is not what was committed.
     """
-    markers = [read_marker(storage, shard.shard_id) for shard in plan.shards]
+    markers = [read_marker(storage, shard.shard_id, AnswersMarker) for shard in plan.shards]
     answers, cost = _write_answers(storage, plan, markers, config), Cost.of(markers)
     rows = list(
         result_rows(
@@ -68,7 +69,7 @@ def merge_evaluation(storage: Storage, plan: Plan, config: EvaluationConfig, mod
     return summary
 
 
-def _write_answers(storage: Storage, plan: Plan, markers: list[dict[str, Any]], config: EvaluationConfig) -> Answers:
+def _write_answers(storage: Storage, plan: RunPlan, markers: list[AnswersMarker], config: EvaluationConfig) -> Answers:
     stream = storage.open_write(ANSWERS_NAME)
     try:
         with pq.ParquetWriter(stream, ANSWER_SCHEMA, compression="zstd") as writer:
@@ -118,7 +119,7 @@ def contrast_values(one: Contrast, num_visual_tokens: int) -> dict[str, Any]:
 
 
 def _written(
-    writer: pq.ParquetWriter, storage: Storage, plan: Plan, markers: list[dict[str, Any]], options: dict[str, Any]
+    writer: pq.ParquetWriter, storage: Storage, plan: RunPlan, markers: list[AnswersMarker], options: dict[str, Any]
 ) -> Iterator[pa.Table]:
     """Every shard's answers with the labels of their expressions, written on the way."""
     for shard, marker in zip(plan.shards, markers, strict=True):

@@ -13,6 +13,7 @@ from litelvlm.config import GlammConfig, PruningConfig
 from litelvlm.evaluation.answers import Answers, rank_correlation
 from litelvlm.evaluation.bootstrap import bootstrap_intervals
 from litelvlm.evaluation.config import EvaluationConfig
+from litelvlm.evaluation.markers import AnswersMarker
 from litelvlm.evaluation.metrics import compute_metrics, iou_per_expression
 from litelvlm.evaluation.operations import llm_tflop
 
@@ -36,17 +37,17 @@ class Cost:
     devices: tuple[str, ...]
 
     @classmethod
-    def of(cls, markers: Iterable[dict[str, Any]]) -> Cost:
+    def of(cls, markers: Iterable[AnswersMarker]) -> Cost:
         """Add up the shards' markers."""
-        facts = [marker["facts"] for marker in markers]
+        facts = [marker.facts for marker in markers]
         return cls(
-            encode_s=sum(item["encode_s"] for item in facts),
-            answer_s=tuple(map(sum, zip(*(item["answer_s"] for item in facts), strict=True))),
-            llm_s=tuple(map(sum, zip(*(item["llm_s"] for item in facts), strict=True))),
-            images=sum(item["images"] for item in facts),
-            prompts=sum(item["prompts"] for item in facts),
-            text_tokens=sum(item["text_tokens"] for item in facts),
-            devices=tuple(sorted({item["device"] for item in facts})),
+            encode_s=sum(one.encode_s for one in facts),
+            answer_s=tuple(map(sum, zip(*(one.answer_s for one in facts), strict=True))),
+            llm_s=tuple(map(sum, zip(*(one.llm_s for one in facts), strict=True))),
+            images=sum(one.images for one in facts),
+            prompts=sum(one.prompts for one in facts),
+            text_tokens=sum(one.text_tokens for one in facts),
+            devices=tuple(sorted({one.device for one in facts})),
         )
 
 

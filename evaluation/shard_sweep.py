@@ -5,12 +5,11 @@ What can be known of an expression before any answer (its truth, the object's pa
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,11 @@ from litelvlm.evaluation.records import STATUS_FAILED, STATUS_SCORED
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.stages.device_clock import DeviceShare
 from litelvlm.pipeline.stages.engine import device_is_broken
+
+if TYPE_CHECKING:
+    from litelvlm import AnnotationResult, Annotator, EncodedImage
 
 CALL_IMAGES = 16
 NO_TRUTH = "there is no true mask"
@@ -72,18 +75,18 @@ class AskedImage:
 
 
 class ShardSweep:
-    """Evaluates images of one shard. `lock` keeps the device to one call at a time; answers are scored outside it."""
+    """Evaluates images of one shard. `device` is held by one call at a time; answers are scored outside it."""
 
     def __init__(
         self,
         engine: EvaluationEngine,
-        annotator: Any,
-        lock: threading.Lock,
+        annotator: Annotator,
+        device: DeviceShare,
         work: ShardWork,
         sweep: SweepConfig,
         protocol: Protocol,
     ) -> None:
-        self._engine, self._annotator, self._lock, self._work = engine, annotator, lock, work
+        self._engine, self._annotator, self._device, self._work = engine, annotator, device, work
         self._sweep, self._protocol = sweep, protocol
         self._combinations = sweep.combinations()
         self._num_visual_tokens = engine.num_visual_tokens()
@@ -110,10 +113,9 @@ class ShardSweep:
         return [row for image in images for draft in image.drafts for row in self._failed(image, draft)]
 
     def _asked(self, image: ImageWork, examples: frozenset[int]) -> AskedImage:
-        if image.prepared is not None:
-            for draft in image.asked_drafts:
-                draft.error = None if draft.truth is not None else draft.truth_error or NO_TRUTH
-        drafts = image.asked_drafts if image.prepared is not None else []
+        for draft in image.asked:
+            draft.error = None if draft.truth is not None else draft.truth_error or NO_TRUTH
+        drafts = image.asked
         rounds = self._protocol.rounds(len(drafts), image.image_key)
         targets = tuple(self._target(drafts[one.index], place, one) for place, one in enumerate(rounds))
         is_example = any(draft.source_row in examples for draft in image.drafts)
@@ -156,18 +158,20 @@ class ShardSweep:
             for one, result in zip(asked, results, strict=True):
                 yield from self._rows(index, one, result)
 
-    def _encoded(self, asked: list[AskedImage]) -> list[Any]:
-        with self._lock:
+    def _encoded(self, asked: list[AskedImage]) -> list[EncodedImage]:
+        with self._device:
             started = time.perf_counter()
-            encoded = self._engine.encode(self._annotator, [one.image.prepared for one in asked])
+            encoded = self._engine.encode(
+                self._annotator, [one.image.prepared for one in asked if one.image.prepared is not None]
+            )
             self.spent.encode_s += time.perf_counter() - started
         self.spent.images += len(asked)
         return encoded
 
     def _answer(
-        self, index: int, encoded: list[Any], questions: Sequence[tuple[list[str], Sequence[Round]]]
-    ) -> list[Any]:
-        with self._lock, self._timed(index):
+        self, index: int, encoded: list[EncodedImage], questions: Sequence[tuple[list[str], Sequence[Round]]]
+    ) -> list[AnnotationResult]:
+        with self._device, self._timed(index):
             results = self._engine.answer(
                 self._annotator, encoded, questions, self._combinations[index], self._protocol.layout
             )
@@ -184,7 +188,7 @@ class ShardSweep:
         self.spent.answer_s[index] += time.perf_counter() - started
         self.spent.llm_s[index] += after.get("llm", 0.0) - before.get("llm", 0.0)
 
-    def _rows(self, index: int, one: AskedImage, result: Any) -> Iterator[Row]:
+    def _rows(self, index: int, one: AskedImage, result: AnnotationResult) -> Iterator[Row]:
         answers = zip(one.targets, result.iter_masks(), result.scores, result.retained, strict=True)
         for target, mask, score, retained in answers:
             area = int(np.count_nonzero(mask))

@@ -255,11 +255,9 @@ def _describe_lists(old: list[Any], new: list[Any]) -> str:
     return "; ".join(parts) or "another order"
 
 
-def redacted(config: RunConfig) -> dict[str, Any]:
-    """The config as JSON values, with the values of storage options left out."""
-    values = dataclasses.asdict(config)
-    values["storage_options"] = _redact(values["storage_options"])
-    return json.loads(json.dumps(values))
+def redacted(config: RunConfig) -> RunConfig:
+    """The configuration without the values of its storage options."""
+    return dataclasses.replace(config, storage_options=_redact(config.storage_options))
 
 
 def _redact(options: dict[str, Any]) -> dict[str, Any]:

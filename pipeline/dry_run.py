@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from litelvlm.pipeline.config import RunConfig, describe_differences
-from litelvlm.pipeline.output.finalize import done_shards
-from litelvlm.pipeline.schemas import RUN_NAME
-from litelvlm.pipeline.shards.claim import read_config
-from litelvlm.pipeline.shards.manifest import Plan, make_plan
+from litelvlm.pipeline.measure.run_summary import find_summary
+from litelvlm.pipeline.shards.claim import find_run
+from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
+from litelvlm.pipeline.shards.markers import done_shards
 from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
 from litelvlm.pipeline.storage.store import Storage
 
@@ -41,24 +39,22 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
 
 
-def _state(storage: Storage, plan: Plan, config: RunConfig) -> tuple[str, int]:
-    existing = read_config(storage)
+def _state(storage: Storage, plan: RunPlan, config: RunConfig) -> tuple[str, int]:
+    existing = find_run(storage)
     if existing is None:
         return "new", 0
     if config.overwrite:
         return "holds a run, which --overwrite would remove", 0
-    if existing.get("fingerprint") == plan.fingerprint:
+    if existing.fingerprint == plan.fingerprint:
         return "holds this run, which would resume", len(done_shards(storage))
-    differences = "; ".join(describe_differences(existing.get("facts", {}), plan.facts))
+    differences = "; ".join(describe_differences(existing.facts, plan.facts))
     return f"holds a run with other settings, so this one would be refused: {differences}", 0
 
 
-def _estimate(storage: Storage, plan: Plan, config: RunConfig) -> dict[str, str]:
+def _estimate(storage: Storage, plan: RunPlan, config: RunConfig) -> dict[str, str]:
     """Time and cost from the rates measured by an earlier session in this output; unknown without one."""
-    try:
-        totals = json.loads(storage.read_bytes(RUN_NAME)).get("totals") or {}
-    except FileNotFoundError:
-        totals = {}
+    summary = find_summary(storage)
+    totals = (summary.totals if summary else None) or {}
     images, gpu_s = totals.get("images"), totals.get("gpu_s")
     if not images or not gpu_s:
         unknown = "unknown; run with --limit first: run.json then holds measured rates"

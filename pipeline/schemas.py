@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-#: Version of the output's layout. Part of the fingerprint: a change makes old runs un-resumable, knowingly.
-FORMAT_VERSION = 1
+#: Version of everything that a run writes. Part of the fingerprint: a change makes old runs un-resumable, knowingly.
+FORMAT_VERSION = 2
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"

@@ -1,8 +1,8 @@
-"""`run.json`: what a run was, how it ended, and what it took. The detail behind the exit code."""
+"""How a session is summed up when it ends."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import platform
 import time
 from collections import Counter
@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 from litelvlm.pipeline.config import RunConfig, redacted
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_DONE, EXIT_FAILURE_RATE, EXIT_USAGE
+from litelvlm.pipeline.measure.run_summary import RunSummary
 from litelvlm.pipeline.measure.savings import savings, summarise
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.schemas import RUN_NAME, STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
-from litelvlm.pipeline.shards.manifest import Plan
+from litelvlm.pipeline.schemas import STATUSES, THROUGHPUT_NAME, THROUGHPUT_SUMS
+from litelvlm.pipeline.shards.manifest import RunPlan
 from litelvlm.pipeline.storage.store import Storage
 
 if TYPE_CHECKING:
     from litelvlm.pipeline.measure.progress import Progress
     from litelvlm.pipeline.output.merge import MergeTotals
-    from litelvlm.pipeline.run import Tally
+    from litelvlm.pipeline.tally import Tally
 
 _PACKAGES = ("litelvlm-annotate", "torch", "transformers", "open_clip_torch", "ray", "pyarrow", "fsspec")
 _TOP_REASONS = 20
@@ -37,21 +38,21 @@ _EXIT_CODES = {
 
 
 @dataclass(kw_only=True)
-class RunSummary:
-    """Collects what `run.json` says."""
+class Summariser:
+    """Makes the summary of a session that has begun."""
 
     config: RunConfig
-    plan: Plan
+    plan: RunPlan
     device: str | None = None
     resumed_rows: int = 0
     executions: int = 1
+    session: dict[str, float | None] = field(default_factory=dict)
     started_at: float = field(default_factory=time.time)
-    _session: dict[str, Any] = field(default_factory=dict)
 
-    def session(self, progress: Progress) -> None:
-        """Note what this session did, as opposed to the run as a whole."""
+    def note(self, progress: Progress) -> None:
+        """What this session has done."""
         seconds = progress.elapsed_s
-        self._session = {
+        self.session = {
             "wall_s": seconds,
             "rows": progress.rows,
             "images": progress.images,
@@ -62,10 +63,12 @@ class RunSummary:
             "cost": progress.cost,
         }
 
-    def finished(self, totals: MergeTotals, *, exceeded: bool, storage: Storage) -> dict[str, Any]:
+    def finished(self, totals: MergeTotals, *, exceeded: bool, storage: Storage) -> RunSummary:
         """The summary of a run all of whose shards are done."""
-        return self._common("failure_rate_exceeded" if exceeded else "done") | {
-            "counts": {
+        sums, baseline = _throughput_totals(storage), summarise(totals.baselines)
+        return dataclasses.replace(
+            self._common("failure_rate_exceeded" if exceeded else "done", totals.reasons),
+            counts={
                 "rows": totals.rows,
                 "records": totals.records,
                 **{status: totals.statuses[status] for status in STATUSES},
@@ -74,59 +77,45 @@ class RunSummary:
                 "record_parts": totals.record_parts,
                 "coco_parts": totals.coco_parts,
             },
-            "reasons": self._reasons(totals.reasons),
-            **self._money(totals, storage),
-        }
+            totals=sums,
+            cost=sums["cost"],
+            baseline=baseline,
+            savings=savings(sums, baseline, self.config.gpu_price),
+        )
 
-    def stopped(self, tally: Tally) -> dict[str, Any]:
+    def stopped(self, tally: Tally) -> RunSummary:
         """The summary of a run that was stopped because too many records failed."""
-        return self._common("failure_rate_exceeded") | {
-            "counts": {"rows": tally.rows, "records": tally.records, "failed": tally.failed},
-            "reasons": self._reasons(tally.reasons),
-        }
+        counts = {"rows": tally.rows, "records": tally.records, "failed": tally.failed}
+        return dataclasses.replace(self._common("failure_rate_exceeded", tally.reasons), counts=counts)
 
-    def crashed(self, tally: Tally, error: Exception) -> dict[str, Any]:
+    def crashed(self, tally: Tally, error: Exception) -> RunSummary:
         """The summary of a session that ended in an error; what it committed is kept."""
+        state = "bad_usage" if isinstance(error, UsageError) else "crashed"
+        return dataclasses.replace(
+            self._common(state, Counter()),
+            counts={"rows": tally.rows, "records": tally.records, "failed": tally.failed},
+            error=Redactor(self.config.storage_options)(f"{type(error).__name__}: {error}"),
+        )
+
+    def _common(self, state: str, reasons: Counter[str]) -> RunSummary:
         redact = Redactor(self.config.storage_options)
-        return self._common("bad_usage" if isinstance(error, UsageError) else "crashed") | {
-            "counts": {"rows": tally.rows, "records": tally.records, "failed": tally.failed},
-            "error": redact(f"{type(error).__name__}: {error}"),
-        }
-
-    def _common(self, state: str) -> dict[str, Any]:
-        return {
-            "state": state,
-            "exit_code": _EXIT_CODES[state],
-            "fingerprint": self.plan.fingerprint,
-            "model_revision": self.plan.facts["model_revision"],
-            "columns": self.plan.mapping.describe(),
-            "config": redacted(self.config),
-            "device": self.device,
-            "resumed_rows": self.resumed_rows,
-            "executions": self.executions,
-            "session": self._session,
-            "started_at": _utc(self.started_at),
-            "ended_at": _utc(time.time()),
-            "versions": _versions(),
-        }
-
-    def _reasons(self, reasons: Counter[str]) -> dict[str, int]:
-        redact = Redactor(self.config.storage_options)
-        return {redact(reason): count for reason, count in reasons.most_common(_TOP_REASONS)}
-
-    def _money(self, totals: MergeTotals, storage: Storage) -> dict[str, Any]:
-        sums, baseline = _throughput_totals(storage), summarise(totals.baselines)
-        return {
-            "totals": sums,
-            "cost": sums["cost"],
-            "baseline": baseline,
-            "savings": savings(sums, baseline, self.config.gpu_price),
-        }
-
-
-def write_summary(storage: Storage, summary: dict[str, Any]) -> None:
-    """Write `run.json`."""
-    storage.write_bytes(RUN_NAME, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+        return RunSummary(
+            state=state,
+            exit_code=_EXIT_CODES[state],
+            fingerprint=self.plan.fingerprint,
+            model_revision=self.plan.facts["model_revision"],
+            columns=self.plan.mapping.describe(),
+            config=redacted(self.config),
+            device=self.device,
+            resumed_rows=self.resumed_rows,
+            executions=self.executions,
+            session=self.session,
+            started_at=_utc(self.started_at),
+            ended_at=_utc(time.time()),
+            versions=_versions(),
+            counts={},
+            reasons={redact(reason): count for reason, count in reasons.most_common(_TOP_REASONS)},
+        )
 
 
 def _throughput_totals(storage: Storage) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from litelvlm.evaluation.run import evaluate_dataset
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.output.finalize import done_shards
 from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.shards.markers import done_shards
 from litelvlm.pipeline.storage.store import Storage
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config

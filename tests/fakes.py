@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from litelvlm.pipeline.masks import run_lengths
+from litelvlm.pipeline.stages.engine import Annotated
 
 KILL_PHRASE = "kill the worker"
 EMPTY_PHRASE = "nothing at all"
@@ -97,11 +98,21 @@ def _take_memory() -> None:
     raise AssertionError("nobody minded")
 
 
+@dataclass(frozen=True)
+class FakeDevice:
+    """As `torch.device`."""
+
+    type: str = "cpu"
+
+    def __str__(self) -> str:
+        return self.type
+
+
 @dataclass
 class FakeAnnotator:
     """As `litelvlm.Annotator`."""
 
-    device: str = "cpu"
+    device: FakeDevice = field(default_factory=FakeDevice)
     stage_seconds: dict[str, float] = field(default_factory=lambda: {"clip": 0.0, "llm": 0.0, "sam": 0.0})
 
 
@@ -131,6 +142,9 @@ class FakeEngine:
 
     def preprocessor(self) -> FakePreprocessor:
         return FakePreprocessor(self.seconds_per_prepare)
+
+    def needed_tflop(self, done: Annotated) -> None:
+        return None
 
     def check_phrase(self, preprocessor: FakePreprocessor, phrase: str) -> str:
         checked = phrase.strip().lower()

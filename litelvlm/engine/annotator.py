@@ -100,6 +100,11 @@ class Annotator:
         return self.checkpoint.config
 
     @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
     def num_visual_tokens(self) -> int:
         """V: visual tokens of an image before pruning."""
         return self.config.num_visual_tokens

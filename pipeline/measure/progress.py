@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from litelvlm.pipeline.measure.row_bar import RowBar
 from litelvlm.pipeline.measure.throughput import throughput_row
 from litelvlm.pipeline.schemas import STATUS_FAILED
+from litelvlm.pipeline.shards.markers import ShardMarker
 
 
 class Progress:
@@ -37,7 +38,7 @@ class Progress:
         self.images = self.records = self.failed = 0
         self.gpu_s = 0.0
 
-    def add(self, marker: dict[str, Any]) -> dict[str, Any]:
+    def add(self, marker: ShardMarker) -> dict[str, Any]:
         """A shard was committed. Returns its row of the throughput table."""
         row = throughput_row(marker, gpus_per_actor=self._gpus_per_actor, gpu_price=self._gpu_price)
         self.images += row["images"] or 0

@@ -15,6 +15,7 @@ import ray
 from ray.util import metrics as ray_metrics
 
 from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, STATUSES, TASK_STAGES
+from litelvlm.pipeline.shards.markers import ShardFacts
 
 _RUN_TAG_CHARS = 8
 
@@ -92,16 +93,16 @@ class Meters:
         for direction in ("read", "written"):
             self._add("litelvlm_bytes_total", row[f"bytes_{direction}"], direction=direction)
 
-    def annotated(self, seconds: dict[str, float], facts: dict[str, Any]) -> None:
+    def annotated(self, seconds: dict[str, float], facts: ShardFacts) -> None:
         """An actor has annotated a shard. Arguments are those parts of the shard's marker."""
         for kind in HELD_KINDS:
             self._add("litelvlm_device_seconds_total", seconds.get(kind), kind=kind)
         for stage in MODEL_STAGES:
             self._add("litelvlm_stage_seconds_total", seconds.get(stage), stage=stage)
-        self._add("litelvlm_visual_tokens_total", facts["visual_tokens"], state="in")
-        self._add("litelvlm_visual_tokens_total", facts["retained_tokens"], state="kept")
-        self._add("litelvlm_text_tokens_total", facts["text_tokens"])
-        self._add("litelvlm_tflop_total", facts["tflop"])
+        self._add("litelvlm_visual_tokens_total", facts.visual_tokens, state="in")
+        self._add("litelvlm_visual_tokens_total", facts.retained_tokens, state="kept")
+        self._add("litelvlm_text_tokens_total", facts.text_tokens)
+        self._add("litelvlm_tflop_total", facts.tflop)
 
     def _add(self, name: str, value: float | None, **tags: str) -> None:
         if (meter := self._meters.get(name)) is not None and value and value > 0:

@@ -10,29 +10,35 @@ from typing import Any
 
 import numpy as np
 
+from litelvlm.pipeline.shards.markers import Baseline, Overlap, WayTaken
+
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def summarise(baselines: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+def summarise(baselines: Iterable[Baseline]) -> dict[str, Any] | None:
     """The baseline of a run, from those of its shards' markers; None without any."""
     parts = list(baselines)
     if not parts:
         return None
-    iou = np.array([value for part in parts for value in part["iou"]])
-    sums = {name: _sum(parts, name) for name in ("pruned_s", "unpruned_s", "pruned_llm_s", "unpruned_llm_s")}
-    by_shard = [ratio for part in parts if (ratio := _ratio(part["unpruned_s"], part["pruned_s"])) is not None]
+    iou = np.array([value for part in parts for value in part.iou])
+    pruned_s, unpruned_s = sum(part.pruned.s for part in parts), sum(part.unpruned.s for part in parts)
+    pruned_llm_s, unpruned_llm_s = sum(part.pruned.llm_s for part in parts), sum(part.unpruned.llm_s for part in parts)
+    by_shard = [ratio for part in parts if (ratio := _ratio(part.unpruned.s, part.pruned.s)) is not None]
     return {
-        "images": sum(part["images"] for part in parts),
+        "images": sum(part.images for part in parts),
         "phrases": int(iou.size),
-        **sums,
-        "measured_speedup": _ratio(sums["unpruned_s"], sums["pruned_s"]),
+        "pruned_s": pruned_s,
+        "unpruned_s": unpruned_s,
+        "pruned_llm_s": pruned_llm_s,
+        "unpruned_llm_s": unpruned_llm_s,
+        "measured_speedup": _ratio(unpruned_s, pruned_s),
         "measured_speedup_quantiles_of_shards": _quantiles(np.array(by_shard)),
-        "measured_prefill_speedup": _ratio(sums["unpruned_llm_s"], sums["pruned_llm_s"]),
-        "pruned_peak_bytes": _largest(parts, "pruned_peak_bytes"),
-        "unpruned_peak_bytes": _largest(parts, "unpruned_peak_bytes"),
+        "measured_prefill_speedup": _ratio(unpruned_llm_s, pruned_llm_s),
+        "pruned_peak_bytes": _largest(part.pruned for part in parts),
+        "unpruned_peak_bytes": _largest(part.unpruned for part in parts),
         "mean_iou_pruned_vs_unpruned": float(iou.mean()) if iou.size else None,
         "iou_quantiles": _quantiles(iou),
-        "truth": _truth([part["truth"] for part in parts if part.get("truth")]),
+        "truth": _truth([part.truth for part in parts if part.truth]),
     }
 
 
@@ -72,7 +78,7 @@ def _modelled(totals: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _truth(parts: list[dict[str, list[list[int] | None]]]) -> dict[str, Any] | None:
+def _truth(parts: list[dict[str, list[Overlap]]]) -> dict[str, Any] | None:
     """cIoU, the ratio of all intersections to all unions, and gIoU, the mean IoU (1 where both masks are empty)."""
     if not parts:
         return None
@@ -87,18 +93,12 @@ def _truth(parts: list[dict[str, list[list[int] | None]]]) -> dict[str, Any] | N
     return found
 
 
-def _sum(parts: list[dict[str, Any]], name: str) -> float | None:
-    """Over the parts that have it: those of an older version lack the prefill's seconds."""
-    values = [part[name] for part in parts if part.get(name) is not None]
-    return sum(values) if len(values) == len(parts) else None
+def _largest(ways: Iterable[WayTaken]) -> int | None:
+    return max((way.peak_bytes for way in ways if way.peak_bytes is not None), default=None)
 
 
-def _largest(parts: list[dict[str, Any]], name: str) -> int | None:
-    return max((part[name] for part in parts if part.get(name) is not None), default=None)
-
-
-def _ratio(whole: float | None, part: float | None) -> float | None:
-    return whole / part if whole is not None and part else None
+def _ratio(whole: float, part: float) -> float | None:
+    return whole / part if part else None
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float] | None:

@@ -8,11 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from litelvlm.pipeline.measure.throughput import throughput_row
-from litelvlm.pipeline.output.finalize import done_shards
-from litelvlm.pipeline.output.merge import read_ahead
 from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA
-from litelvlm.pipeline.shards.claim import read_config
-from litelvlm.pipeline.stages.commit import find_marker
+from litelvlm.pipeline.shards.claim import read_run
+from litelvlm.pipeline.shards.markers import ShardMarker, committed
 from litelvlm.pipeline.storage.store import Storage
 
 
@@ -24,14 +22,10 @@ def live_table(storage: Storage, *, gpu_price: float | None = None) -> pa.Table:
     Raises:
         ValueError: the storage holds no run.
     """
-    found = read_config(storage)
-    if found is None:
-        raise ValueError(f"{storage.root!r} holds no run: there is no config.json")
-    config = found["config"]
-    price = config["gpu_price"] if gpu_price is None else gpu_price
-    gpus = config["cluster"]["gpus_per_actor"]
-    markers = read_ahead(lambda shard_id: find_marker(storage, shard_id), sorted(done_shards(storage)))
-    rows = [throughput_row(marker, gpus_per_actor=gpus, gpu_price=price) for marker in markers if marker is not None]
+    config = read_run(storage).config
+    price = config.gpu_price if gpu_price is None else gpu_price
+    gpus = config.cluster.gpus_per_actor
+    rows = [throughput_row(one, gpus_per_actor=gpus, gpu_price=price) for one in committed(storage, ShardMarker)]
     rows.sort(key=lambda row: row["index"])
     return pa.Table.from_pylist(rows, schema=THROUGHPUT_SCHEMA)
 

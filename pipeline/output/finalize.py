@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.output.merge import MergeTotals, merge_shards
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ATTEMPTS_DIR, DONE_DIR, RECORDS_DIR, SHARDS_DIR, SUCCESS_NAME
-from litelvlm.pipeline.shards.manifest import Plan
+from litelvlm.pipeline.shards.manifest import RunPlan
+from litelvlm.pipeline.shards.markers import MARKER_SUFFIX
 from litelvlm.pipeline.storage.store import Storage
 
-_MARKER_SUFFIX = ".json"
 
-
-def done_shards(storage: Storage) -> set[str]:
-    """Ids of the shards that have a marker, some of the last ones perhaps missing: a listing may lag. One listing."""
-    names = (name.rsplit("/", 1)[1] for name in storage.list(DONE_DIR))
-    return {name.removesuffix(_MARKER_SUFFIX) for name in names if name.endswith(_MARKER_SUFFIX)}
-
-
-def merge_run(storage: Storage, plan: Plan, config: RunConfig) -> MergeTotals:
+def merge_run(storage: Storage, plan: RunPlan, config: RunConfig) -> MergeTotals:
     """Merge all shards of the plan into the final tables and COCO files.
 
     Raises:
@@ -39,10 +31,15 @@ def merge_run(storage: Storage, plan: Plan, config: RunConfig) -> MergeTotals:
     return totals
 
 
-def seal_run(storage: Storage, plan: Plan, totals: MergeTotals) -> None:
+def seal_run(storage: Storage, plan: RunPlan, totals: MergeTotals) -> None:
     """Sweep what no marker stands for, then write `_SUCCESS`."""
     sweep(storage, totals)
-    content: dict[str, Any] = {"fingerprint": plan.fingerprint, "rows": totals.rows, "records": totals.records}
+    mark_finished(storage, plan, records=totals.records)
+
+
+def mark_finished(storage: Storage, plan: RunPlan, **counts: int) -> None:
+    """Write `_SUCCESS`. `counts` are told beside the input rows."""
+    content = {"fingerprint": plan.fingerprint, "rows": plan.num_rows, **counts}
     storage.write_bytes(SUCCESS_NAME, (json.dumps(content, sort_keys=True) + "\n").encode())
 
 
@@ -50,7 +47,7 @@ def sweep(storage: Storage, totals: MergeTotals) -> int:
     """Remove orphaned data files, attempt counts, temporary files and parts of an older merge. Returns how many."""
     orphans = [name for name in storage.list(SHARDS_DIR) if name not in totals.data_names]
     orphans += storage.list(ATTEMPTS_DIR)
-    orphans += [name for name in storage.list(DONE_DIR) if not name.endswith(_MARKER_SUFFIX)]
+    orphans += [name for name in storage.list(DONE_DIR) if not name.endswith(MARKER_SUFFIX)]
     kept = {f"{RECORDS_DIR}/part-{number:05d}.parquet" for number in range(totals.record_parts)}
     orphans += [name for name in storage.list(RECORDS_DIR) if name not in kept]
     kept |= {f"{ANNOTATIONS_DIR}/part-{number:05d}.json" for number in range(totals.coco_parts)}

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, BinaryIO, TypeVar, cast
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -34,13 +32,9 @@ from litelvlm.pipeline.schemas import (
     THROUGHPUT_SCHEMA,
 )
 from litelvlm.pipeline.shards.manifest import Shard, selected_rows
-from litelvlm.pipeline.stages.commit import find_marker, read_data, read_marker
+from litelvlm.pipeline.shards.markers import Baseline, ShardMarker, find_markers, read_data, read_marker
+from litelvlm.pipeline.storage.read_ahead import read_ahead
 from litelvlm.pipeline.storage.store import Storage
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-_READ_AHEAD = 4
 
 
 @dataclass(kw_only=True)
@@ -56,7 +50,7 @@ class MergeTotals:
     coco_parts: int = 0
     record_parts: int = 0
     data_names: set[str] = field(default_factory=set)
-    baselines: list[dict[str, Any]] = field(default_factory=list)
+    baselines: list[Baseline] = field(default_factory=list)
 
 
 def merge_shards(
@@ -81,21 +75,20 @@ def write_errors(storage: Storage, shards: Iterable[Shard]) -> None:
     """Write `errors.parquet` for a run that stops early, from the shards that are done."""
     with closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors:
         for shard in shards:
-            marker = read_marker(storage, shard.shard_id)
-            if marker[STATUS_FAILED]:
+            marker = read_marker(storage, shard.shard_id, ShardMarker)
+            if marker.failed:
                 rows = read_data(storage, marker).to_pylist()
                 errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
 
 
 def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
     missing = []
-    for shard, marker in zip(
-        shards, read_ahead(lambda shard: find_marker(storage, shard.shard_id), shards), strict=True
-    ):
+    markers = find_markers(storage, (shard.shard_id for shard in shards), ShardMarker)
+    for shard, marker in zip(shards, markers, strict=True):
         if marker is None:
             missing.append(shard.shard_id)
             continue
-        for key, file_name in marker["image_keys"]:
+        for key, file_name in marker.image_keys:
             index.add_run(key, file_name)
     if missing:
         raise DataError(f"{len(missing)} shards have no marker, the first is {missing[0]}")
@@ -105,8 +98,8 @@ def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> Non
 
 def _put_aside(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
     position = 0
-    for marker in read_ahead(lambda shard: read_marker(storage, shard.shard_id), shards):
-        if not any(index.is_scattered(key) for key, _ in marker["image_keys"]):
+    for marker in find_markers(storage, (shard.shard_id for shard in shards), ShardMarker):
+        if marker is None or not any(index.is_scattered(key) for key, _ in marker.image_keys):
             continue
         for record in read_data(storage, marker).to_pylist():
             if record["status"] == STATUS_OK and index.is_scattered(record["image_key"]):
@@ -126,8 +119,8 @@ def _merge(
 ) -> None:
     coco = _CocoMerge(CocoWriter(lambda name: cast(BinaryIO, storage.open_write(f"{ANNOTATIONS_DIR}/{name}"))), index)
 
-    def load(shard: Shard) -> tuple[Shard, dict[str, Any], pa.Table]:
-        marker = read_marker(storage, shard.shard_id)
+    def load(shard: Shard) -> tuple[Shard, ShardMarker, pa.Table]:
+        marker = read_marker(storage, shard.shard_id, ShardMarker)
         return shard, marker, read_data(storage, marker)
 
     with (
@@ -145,9 +138,9 @@ def _merge(
             records.add(rows)
             errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
             throughput.add([throughput_row(marker, gpus_per_actor=gpus_per_actor, gpu_price=gpu_price)])
-            totals.data_names.add(marker["data"])
-            if marker["baseline"]:
-                totals.baselines.append({name: value for name, value in marker["baseline"].items() if name != "pairs"})
+            totals.data_names.add(marker.data.name)
+            if marker.baseline is not None:
+                totals.baselines.append(replace(marker.baseline, pairs=[]))
             _count(totals, shard, rows)
         summary = coco.close()
     totals.record_parts = records.num_parts
@@ -231,14 +224,3 @@ def _annotation(row: dict[str, Any]) -> CocoAnnotation:
         bbox_xywh=tuple(row["bbox_xywh"]),
     )
     return CocoAnnotation(mask=mask, phrase=row["phrase"], score=row["score"])
-
-
-def read_ahead(load: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Load items in threads, in order, a few ahead of what is used."""
-    remaining = iter(items)
-    with ThreadPoolExecutor(_READ_AHEAD) as pool:
-        pending = [pool.submit(load, item) for item in islice(remaining, _READ_AHEAD)]
-        while pending:
-            result = pending.pop(0).result()
-            pending.extend(pool.submit(load, item) for item in islice(remaining, 1))
-            yield result

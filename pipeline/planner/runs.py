@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from litelvlm.config import LAYOUTS, RULES
-from litelvlm.pipeline.errors import UsageError
+from litelvlm.config import RULES
+from litelvlm.pipeline.errors import DataError, UsageError
+from litelvlm.pipeline.measure.run_summary import RunSummary, find_summary
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
 from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
 from litelvlm.pipeline.storage.store import Storage
@@ -115,40 +115,42 @@ def read_run(root: str, options: dict[str, Any] | None = None) -> MeasuredRun:
     """Read one run. Raises UsageError where it is not a finished one."""
     storage = Storage(root, options)
     try:
-        summary = json.loads(storage.read_bytes(RUN_NAME))
+        summary = find_summary(storage)
         table = pq.read_table(io.BytesIO(storage.read_bytes(THROUGHPUT_NAME)))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"--run {root}: holds no finished run: no {RUN_NAME} and {THROUGHPUT_NAME}") from error
-    except (json.JSONDecodeError, pa.ArrowInvalid) as error:
-        raise UsageError(f"--run {root}: {RUN_NAME} or {THROUGHPUT_NAME} is damaged") from error
+    except (DataError, pa.ArrowInvalid) as error:
+        raise UsageError(
+            f"--run {root}: {error if isinstance(error, DataError) else THROUGHPUT_NAME + ' is damaged'}"
+        ) from error
+    if summary is None:
+        raise UsageError(f"--run {root}: holds no finished run: no {RUN_NAME}")
     try:
         return measured_run(root, summary, table)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UsageError(f"--run {root}: {RUN_NAME} lacks what a finished run says: {error}") from error
 
 
-def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> MeasuredRun:
+def measured_run(root: str, summary: RunSummary, table: pa.Table) -> MeasuredRun:
     """A run from its summary and its throughput table. Raises UsageError where they do not serve."""
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise UsageError(f"--run {root}: {THROUGHPUT_NAME} lacks {missing[0]}; it is of another version, run again")
     rows = [row for row in table.select(_NEEDED).to_pylist() if row["images"]]
-    if summary.get("state") != "done" or not rows:
-        raise UsageError(
-            f"--run {root}: state is {summary.get('state')}, {len(rows)} annotated shards; finish it first"
-        )
-    config, (prompts, visual, retained) = summary["config"], _sums(rows, "prompts", "visual_tokens", "retained_tokens")
-    model = config["model"]
+    if summary.state != "done" or not rows:
+        raise UsageError(f"--run {root}: state is {summary.state}, {len(rows)} annotated shards; finish it first")
+    config, (prompts, visual, retained) = summary.config, _sums(rows, "prompts", "visual_tokens", "retained_tokens")
+    model = config.model
     visual_tokens, tokens = round(visual / max(prompts, 1)), round(retained / max(prompts, 1))
-    if model["layout"] not in LAYOUTS or model["rule"] not in RULES:
-        raise UsageError(f"--run {root}: rule {model['rule']!r} or layout {model['layout']!r} is not known")
-    pruned = model["rule"] != UNPRUNED and tokens < visual_tokens
-    setting = Setting(layout=model["layout"], rule=model["rule"] if pruned else UNPRUNED, tokens=tokens)
+    if model.rule not in RULES:
+        raise UsageError(f"--run {root}: rule {model.rule!r} is not known")
+    pruned = model.rule != UNPRUNED and tokens < visual_tokens
+    setting = Setting(layout=model.layout, rule=model.rule if pruned else UNPRUNED, tokens=tokens)
     facts = {
         "device": _printable(rows[0]["device"]),
-        "model revision": _printable(summary.get("model_revision")),
-        "precision": _printable(model["precision"]),
-        "GPUs per actor": str(config["cluster"]["gpus_per_actor"]),
+        "model revision": _printable(summary.model_revision),
+        "precision": _printable(model.precision),
+        "GPUs per actor": str(config.cluster.gpus_per_actor),
     }
     return MeasuredRun(
         root=root,
@@ -156,10 +158,10 @@ def measured_run(root: str, summary: dict[str, Any], table: pa.Table) -> Measure
         observations=tuple(_observations(rows, pruned=pruned)),
         facts=facts,
         visual_tokens=visual_tokens,
-        shard_images=config["source"]["shard_images"],
+        shard_images=config.source.shard_images,
         comparison=_comparison(rows),
         outside_s=_outside_s(summary, rows),
-        peak_bytes=(summary.get("baseline") or {}).get("pruned_peak_bytes"),
+        peak_bytes=(summary.baseline or {}).get("pruned_peak_bytes"),
         **_qualities(summary, rows, pruned=pruned),
     )
 
@@ -195,9 +197,7 @@ def _comparison(rows: Sequence[dict[str, Any]]) -> Comparison | None:
     return Comparison(images=int(images), pruned_s=pruned_s, unpruned_s=unpruned_s)
 
 
-def _qualities(
-    summary: dict[str, Any], rows: Sequence[dict[str, Any]], *, pruned: bool
-) -> dict[str, tuple[Quality, ...]]:
+def _qualities(summary: RunSummary, rows: Sequence[dict[str, Any]], *, pruned: bool) -> dict[str, tuple[Quality, ...]]:
     """Agreement from the table; IoU with ground truth from the run's summary, where there was any."""
     own: list[Quality] = []
     unpruned: list[Quality] = []
@@ -206,18 +206,18 @@ def _qualities(
     if phrases and pruned:
         value = sum(row["baseline_mean_iou"] * row["baseline_phrases"] for row in compared) / phrases
         own.append(Quality(kind="agreement", value=value, phrases=phrases))
-    truth = (summary.get("baseline") or {}).get("truth")
+    truth = (summary.baseline or {}).get("truth")
     if truth:
         own.append(Quality(kind="gIoU", value=truth["pruned"]["giou"], phrases=truth["phrases"]))
         unpruned.append(Quality(kind="gIoU", value=truth["unpruned"]["giou"], phrases=truth["phrases"]))
     return {"quality": tuple(own), "unpruned_quality": tuple(unpruned)}
 
 
-def _outside_s(summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float | None:
+def _outside_s(summary: RunSummary, rows: Sequence[dict[str, Any]]) -> float | None:
     times = [(row["actor_from"], row["actor_to"]) for row in rows if row["actor_from"] and row["actor_to"]]
-    if summary.get("resumed_rows") or summary.get("executions", 1) != 1 or len(times) < len(rows):
+    if summary.resumed_rows or summary.executions != 1 or len(times) < len(rows):
         return None
-    started, ended = (datetime.fromisoformat(summary[name]).timestamp() for name in ("started_at", "ended_at"))
+    started, ended = (datetime.fromisoformat(moment).timestamp() for moment in (summary.started_at, summary.ended_at))
     held: float = max(end for _, end in times) - min(start for start, _ in times)
     return max(0.0, ended - started - held)
 

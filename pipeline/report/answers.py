@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.measure.run_summary import RunSummary
 from litelvlm.pipeline.measure.savings import savings
 from litelvlm.pipeline.report import words
 from litelvlm.pipeline.report.baseline import BaselineFacts
@@ -36,7 +37,7 @@ class Card:
 class Facts:
     """Everything a report is made of, besides its pictures."""
 
-    run: dict[str, Any]  # run.json; empty while a run goes on
+    run: RunSummary | None  # None while no session has ended
     config: RunConfig
     table: ShardTable
     planned_shards: int
@@ -50,8 +51,6 @@ class Facts:
         """What pruning saved, measured and modelled, as `run.json` has it."""
         names = ("annotate_s", "gpu_s", "held_s", "baseline_s", "tflop", "unpruned_tflop")
         totals = {name: self.table.total(name) or 0.0 for name in names}
-        totals["tflop"] = totals["tflop"] if totals["unpruned_tflop"] else 0.0  # older tables know one of the two
-        totals["held_s"] = totals["held_s"] or totals["gpu_s"]  # older tables held the model's own time alone
         return savings(totals, self.baseline.summary if self.baseline else None, self.config.gpu_price)
 
     @property
@@ -64,8 +63,9 @@ def header(facts: Facts) -> dict[str, Any]:
     """State, progress and the sentence that says what the run did."""
     table, rows = facts.table, facts.table.total("rows") or 0
     complete = rows >= facts.planned_rows
-    state, tone = _STATES.get(str(facts.run.get("state")), ("in progress", "plain"))
-    if facts.run.get("state") == "done" and not complete:
+    ended = facts.run.state if facts.run else ""
+    state, tone = _STATES.get(ended, ("in progress", "plain"))
+    if ended == "done" and not complete:
         state, tone = "in progress", "plain"
     devices = sorted({device for device in table.texts("device") if device})
     line = timeline(table, steps=1)
@@ -79,8 +79,8 @@ def header(facts: Facts) -> dict[str, Any]:
         "tone": tone,
         "sentence": sentence + ".",
         "progress": None if complete else f"{words.count(rows)} of {words.count(facts.planned_rows)} rows are done",
-        "started": words.moment(line.started_at) if line else facts.run.get("started_at"),
-        "ended": words.moment(line.ended_at) if line else facts.run.get("ended_at"),
+        "started": words.moment(line.started_at) if line else facts.run and facts.run.started_at,
+        "ended": words.moment(line.ended_at) if line else facts.run and facts.run.ended_at,
         "resumed": line is not None and bool(line.breaks),
     }
 

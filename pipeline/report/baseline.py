@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litelvlm.pipeline.measure.savings import summarise
+from litelvlm.pipeline.shards.markers import Baseline, MaskPair, ShardMarker
 
 IOU_BINS = 20
 _SAME = 0.9  # an IoU from here on counts as the same mask
@@ -19,15 +20,10 @@ _SAME = 0.9  # an IoU from here on counts as the same mask
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The two masks of one phrase, pruned and unpruned."""
+    """The two masks of one phrase, and the shard that it is of."""
 
     shard_id: str
-    source_row: int
-    phrase_index: int
-    iou: float
-    size_hw: tuple[int, int]
-    pruned_rle: str
-    unpruned_rle: str
+    masks: MaskPair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,35 +54,30 @@ class BaselineFacts:
         return np.histogram(np.clip(self.iou, 0, 1), bins=IOU_BINS, range=(0, 1))[0].tolist()
 
 
-def baseline_facts(markers: Iterable[dict[str, Any]], *, shown: int) -> BaselineFacts | None:
+def baseline_facts(markers: Iterable[ShardMarker], *, shown: int) -> BaselineFacts | None:
     """Add up the comparisons in these markers; None without any. `shown` worst pairs are kept, of different images."""
-    parts: list[dict[str, Any]] = []
+    parts: list[Baseline] = []
     worst: list[tuple[float, int, Pair]] = []
     number = count()
     for marker in markers:
-        found = marker.get("baseline")
-        if not found:
+        if marker.baseline is None:
             continue
-        worst.extend((pair.iou, next(number), pair) for pair in _pairs(marker["shard_id"], found))
+        worst.extend(
+            (one.iou, next(number), Pair(shard_id=marker.shard_id, masks=one)) for one in marker.baseline.pairs
+        )
         worst = heapq.nsmallest(4 * shown, worst)
-        parts.append({name: value for name, value in found.items() if name != "pairs"})
+        parts.append(replace(marker.baseline, pairs=[]))
     summary = summarise(parts)
     if summary is None:
         return None
-    iou = np.array([value for part in parts for value in part["iou"]], dtype=np.float64)
+    iou = np.array([value for part in parts for value in part.iou], dtype=np.float64)
     return BaselineFacts(summary=summary, iou=iou, worst=list(_distinct([pair for *_, pair in sorted(worst)], shown)))
-
-
-def _pairs(shard_id: str, found: dict[str, Any]) -> Iterator[Pair]:
-    for pair in found.get("pairs") or ():  # a marker of an older version has none
-        height, width = pair["size_hw"]
-        same = {name: pair[name] for name in ("source_row", "phrase_index", "iou", "pruned_rle", "unpruned_rle")}
-        yield Pair(shard_id=shard_id, size_hw=(height, width), **same)
 
 
 def _distinct(pairs: list[Pair], shown: int) -> Iterator[Pair]:
     seen: set[tuple[str, int]] = set()
     for pair in pairs:
-        if (pair.shard_id, pair.source_row) not in seen and len(seen) < shown:
-            seen.add((pair.shard_id, pair.source_row))
+        key = (pair.shard_id, pair.masks.source_row)
+        if key not in seen and len(seen) < shown:
+            seen.add(key)
             yield pair

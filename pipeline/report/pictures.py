@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,8 +25,7 @@ from litelvlm.pipeline.images.decode import decode_image
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report.overlay import OverlayItem, draw_masks
-from litelvlm.pipeline.schemas import MANIFEST_NAME, MANIFEST_SCHEMA
-from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.manifest import Manifest, Shard, read_manifest
 from litelvlm.pipeline.shards.read import read_shard
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.storage.store import Storage
@@ -78,8 +76,7 @@ class SourceImages:
         )
         self._fetcher = ImageFetcher(quick, config.storage_options, retry=_RETRY)
         self._ends_at = time.monotonic() + budget_s
-        with storage.open_read(MANIFEST_NAME) as stream:
-            self._manifest = pq.read_table(stream, schema=MANIFEST_SCHEMA)
+        self._manifest = read_manifest(storage)
 
     def file_of(self, shard_id: str) -> str | None:
         """The file that a shard lies in."""
@@ -106,7 +103,7 @@ class SourceImages:
         table = self._manifest
         holds = pc.and_(pc.less_equal(table["row_start"], key[1]), pc.greater(table["row_stop"], key[1]))
         found = table.filter(pc.and_(holds, pc.equal(table["file"], key[0])))
-        return Shard(**found.slice(0, 1).to_pylist()[0]) if found.num_rows else None
+        return Manifest.from_table(found.slice(0, 1)).shards[0] if found.num_rows else None
 
     def _load_shard(self, shard: Shard, keys: list[Key]) -> dict[Key, SourceImage]:
         loaded: dict[Key, SourceImage] = {}

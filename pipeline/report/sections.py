@@ -250,7 +250,7 @@ def settings_section(facts: Facts) -> list[tuple[str, str]]:
     done = f"{words.count(len(table))} of {words.count(facts.planned_shards)} done"
     rows = [
         ("Input", " ".join(config.source.input)),
-        ("Model", f"{model.model} (revision {run['model_revision']})" if run.get("model_revision") else model.model),
+        ("Model", f"{model.model} (revision {run.model_revision})" if run else model.model),
         ("Pruning", f"rule {model.rule}, {model.tokens_in_words} tokens kept"),
         ("Layout, precision", f"{model.layout}, {model.precision}"),
         ("Actors", f"{num_actors}, {cluster.gpus_per_actor:g} GPU each" if facts.on_gpu else num_actors),
@@ -259,7 +259,6 @@ def settings_section(facts: Facts) -> list[tuple[str, str]]:
     ]
     if facts.table.total("tflop"):
         rows.append(("Needed operations (modelled)", words.operations(facts.table.total("tflop"))))
-    versions = run.get("versions")
-    if isinstance(versions, dict):
-        rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))))
+    if run:
+        rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))))
     return rows

@@ -7,18 +7,16 @@ the end of a run, while it goes on, or again later.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from litelvlm.pipeline.config import ClusterConfig, InputConfig, ModelConfig, RunConfig
+from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.measure.run_summary import find_summary
 from litelvlm.pipeline.measure.throughput import throughput_row
-from litelvlm.pipeline.output.finalize import done_shards
-from litelvlm.pipeline.output.merge import read_ahead
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report import sections, words
 from litelvlm.pipeline.report.answers import Facts, answers, header
@@ -27,9 +25,9 @@ from litelvlm.pipeline.report.pictures import Picture, SourceImages, draw_pictur
 from litelvlm.pipeline.report.records import Pick, Reasons, reasons_of_errors, record_parts, score_facts
 from litelvlm.pipeline.report.rendering import render_page
 from litelvlm.pipeline.report.shards import ShardTable
-from litelvlm.pipeline.schemas import ERRORS_NAME, MANIFEST_NAME, RUN_NAME, STATUS_FAILED, THROUGHPUT_NAME
-from litelvlm.pipeline.shards.claim import read_config
-from litelvlm.pipeline.stages.commit import find_marker
+from litelvlm.pipeline.schemas import ERRORS_NAME, THROUGHPUT_NAME
+from litelvlm.pipeline.shards.manifest import read_manifest
+from litelvlm.pipeline.shards.markers import ShardMarker, committed, find_markers
 from litelvlm.pipeline.storage.store import Storage
 
 REPORT_NAME = "report.html"
@@ -52,38 +50,20 @@ def write_report(storage: Storage, config: RunConfig, policy: UriPolicy) -> None
     storage.write_bytes(REPORT_NAME, render(facts, pictures, title=storage.root).encode())
 
 
-def saved_config(storage: Storage, storage_options: dict[str, Any]) -> RunConfig:
-    """The configuration that an output was made with. Its secrets were not kept: `storage_options` are given again.
-
-    Raises ValueError where there is no run.
-    """
-    saved = read_config(storage)
-    if saved is None:
-        raise ValueError(f"output {storage.root!r} holds no run: there is no config.json")
-    values = dict(saved.get("config", {}))
-    sections = {"source": InputConfig, "model": ModelConfig, "cluster": ClusterConfig}
-    parts = {name: _section(cls, values.pop(name, {})) for name, cls in sections.items()}
-    return _section(RunConfig, values | parts | {"storage_options": storage_options})
-
-
 def gather_facts(storage: Storage, config: RunConfig) -> Facts:
     """Everything that the report says in words and charts. Raises ValueError where there is no run."""
-    try:
-        with storage.open_read(MANIFEST_NAME) as stream:
-            planned = pq.read_table(stream, columns=["num_rows"]).column("num_rows").to_numpy()
-    except FileNotFoundError as error:
-        raise ValueError(f"output {storage.root!r} holds no run: there is no {MANIFEST_NAME}") from error
+    planned = read_manifest(storage, ["num_rows"]).column("num_rows").to_numpy()
     shards = _merged(storage) if storage.exists(THROUGHPUT_NAME) else _unmerged(storage, config)
     parts = record_parts(storage)
     sampled = None
     if not parts:
-        names = shards.data_names or [marker["data"] for marker in _markers(storage, sorted(done_shards(storage)))]
+        names = shards.data_names or [marker.data.name for marker in committed(storage, ShardMarker)]
         sampled = len(names) if len(names) > _UNMERGED_SHARDS else None
         parts = names[:: -(-len(names) // _UNMERGED_SHARDS)] if names else []
     scores = score_facts(storage, parts, shown=_SHOWN)
     scores.sampled_from = sampled
     return Facts(
-        run=_run_summary(storage),
+        run=find_summary(storage),
         config=config,
         table=shards.table,
         planned_shards=len(planned),
@@ -99,7 +79,7 @@ def draw_pictures(facts: Facts, storage: Storage, policy: UriPolicy) -> dict[str
     source = SourceImages(storage, facts.config, policy)
     pairs = [(pair, source.file_of(pair.shard_id) or "") for pair in (facts.baseline.worst if facts.baseline else [])]
     wanted = [(pick.source_file, pick.source_row) for pick in (*facts.scores.worst, *facts.scores.best)]
-    wanted += [(file, pair.source_row) for pair, file in pairs]
+    wanted += [(file, pair.masks.source_row) for pair, file in pairs]
     images = source.load(dict.fromkeys(wanted))
 
     def of_pick(pick: Pick) -> dict[str, Any]:
@@ -107,10 +87,11 @@ def draw_pictures(facts: Facts, storage: Storage, policy: UriPolicy) -> dict[str
         return _caption(picture, pick.phrase, f"score {words.score(pick.score)}", pick.image_id)
 
     def of_pair(pair: Pair, file: str) -> dict[str, Any]:
-        image = images[file, pair.source_row]
-        picture = draw_picture(image, pair.size_hw, pair.pruned_rle, pair.unpruned_rle)
-        phrase = image.phrases[pair.phrase_index] if pair.phrase_index < len(image.phrases) else ""
-        return _caption(picture, phrase, f"IoU {words.score(pair.iou)}", f"row {pair.source_row}")
+        image = images[file, pair.masks.source_row]
+        masks = pair.masks
+        picture = draw_picture(image, masks.size_hw, masks.pruned_rle, masks.unpruned_rle)
+        phrase = image.phrases[masks.phrase_index] if masks.phrase_index < len(image.phrases) else ""
+        return _caption(picture, phrase, f"IoU {words.score(masks.iou)}", f"row {masks.source_row}")
 
     return {
         "worst": [of_pick(pick) for pick in facts.scores.worst],
@@ -155,40 +136,31 @@ def _merged(storage: Storage) -> _Shards:
     compared = table.numbers("baseline_images") > 0
     shard_ids = [name for name, was in zip(table.texts("shard_id"), compared, strict=True) if was]
     reasons = reasons_of_errors(storage) if storage.exists(ERRORS_NAME) else Reasons()
-    baseline = baseline_facts(_markers(storage, shard_ids), shown=_SHOWN)
+    markers = (marker for marker in find_markers(storage, shard_ids, ShardMarker) if marker is not None)
+    baseline = baseline_facts(markers, shown=_SHOWN)
     return _Shards(table=table, reasons=reasons, baseline=baseline, data_names=[])
 
 
 def _unmerged(storage: Storage, config: RunConfig) -> _Shards:
     """From the markers alone."""
-    reasons, compared, data_names = Reasons(), [], []
+    reasons = Reasons()
+    compared: list[ShardMarker] = []
+    data_names: list[str] = []
 
     def rows() -> Iterator[dict[str, Any]]:
-        for marker in _markers(storage, sorted(done_shards(storage))):
-            for reason, amount in marker["reasons"].items():
+        for marker in committed(storage, ShardMarker):
+            for reason, amount in marker.reasons.items():
                 reasons.add(reason, amount)
-            if marker[STATUS_FAILED] > (counted := sum(marker["reasons"].values())):
-                reasons.add("other reasons", marker[STATUS_FAILED] - counted)
-            if marker.get("baseline"):
-                compared.append({name: marker[name] for name in ("shard_id", "baseline")})
-            data_names.append(marker["data"])
+            if marker.failed > (counted := sum(marker.reasons.values())):
+                reasons.add("other reasons", marker.failed - counted)
+            if marker.baseline is not None:
+                compared.append(marker)
+            data_names.append(marker.data.name)
             yield throughput_row(marker, gpus_per_actor=config.cluster.gpus_per_actor, gpu_price=config.gpu_price)
 
     table = ShardTable.of_rows(rows())
     baseline = baseline_facts(compared, shown=_SHOWN)
     return _Shards(table=table, reasons=reasons, baseline=baseline, data_names=data_names)
-
-
-def _markers(storage: Storage, shard_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
-    found = read_ahead(lambda shard_id: find_marker(storage, shard_id), shard_ids)
-    return (marker for marker in found if marker is not None)
-
-
-def _run_summary(storage: Storage) -> dict[str, Any]:
-    try:
-        return json.loads(storage.read_bytes(RUN_NAME))
-    except FileNotFoundError:
-        return {}
 
 
 def _caption(picture: Picture, phrase: str, figure: str, origin: str) -> dict[str, Any]:
@@ -200,11 +172,3 @@ def _caption(picture: Picture, phrase: str, figure: str, origin: str) -> dict[st
         "figure": figure,
         "origin": words.clipped(origin, _MAX_ORIGIN),
     }
-
-
-def _section(cls: type, values: dict[str, Any]) -> Any:
-    """A configuration from its JSON values; settings that this version does not know are left out."""
-    names = {item.name for item in dataclasses.fields(cls)}
-    return cls(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in names}
-    )

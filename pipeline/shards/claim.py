@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from litelvlm.pipeline.config import RunConfig, describe_differences, redacted
+from litelvlm.pipeline.contracts import Contract
+from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.schemas import (
     CONFIG_NAME,
     DONE_DIR,
@@ -15,11 +18,32 @@ from litelvlm.pipeline.schemas import (
     SUCCESS_NAME,
     marker_name,
 )
-from litelvlm.pipeline.shards.manifest import Plan
+from litelvlm.pipeline.shards.manifest import Manifest, RunPlan
 from litelvlm.pipeline.storage.store import Storage
 
 
-def claim_output(storage: Storage, plan: Plan, config: RunConfig) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class SavedRun(Contract):
+    """`config.json`: what an output was claimed for.
+
+    Attributes:
+        fingerprint: of the facts.
+        facts: everything that decides the run's results, as flat JSON values.
+        config: the whole configuration, the values of its storage options left out.
+    """
+
+    indent: ClassVar[int | None] = 1
+
+    fingerprint: str
+    facts: dict[str, Any]
+    config: RunConfig
+
+    def config_with(self, storage_options: dict[str, Any]) -> RunConfig:
+        """The configuration with its storage options, which are given again: secrets were not kept."""
+        return dataclasses.replace(self.config, storage_options=storage_options)
+
+
+def claim_output(storage: Storage, plan: RunPlan, config: RunConfig) -> bool:
     """Make the output belong to this plan. Returns whether it did before, that is, whether the run resumes.
 
     Raises:
@@ -29,48 +53,51 @@ def claim_output(storage: Storage, plan: Plan, config: RunConfig) -> bool:
     if config.overwrite:
         storage.check_writable()
         clear_output(storage, plan)
-    existing = read_config(storage)
-    if existing is None:
+    if find_run(storage) is None:
         _refuse_strangers(storage)
         storage.check_writable()
-        storage.write_bytes(MANIFEST_NAME, plan.manifest_bytes())
-        content = {"fingerprint": plan.fingerprint, "facts": plan.facts, "config": redacted(config)}
-        created = storage.create_exclusive(CONFIG_NAME, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
-        if created:
+        storage.write_bytes(MANIFEST_NAME, Manifest(shards=plan.shards).to_parquet())
+        claim = SavedRun(fingerprint=plan.fingerprint, facts=plan.facts, config=redacted(config))
+        if storage.create_exclusive(CONFIG_NAME, claim.to_json()):
             return False
         # Another driver was faster: go by what it wrote.
     refuse_others(storage, plan, config)
     return True
 
 
-def refuse_others(storage: Storage, plan: Plan, config: RunConfig) -> None:
+def refuse_others(storage: Storage, plan: RunPlan, config: RunConfig) -> None:
     """Raises ValueError when the output holds a run with other settings and may not be overwritten."""
-    existing = None if config.overwrite else read_config(storage)
-    if existing is None or existing.get("fingerprint") == plan.fingerprint:
+    existing = None if config.overwrite else find_run(storage)
+    if existing is None or existing.fingerprint == plan.fingerprint:
         return
-    differences = describe_differences(existing.get("facts", {}), plan.facts)
+    differences = describe_differences(existing.facts, plan.facts)
     raise ValueError(
         f"output {storage.root!r} holds a run with other settings; choose another --output, or start over with "
         f"--overwrite. Different: {'; '.join(differences) or 'unknown'}"
     )
 
 
-def read_config(storage: Storage) -> dict[str, Any] | None:
-    """What `config.json` says, None where there is no run."""
+def find_run(storage: Storage) -> SavedRun | None:
+    """What `config.json` says, None where there is no run. Raises ValueError where it cannot be read."""
     try:
-        content = json.loads(storage.read_bytes(CONFIG_NAME))
+        return SavedRun.from_json(storage.read_bytes(CONFIG_NAME), CONFIG_NAME)
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise ValueError(f"output {storage.root!r} cannot be read: {error}") from error
-    except ValueError as error:
-        raise ValueError(
-            f"output {storage.root!r}: its {CONFIG_NAME} is damaged; start over with --overwrite"
-        ) from error
-    return content
+    except DataError as error:
+        raise ValueError(f"output {storage.root!r}: {error}; start over with --overwrite") from error
 
 
-def clear_output(storage: Storage, plan: Plan) -> None:
+def read_run(storage: Storage) -> SavedRun:
+    """The same of an output that must hold a run. Raises ValueError where it does not."""
+    found = find_run(storage)
+    if found is None:
+        raise ValueError(f"output {storage.root!r} holds no run: there is no {CONFIG_NAME}")
+    return found
+
+
+def clear_output(storage: Storage, plan: RunPlan) -> None:
     """Remove everything a run writes, and nothing else; what makes it count as a run goes first.
 
     Markers that the new plan would look for are removed by name as well: where listings lag, one that is not listed yet

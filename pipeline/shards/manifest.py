@@ -1,4 +1,4 @@
-"""The plan of a run: a deterministic list of shards, and the fingerprint that ties an output to what made it.
+"""The manifest of a run: a deterministic list of shards, and the fingerprint that ties an output to what made it.
 
 A shard is a run of whole rows inside one row group of one file. Its id hashes what it is made of, and begins with its
 position, so that names sort in the order of the input.
@@ -17,9 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.config import RunConfig, fingerprint, fingerprint_facts
-from litelvlm.pipeline.schemas import MANIFEST_SCHEMA
+from litelvlm.pipeline.contracts import check_version
+from litelvlm.pipeline.schemas import FORMAT_VERSION, MANIFEST_NAME, MANIFEST_SCHEMA
+from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
 from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
+
+_VERSION = "version"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,43 @@ class Shard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Manifest:
+    """`manifest.parquet`: all shards of a run, in input order."""
+
+    shards: tuple[Shard, ...]
+
+    def to_parquet(self) -> bytes:
+        """A row of `MANIFEST_SCHEMA` for each shard; the same bytes for the same shards."""
+        schema = MANIFEST_SCHEMA.with_metadata({_VERSION: str(FORMAT_VERSION)})
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([asdict(one) for one in self.shards], schema), buffer, compression="zstd")
+        return buffer.getvalue()
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Manifest:
+        """The shards of a table with all columns of `MANIFEST_SCHEMA`, or of some of its rows."""
+        return cls(shards=tuple(Shard(**row) for row in table.to_pylist()))
+
+
+def read_manifest(storage: Storage, columns: Sequence[str] | None = None) -> pa.Table:
+    """The manifest of a run as a table, or some columns of it.
+
+    Raises:
+        ValueError: there is no run.
+        DataError: another version of this program wrote it.
+    """
+    try:
+        with storage.open_read(MANIFEST_NAME) as stream:
+            table = pq.read_table(stream, columns=columns)
+    except FileNotFoundError as error:
+        raise ValueError(f"output {storage.root!r} holds no run: there is no {MANIFEST_NAME}") from error
+    version = (table.schema.metadata or {}).get(_VERSION.encode(), b"").decode()
+    check_version(int(version) if version.isdigit() else None, MANIFEST_NAME)
+    return table.replace_schema_metadata(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
     """What there is to do, whether or not some of it is done."""
 
     shards: tuple[Shard, ...]
@@ -53,15 +93,8 @@ class Plan:
         """Rows the run annotates."""
         return sum(shard.num_rows for shard in self.shards)
 
-    def manifest_bytes(self) -> bytes:
-        """The shards as a Parquet file; the same bytes for the same plan."""
-        table = pa.Table.from_pylist([asdict(shard) for shard in self.shards], schema=MANIFEST_SCHEMA)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        return buffer.getvalue()
 
-
-def make_plan(config: RunConfig, *, revision: str) -> Plan:
+def make_plan(config: RunConfig, *, revision: str) -> RunPlan:
     """Read the footers of all input files and cut them into shards.
 
     Raises:
@@ -77,7 +110,7 @@ def make_plan(config: RunConfig, *, revision: str) -> Plan:
     facts = fingerprint_facts(
         config, files=[file.facts() for file in files], columns=mapping.without_mask().describe(), revision=revision
     )
-    return Plan(
+    return RunPlan(
         shards=shards,
         mapping=mapping,
         facts=facts,

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.markers import Baseline, Marker, ShardFacts
+
+if TYPE_CHECKING:
+    from litelvlm import PreparedImage
 
 _SHARD_ID = "shard_id"
 _PAYLOAD = "payload"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model says to one phrase."""
+
+    mask: EncodedMask
+    score: float
+    num_visual_tokens: int
+    num_retained_tokens: int
 
 
 @dataclass(kw_only=True)
 class Draft:
     """A record to be: one phrase of one input row. `prompt` is set when it can be annotated, `error` when it cannot.
 
-    `truth` is the true mask, where the input has one and the baseline compares with it.
+    `answer` is the model's, once it has been asked; `truth` the true mask, where the input has one and it is compared.
     """
 
     source_row: int
@@ -27,6 +41,7 @@ class Draft:
     phrase: str
     prompt: str | None = None
     error: str | None = None
+    answer: Answer | None = None
     truth: EncodedMask | None = None
     truth_error: str | None = None  # why there is none, where something was given
 
@@ -35,8 +50,8 @@ class Draft:
 class ImageWork:
     """An image with its phrases, from one row or from adjacent rows of the same image.
 
-    `prepared` is a `litelvlm.PreparedImage`, or None when the image or all of its phrases failed. `height` and
-    `width` are those of the upright image in pixels, None where it could not be decoded.
+    `prepared` is None when the image or all of its phrases failed. `height` and `width` are those of the upright image
+    in pixels, None where it could not be decoded.
     """
 
     image_id: str
@@ -46,17 +61,14 @@ class ImageWork:
     height: int | None = None
     width: int | None = None
     notes: str | None = None
-    prepared: Any = None
+    prepared: PreparedImage | None = None
 
     @property
-    def asked_drafts(self) -> list[Draft]:
+    def asked(self) -> list[Draft]:
         """The drafts whose phrases the model is asked."""
+        if self.prepared is None:
+            return []
         return [draft for draft in self.drafts if draft.prompt is not None and draft.error is None]
-
-    @property
-    def prompts(self) -> list[str]:
-        """Phrases that the model is asked."""
-        return [draft.prompt for draft in self.asked_drafts if draft.prompt is not None]
 
     def fail(self, reason: str) -> None:
         """Fail every phrase that has not failed for a reason of its own."""
@@ -65,40 +77,56 @@ class ImageWork:
         self.prepared = None
 
 
-@dataclass(kw_only=True)
-class ShardWork:
-    """A shard on its way to the model."""
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """A shard on its way to be decoded.
+
+    `compared_rows` are annotated unpruned as well; of `truth_rows`, None being all, the true masks are read. Both are
+    rows of the shard's file. `prior_kills`: stage -> deaths in earlier sessions.
+    """
 
     shard: Shard
-    images: list[ImageWork]
     prior_kills: dict[str, int] = field(default_factory=dict)
-    baseline_rows: tuple[int, ...] = ()  # rows whose images are annotated unpruned as well, to compare
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes_read: int = 0
-    num_bad_truths: int = 0  # true masks of rows that are compared, but that cannot be read
-    sent_at: float = 0.0  # seconds since the epoch, to tell how long it waited
+    compared_rows: frozenset[int] = frozenset()
+    truth_rows: frozenset[int] | None = frozenset()
 
-    def add_seconds(self, stage: str, seconds: float) -> None:
-        """Add to the seconds of a stage."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+    def reads_truth_of(self, row: int) -> bool:
+        """Whether the true masks of a row are wanted."""
+        return self.truth_rows is None or row in self.truth_rows
 
 
 @dataclass(kw_only=True)
+class ShardWork:
+    """A shard on its way to the model: `seconds` by stage are those of decoding, and `bytes_read` are its images'."""
+
+    task: ShardTask
+    images: list[ImageWork]
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_read: int = 0
+    num_bad_truths: int = 0  # rows whose true masks cannot be read
+    sent_at: float = 0.0  # seconds since the epoch, to tell how long it waited
+
+    @property
+    def shard(self) -> Shard:
+        return self.task.shard
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShardResult:
     """A shard on its way to storage: records as rows of `SHARD_SCHEMA`, and what the throughput table wants to know."""
 
     shard: Shard
     records: list[dict[str, Any]]
     seconds: dict[str, float]
-    facts: dict[str, Any]
-    baseline: dict[str, Any] | None = None
+    facts: ShardFacts
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoneShard:
     """A shard that somebody has committed already: its marker goes to the driver, untouched by the stages."""
 
-    marker: dict[str, Any]
+    marker: Marker
 
 
 def pack(shard_id: str, payload: Any) -> pa.Table:

@@ -6,12 +6,12 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from litelvlm.pipeline.masks import EncodedMask, encode_answers, mask_iou, mask_overlap
 from litelvlm.pipeline.shards.manifest import Shard, row_hashes, selected_rows
+from litelvlm.pipeline.shards.markers import Baseline, MaskPair, Overlap, WayTaken
 from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.shard_run import model_calls
 from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
@@ -30,109 +30,95 @@ def choose_rows(shards: Iterable[Shard], num_rows: int, sample: float | None) ->
     return {shard_id: tuple(sorted(rows)) for shard_id, rows in chosen.items()}
 
 
-def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> dict[str, Any] | None:
+def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> Baseline | None:
     """Annotate the shard's chosen images pruned and unpruned, on a device that is held, in turns of alternating order.
 
     Both ways of one call see the same images in the same batch. With `warm_up` the first call is made both ways before
     any is timed, so that neither pays for what a device does once; it asks for something else, since the model
     remembers questions.
 
-    Returns what `marker["baseline"]` holds, None when none of the chosen rows holds an image.
+    Returns None when none of the chosen rows holds an image.
     """
-    rows = set(work.baseline_rows)
-    calls = list(model_calls(image for image in work.images if _holds(image, rows)))
+    compared = work.task.compared_rows
+    calls = list(model_calls(image for image in work.images if _holds(image, compared)))
     if not calls:
         return None
     if warm_up:
-        other = [(image, [_WARM_UP_PHRASE] * len(phrases)) for image, phrases in calls[0]]
         for unpruned in (False, True):
-            model.run(other, unpruned=unpruned)
-    ways = {False: _Way(), True: _Way()}
+            model.run(calls[0], unpruned=unpruned, phrase=_WARM_UP_PHRASE)
+    pruned, whole = _Way(unpruned=False), _Way(unpruned=True)
     for number, asked in enumerate(calls, start=work.shard.index):  # a shard may well have one call only
-        for unpruned in (False, True) if number % 2 == 0 else (True, False):
-            ways[unpruned].run(model, asked, unpruned=unpruned)
-    drafts = list(_asked_drafts(calls))
-    pruned, unpruned_way = ways[False], ways[True]
-    iou = [round(mask_iou(a, b), 4) for a, b in zip(pruned.masks, unpruned_way.masks, strict=True)]
-    return {
-        "images": len({id(image) for asked in calls for image, _ in asked}),
-        "phrases": len(iou),
-        **{f"pruned_{name}": value for name, value in pruned.took().items()},
-        **{f"unpruned_{name}": value for name, value in unpruned_way.took().items()},
-        "iou": iou,
-        "pairs": _worst_pairs(iou, drafts, pruned.masks, unpruned_way.masks),
-        **_against_truth(drafts, pruned.masks, unpruned_way.masks),
-        "num_bad_truths": work.num_bad_truths,
-    }
+        for way in (pruned, whole) if number % 2 == 0 else (whole, pruned):
+            way.run(model, asked)
+    drafts = [draft for asked in calls for one in asked for draft in one.drafts]
+    iou = [round(mask_iou(a, b), 4) for a, b in zip(pruned.masks, whole.masks, strict=True)]
+    return Baseline(
+        images=sum(map(len, calls)),
+        phrases=len(iou),
+        pruned=pruned.took(),
+        unpruned=whole.took(),
+        iou=iou,
+        pairs=_worst_pairs(iou, drafts, pruned.masks, whole.masks),
+        truth=_against_truth(drafts, pruned.masks, whole.masks),
+        num_bad_truths=work.num_bad_truths,
+    )
 
 
 @dataclass
 class _Way:
-    """The calls of one way, pruned or unpruned."""
+    """The calls of one way."""
 
+    unpruned: bool
     seconds: float = 0.0
     llm_s: float = 0.0
     peak_bytes: int | None = None
     masks: list[EncodedMask] = field(default_factory=list)
 
-    def run(self, model: TimedModel, asked: list[Asked], *, unpruned: bool) -> None:
-        done = model.run(asked, unpruned=unpruned, memory=True)
+    def run(self, model: TimedModel, asked: list[Asked]) -> None:
+        done = model.run(asked, unpruned=self.unpruned, memory=True)
         self.seconds += done.seconds
         self.llm_s += done.stage_seconds.get("llm", 0.0)
         if done.peak_bytes is not None:
             self.peak_bytes = max(self.peak_bytes or 0, done.peak_bytes)
         self.masks += [mask for result in done.results for mask in encode_answers(result)]
 
-    def took(self) -> dict[str, Any]:
-        return {"s": self.seconds, "llm_s": self.llm_s, "peak_bytes": self.peak_bytes}
-
-
-def _asked_drafts(calls: list[list[Asked]]) -> Iterator[Draft]:
-    """The records behind the answers, in their order; an image may be asked in several calls."""
-    left: dict[int, Iterator[Draft]] = {}
-    for asked in calls:
-        for image, phrases in asked:
-            drafts = left.setdefault(id(image), iter(image.asked_drafts))
-            yield from (next(drafts) for _ in phrases)
+    def took(self) -> WayTaken:
+        return WayTaken(s=self.seconds, llm_s=self.llm_s, peak_bytes=self.peak_bytes)
 
 
 def _worst_pairs(
     iou: list[float], drafts: list[Draft], pruned: list[EncodedMask], unpruned: list[EncodedMask]
-) -> list[dict[str, Any]]:
+) -> list[MaskPair]:
     """The phrases whose masks agree least, with both masks."""
-    found: list[dict[str, Any]] = []
+    found: list[MaskPair] = []
     for place in sorted(range(len(iou)), key=lambda place: (iou[place], place)):
         if iou[place] == 1.0 or len(found) == _WORST_PAIRS:
             break
         if len(pruned[place].counts) + len(unpruned[place].counts) <= _MAX_PAIR_CHARS:
-            found.append(
-                {
-                    "source_row": drafts[place].source_row,
-                    "phrase_index": drafts[place].phrase_index,
-                    "iou": iou[place],
-                    "size_hw": list(pruned[place].size_hw),
-                    "pruned_rle": pruned[place].counts,
-                    "unpruned_rle": unpruned[place].counts,
-                }
+            pair = MaskPair(
+                source_row=drafts[place].source_row,
+                phrase_index=drafts[place].phrase_index,
+                iou=iou[place],
+                size_hw=pruned[place].size_hw,
+                pruned_rle=pruned[place].counts,
+                unpruned_rle=unpruned[place].counts,
             )
+            found.append(pair)
     return found
 
 
 def _against_truth(
     drafts: list[Draft], pruned: list[EncodedMask], unpruned: list[EncodedMask]
-) -> dict[str, dict[str, list[list[int] | None]]]:
-    """Intersection and union in pixels of every mask with the truth, None for a phrase whose truth is not known."""
+) -> dict[str, list[Overlap]] | None:
+    """The overlap of every mask with the truth, by way; None where no truth is known."""
     if all(draft.truth is None for draft in drafts):
-        return {}
-    ways = {"pruned": pruned, "unpruned": unpruned}
+        return None
     return {
-        "truth": {
-            name: [
-                None if draft.truth is None else list(mask_overlap(mask, draft.truth))
-                for mask, draft in zip(masks, drafts, strict=True)
-            ]
-            for name, masks in ways.items()
-        }
+        name: [
+            None if draft.truth is None else mask_overlap(mask, draft.truth)
+            for mask, draft in zip(masks, drafts, strict=True)
+        ]
+        for name, masks in {"pruned": pruned, "unpruned": unpruned}.items()
     }
 
 
@@ -144,5 +130,5 @@ def _hashed(shards: Iterable[Shard], num_rows: int, sample: float | None) -> Ite
             yield int(hashes[position]), shard.shard_id, int(rows[position])
 
 
-def _holds(image: ImageWork, rows: set[int]) -> bool:
+def _holds(image: ImageWork, rows: frozenset[int]) -> bool:
     return any(draft.source_row in rows for draft in image.drafts)

@@ -22,9 +22,9 @@ from litelvlm.pipeline.output.names import safe_file_name
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.manifest import Shard, selected_rows
-from litelvlm.pipeline.shards.payload import DoneShard, Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.markers import Marker, find_marker
+from litelvlm.pipeline.shards.payload import DoneShard, Draft, ImageWork, ShardTask, ShardWork
 from litelvlm.pipeline.shards.read import SourceRow, read_shard
-from litelvlm.pipeline.stages.commit import read_marker
 from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import run_stage
 from litelvlm.pipeline.storage.store import Storage
@@ -46,6 +46,7 @@ class DecodeStage:
     policy: UriPolicy
     storage: Storage
     session: str
+    marker: type[Marker]
     storage_options: dict[str, Any] = field(default_factory=dict)
     sample: float | None = None
     max_pixels: int = 100_000_000
@@ -53,31 +54,30 @@ class DecodeStage:
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self._decode, batch)
 
-    def _decode(self, work: ShardWork) -> ShardWork | DoneShard:
+    def _decode(self, task: ShardTask) -> ShardWork | DoneShard:
         """The shard with its images, or its marker if there is one after all: listings lag."""
         cpu_started = time.process_time()
-        try:
-            return DoneShard(marker=read_marker(self.storage, work.shard.shard_id))
-        except FileNotFoundError:
-            pass
+        marker = find_marker(self.storage, task.shard.shard_id, self.marker)
+        if marker is not None:
+            return DoneShard(marker=marker)
         guard = Guard(
             storage=self.storage,
             session=self.session,
             stage="decode",
-            shard_id=work.shard.shard_id,
-            prior_kills=work.prior_kills.get("decode", 0),
+            shard_id=task.shard.shard_id,
+            prior_kills=task.prior_kills.get("decode", 0),
         )
-        work = self.decode_shard(work, guard)
-        work.add_seconds("decode_cpu", time.process_time() - cpu_started)
+        work = self.decode_shard(task, guard)
+        work.seconds["decode_cpu"] = time.process_time() - cpu_started
         work.sent_at = time.time()
         return work
 
-    def decode_shard(self, work: ShardWork, guard: Guard) -> ShardWork:
-        """Fill in the shard's images. Rows that kill their worker are given up, see `pipeline.shards.attempts`."""
-        decoder = _ShardDecoder(self, work)
-        for rows, images in guard.run(work.shard.num_rows, decoder.decode, batch=_DECODE_UNITS):
-            work.images.extend(decoder.give_up(rows) if images is None else images)
-        return work
+    def decode_shard(self, task: ShardTask, guard: Guard) -> ShardWork:
+        """The shard with its images. Rows that kill their worker are given up, see `pipeline.shards.attempts`."""
+        decoder = _ShardDecoder(self, task)
+        for rows, images in guard.run(task.shard.num_rows, decoder.decode, batch=_DECODE_UNITS):
+            decoder.work.images.extend(decoder.give_up(rows) if images is None else images)
+        return decoder.work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,27 +96,30 @@ class _Loading:
 class _ShardDecoder:
     """Decodes ranges of one shard's rows; `stage` says how."""
 
-    def __init__(self, stage: DecodeStage, work: ShardWork) -> None:
-        self._stage = stage
-        self._work = work
+    def __init__(self, stage: DecodeStage, task: ShardTask) -> None:
+        self.work = ShardWork(task=task, images=[])
+        self._stage, self._task = stage, task
         self._fetcher = ImageFetcher(stage.policy, stage.storage_options, retry=stage.storage.retry)
         self._redact = Redactor(stage.storage_options)
-        self._preprocessor: Any = stage.engine.preprocessor()
-        self._mapping = stage.mapping if work.baseline_rows else stage.mapping.without_mask()
+        self._preprocessor = stage.engine.preprocessor()
+        self._mapping = stage.mapping if task.truth_rows != frozenset() else stage.mapping.without_mask()
 
     def decode(self, rows: range) -> list[ImageWork]:
         """Images of the shard's rows number `rows` (counted within the shard)."""
-        stage, shard = self._stage, self._work.shard
+        stage, shard = self._stage, self._task.shard
         images: list[ImageWork] = []
         source = read_shard(shard, self._mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
         with ThreadPoolExecutor(_FETCH_THREADS) as pool:
-            for loading in self._loaded(_timed(source, self._work.add_seconds), rows, pool):
+            for loading in self._loaded(_timed(source, self._add_seconds), rows, pool):
                 self._append(images, loading)
         return images
 
+    def _add_seconds(self, stage: str, seconds: float) -> None:
+        self.work.seconds[stage] = self.work.seconds.get(stage, 0.0) + seconds
+
     def give_up(self, rows: range) -> list[ImageWork]:
         """Failed records for rows that killed their worker. Their cells are not read again."""
-        shard, stage = self._work.shard, self._stage
+        shard, stage = self._task.shard, self._stage
         numbers = selected_rows(shard.file, shard.row_start, shard.row_stop, stage.sample)
         reason = "this record killed the worker that decoded it, every time"
         return [self._failed(numbers[position], default_id(shard, numbers[position]), [], reason) for position in rows]
@@ -135,7 +138,7 @@ class _ShardDecoder:
         yield from ahead
 
     def _begin_load(self, row: SourceRow, pool: ThreadPoolExecutor) -> _Loading:
-        image_id = default_id(self._work.shard, row.number)
+        image_id = default_id(self._task.shard, row.number)
         if row.error is not None:
             return _Loading(row=row.number, given=_unreadable(image_id, row.error))
         given = read_row(row.cells, self._mapping, default_id=image_id)
@@ -150,8 +153,8 @@ class _ShardDecoder:
         try:
             started = time.perf_counter()
             data = loading.data()
-            self._work.add_seconds("fetch", time.perf_counter() - started)
-            self._work.bytes_read += len(data)
+            self._add_seconds("fetch", time.perf_counter() - started)
+            self.work.bytes_read += len(data)
             self._add_image(images, row, given, data)
         except StorageError:  # the store's fault, or the credentials': no record may fail for that
             raise
@@ -185,11 +188,11 @@ class _ShardDecoder:
                 prepared=self._preprocessor.prepare(decoded.rgb, decoded.size_hw),
             )
         )
-        self._work.add_seconds("decode", time.perf_counter() - started)
+        self._add_seconds("decode", time.perf_counter() - started)
 
     def _add_truths(self, drafts: list[Draft], row: int, given: InputRow, size_hw: tuple[int, int]) -> None:
         """The true masks of a row that is compared with them. One that cannot be read costs no record."""
-        if given.mask is None or row not in self._work.baseline_rows:
+        if given.mask is None or not self._task.reads_truth_of(row):
             return
         try:
             truths = parse_each_mask(given.mask, size_hw, len(drafts))
@@ -200,7 +203,7 @@ class _ShardDecoder:
                 draft.truth_error = self._redact(str(truth))
             else:
                 draft.truth = truth
-        self._work.num_bad_truths += any(draft.truth_error for draft in drafts)
+        self.work.num_bad_truths += any(draft.truth_error for draft in drafts)
 
     def _draft(self, row: int, index: int, given: InputRow) -> Draft:
         draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])

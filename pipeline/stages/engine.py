@@ -6,43 +6,61 @@ import dataclasses
 import functools
 import os
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from litelvlm.pipeline.config import ModelConfig
+
+if TYPE_CHECKING:
+    from litelvlm import (
+        AnnotationResult,
+        Annotator,
+        PreparedImage,
+        Preprocessor,
+        PromptTemplate,
+        PruningConfig,
+    )
 
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "float8"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Annotated:
+    """What went through a model, added up over any number of calls, as in the columns of the throughput table."""
+
+    images: int = 0
+    prompts: int = 0
+    phrases: int = 0
+    visual_tokens: int = 0
+    retained_tokens: int = 0
+    text_tokens: int = 0
+
+
 class Engine(Protocol):
-    """Describes a model; picklable, and cheap until a worker calls `annotator`.
+    """Describes a model; picklable, and cheap until a worker calls `annotator`."""
 
-    `revision` identifies the model; `check` validates all that can be seen without its weights, and
-    returns remarks for the user.
+    def revision(self) -> str:
+        """Identifies the model."""
+        ...
 
-    `annotator` and `preprocessor` return objects with the interface of `litelvlm.Annotator` and
-    `litelvlm.Preprocessor`.
-    """
+    def check(self) -> list[str]:
+        """Validate all that can be seen without the weights. Returns remarks for the user."""
+        ...
 
-    def revision(self) -> str: ...
+    def on_device(self, device: str) -> Self: ...
 
-    def check(self) -> list[str]: ...
+    def annotator(self, num_threads: int | None) -> Annotator: ...
 
-    def on_device(self, device: str) -> Engine: ...
+    def preprocessor(self) -> Preprocessor: ...
 
-    def annotator(self, num_threads: int | None) -> Any: ...
-
-    def preprocessor(self) -> Any: ...
-
-    @property
-    def scores_text(self) -> bool: ...
-
-    def tokens_read(self, visual_tokens: int, retained_tokens: int, num_layers: int) -> int: ...
-
-    def check_phrase(self, preprocessor: Any, phrase: str) -> str: ...
+    def check_phrase(self, preprocessor: Preprocessor, phrase: str) -> str: ...
 
     def annotate(
-        self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
-    ) -> list[Any]: ...
+        self, annotator: Annotator, images: list[PreparedImage], phrases: list[list[str]], *, unpruned: bool = False
+    ) -> list[AnnotationResult]: ...
+
+    def needed_tflop(self, done: Annotated) -> float | None:
+        """Needed operations, 1e12; None for a model whose sizes are not known."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +98,11 @@ class LiteLVLMEngine:
             return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {asked}"]
         return []
 
-    def on_device(self, device: str) -> LiteLVLMEngine:
+    def on_device(self, device: str) -> Self:
         """The same model on `cpu` or `cuda`."""
         return dataclasses.replace(self, device=device)
 
-    def annotator(self, num_threads: int | None) -> Any:
+    def annotator(self, num_threads: int | None) -> Annotator:
         """Load the model on its device. Raises ValueError or FileNotFoundError where the checkpoint does not fit."""
         import torch
 
@@ -101,17 +119,17 @@ class LiteLVLMEngine:
             return "float32" if self.device == "cpu" else "bfloat16"
         return _DTYPES[self.model.precision]
 
-    def preprocessor(self) -> Any:
+    def preprocessor(self) -> Preprocessor:
         """Config and tokenizer, loaded once per process. Raises as `annotator` does."""
         return _preprocessor(self.model.model, self.model.clip, self.model.resizing)
 
-    def check_phrase(self, preprocessor: Any, phrase: str) -> str:
+    def check_phrase(self, preprocessor: Preprocessor, phrase: str) -> str:
         """The phrase as it enters the prompt. Raises ValueError with the reason why it cannot."""
         return preprocessor.check_phrase(phrase, self._template())
 
     def annotate(
-        self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
-    ) -> list[Any]:
+        self, annotator: Annotator, images: list[PreparedImage], phrases: list[list[str]], *, unpruned: bool = False
+    ) -> list[AnnotationResult]:
         """Annotate prepared images, one result each, in order."""
         from litelvlm import AnnotationRequest
 
@@ -125,23 +143,38 @@ class LiteLVLMEngine:
             keep_logits=False,
         )
 
-    @property
-    def scores_text(self) -> bool:
+    def needed_tflop(self, done: Annotated) -> float | None:
+        """Needed operations, 1e12, by the model's sizes."""
+        from litelvlm.flops import Workload, needed_flop
+
+        config = self.preprocessor().config
+        pruned = done.retained_tokens < done.visual_tokens
+        work = Workload(
+            images=done.images,
+            prompts=done.prompts,
+            phrases=done.phrases,
+            retained_tokens=self._tokens_read(done, config.llm.num_hidden_layers),
+            text_tokens=done.text_tokens,
+            scored_texts=done.phrases if pruned and self._scores_text() else 0,
+            shared=self.model.layout == "shared",
+        )
+        return sum(needed_flop(config, work).values()) / 1e12
+
+    def _scores_text(self) -> bool:
         """Whether the pruning rule compares visual tokens with the question."""
         from litelvlm.rules.registry import RULE_BOOK
 
         return self.model.rule in RULE_BOOK and "similarity" in RULE_BOOK[self.model.rule].needs
 
-    def tokens_read(self, visual_tokens: int, retained_tokens: int, num_layers: int) -> int:
-        """Visual tokens that the language model's layers read on average, where so many of all are retained in the
-        end."""
+    def _tokens_read(self, done: Annotated, num_layers: int) -> int:
+        """Visual tokens that the language model's layers read on average."""
         pruning = self._pruning(unpruned=False)
         if not pruning.inside_llm:
-            return retained_tokens
+            return done.retained_tokens
         whole = min(pruning.fastv_layer, num_layers)
-        return (whole * visual_tokens + (num_layers - whole) * retained_tokens) // num_layers
+        return (whole * done.visual_tokens + (num_layers - whole) * done.retained_tokens) // num_layers
 
-    def _pruning(self, *, unpruned: bool) -> Any:
+    def _pruning(self, *, unpruned: bool) -> PruningConfig:
         from litelvlm import PruningConfig
 
         if unpruned:
@@ -151,7 +184,7 @@ class LiteLVLMEngine:
             num_retain_tokens=model.num_retain_tokens, rule=model.rule, order=model.order, positions=model.positions
         )
 
-    def _template(self) -> Any:
+    def _template(self) -> PromptTemplate:
         from litelvlm import PromptTemplate
 
         return PromptTemplate(question=self.model.question, answer=self.model.answer)
@@ -167,7 +200,7 @@ def device_is_broken(error: BaseException) -> bool:
 
 
 @functools.lru_cache(maxsize=2)
-def _preprocessor(model: str, clip: str | None, resizing: str) -> Any:
+def _preprocessor(model: str, clip: str | None, resizing: str) -> Preprocessor:
     from litelvlm import Preprocessor
 
     return Preprocessor.from_pretrained(model, clip=clip, resizing=resizing)

@@ -5,46 +5,60 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import ray
 from ray.data import ActorPoolStrategy
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.fetch.policy import UriPolicy
-from litelvlm.pipeline.measure.prometheus import run_tag
 from litelvlm.pipeline.shards.attempts import new_session, prior_kills
-from litelvlm.pipeline.shards.manifest import Plan, Shard
-from litelvlm.pipeline.shards.payload import DoneShard, ShardWork, pack, unpack_payload
-from litelvlm.pipeline.stages.annotate import AnnotateStage
-from litelvlm.pipeline.stages.baseline import choose_rows
-from litelvlm.pipeline.stages.commit import CommitStage
+from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.markers import Marker
+from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, pack, unpack_payload
 from litelvlm.pipeline.stages.decode import DecodeStage
 from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import Failure
 from litelvlm.pipeline.storage.store import Storage
+from litelvlm.pipeline.table.columns import ColumnMapping
 
 # Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
 _DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25
 _CALLS_PER_ACTOR = 2
 
 Stage = Callable[[Any], Any]
+M = TypeVar("M", bound=Marker)
+
+
+class ShardJob(Protocol[M]):
+    """What becomes of a run's shards: the actor that holds the model, and how its results are committed."""
+
+    marker: type[M]
+
+    def actor(self, engine: Engine, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
+        """The class of the stage that holds the model, and what it is made with."""
+        ...
+
+    def commit_stage(self) -> Stage: ...
+
+    def task(self, shard: Shard, prior_kills: dict[str, int]) -> ShardTask: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
+class Execution(Generic[M]):
     """What an execution needs besides the list of shards."""
 
     config: RunConfig
-    plan: Plan
+    mapping: ColumnMapping
+    job: ShardJob[M]
     storage: Storage
     engine: Engine
     policy: UriPolicy
     on_gpu: bool
     max_decoders: int | None = None
 
-    def run(self, shards: list[Shard]) -> Iterator[dict[str, Any]]:
-        """Annotate shards, in whatever order they end. Yields their markers as they are committed.
+    def run(self, shards: list[Shard]) -> Iterator[M]:
+        """Do shards, in whatever order they end. Yields their markers as they are committed.
 
         Raises:
             UsageError, StorageError, StageError: a stage broke.
@@ -59,7 +73,7 @@ class Execution:
             num_cpus=_DECODE_CPUS,
             concurrency=min(self.max_decoders, len(shards)) if self.max_decoders else None,
         )
-        actor, arguments = self._actor(session)
+        actor, arguments = self.job.actor(self.engine, session, self._threads_per_actor())
         dataset = dataset.map_batches(
             actor,
             fn_constructor_args=arguments,
@@ -70,46 +84,27 @@ class Execution:
             num_gpus=self.config.cluster.gpus_per_actor if self.on_gpu else None,
         )
         dataset = dataset.map_batches(
-            _call(self._commit_stage()), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
+            _call(self.job.commit_stage()), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
         )
         for row in dataset.iter_rows():
             result = unpack_payload(row)
             if isinstance(result, Failure):
                 result.throw()
-            yield result.marker if isinstance(result, DoneShard) else result
-
-    def _actor(self, session: str) -> tuple[type, tuple[Any, ...]]:
-        """The class of the stage that holds the model, and what it is made with."""
-        tag = run_tag(self.plan.fingerprint)
-        return AnnotateStage, (self.engine, self.storage, session, self._threads_per_actor(), tag)
-
-    def _commit_stage(self) -> Stage:
-        return CommitStage(storage=self.storage)
+            yield cast(M, result.marker if isinstance(result, DoneShard) else result)
 
     def _items(self, shards: list[Shard]) -> list[dict[str, Any]]:
         kills = prior_kills(self.storage)
-        sample = self.config.source.sample
-        compared = (
-            choose_rows(self.plan.shards, self.config.baseline_images, sample) if self.config.baseline_images else {}
-        )
-        works = [
-            ShardWork(
-                shard=shard,
-                images=[],
-                prior_kills=kills.get(shard.shard_id, {}),
-                baseline_rows=compared.get(shard.shard_id, ()),
-            )
-            for shard in shards
-        ]
-        return [row for work in works for row in pack(work.shard.shard_id, work).to_pylist()]
+        tasks = [self.job.task(shard, kills.get(shard.shard_id, {})) for shard in shards]
+        return [row for task in tasks for row in pack(task.shard.shard_id, task).to_pylist()]
 
     def _decode_stage(self, session: str) -> DecodeStage:
         return DecodeStage(
-            mapping=self.plan.mapping,
+            mapping=self.mapping,
             engine=self.engine,
             policy=self.policy,
             storage=self.storage,
             session=session,
+            marker=self.job.marker,
             storage_options=self.config.storage_options,
             sample=self.config.source.sample,
             max_pixels=self.config.source.max_pixels,

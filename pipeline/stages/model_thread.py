@@ -10,19 +10,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from litelvlm.pipeline.stages.engine import Engine
+
+E = TypeVar("E", bound=Engine)
 
 _COMPUTING = ("annotator", "annotate", "encode", "answer")
 
 
-class ModelThread:
-    """An engine that does what it does, on one thread. Errors come back to the caller.
+def on_one_thread(engine: E) -> E:
+    """The engine, which does what it does on one thread of its own. Errors come back to the caller."""
+    return cast(E, _ModelThread(engine))
 
-    Args:
-        engine: a `pipeline.stages.engine.Engine`.
-    """
 
-    def __init__(self, engine: Any) -> None:
+class _ModelThread:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 

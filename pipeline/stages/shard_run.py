@@ -10,18 +10,22 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.masks import EncodedMask, encode_answers
+from litelvlm.pipeline.masks import encode_answers
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
-from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
-from litelvlm.pipeline.stages.engine import Engine, device_is_broken
+from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.payload import Answer, Draft, ImageWork, ShardWork
+from litelvlm.pipeline.stages.engine import Annotated, Engine, device_is_broken
 from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
+
+if TYPE_CHECKING:
+    from litelvlm import AnnotationResult
 
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
 CALL_IMAGES = 32
@@ -33,28 +37,17 @@ _NO_SCORE = "the model returned a score that is no number from 0 to 1"
 _EXIT_BROKEN_DEVICE = 70
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the model says to one phrase."""
-
-    mask: EncodedMask
-    score: float
-    num_visual_tokens: int
-    num_retained_tokens: int
-
-
 class ShardRun:
-    """Annotates images of one shard and adds up what it took.
+    """Annotates images of one shard and adds up what it took. Answers are put on the drafts that asked.
 
-    `model` keeps the device to one call at a time; masks are encoded outside it.
+    `model` keeps the device to one call at a time; masks are encoded outside it. `seconds` are those of the model's
+    stages and of encoding.
     """
 
     def __init__(self, engine: Engine, model: TimedModel, work: ShardWork) -> None:
-        self.records: list[dict[str, Any]] = []
-        self.num_images = self.num_prompts = self.num_asked = 0
-        self.visual_tokens = self.retained_tokens = self.text_tokens = 0
+        self.done = Annotated()
+        self.seconds: dict[str, float] = {}
         self._engine, self._model, self._work = engine, model, work
-        self._annotator, self._lock = model.annotator, model.device
         self._model_works = False
 
     def annotate(self, units: range) -> list[dict[str, Any]]:
@@ -62,9 +55,10 @@ class ShardRun:
         records: list[dict[str, Any]] = []
         for start in range(units.start, units.stop, CALL_IMAGES):
             images = self._work.images[start : min(start + CALL_IMAGES, units.stop)]
-            answers = self._answers(images)
-            for image in images:
-                records.extend(self._records(image, iter(answers.get(id(image), ()))))
+            for asked in model_calls(images):
+                self._ask(asked)
+                self.done = replace(self.done, images=self.done.images + len(asked))
+            records += self._records(images)
         return records
 
     def give_up(self, units: range) -> list[dict[str, Any]]:
@@ -72,33 +66,13 @@ class ShardRun:
         images = [self._work.images[unit] for unit in units]
         for image in images:
             image.fail(_KILLED)
-        return [record for image in images for record in self._records(image, iter(()))]
+        return self._records(images)
 
-    def call(self, asked: list[Asked]) -> list[Any]:
-        """Run the model, alone on its device. Its stages' seconds are added to the shard's."""
-        done = self._model.call(asked)
-        for stage, seconds in done.stage_seconds.items():
-            self._work.add_seconds(stage, seconds)
-        self.num_prompts += sum(result.num_prompts for result in done.results)
-        self.num_asked += sum(len(part) for _, part in asked)
-        return done.results
-
-    def _answers(self, images: list[ImageWork]) -> dict[int, list[Answer | str]]:
-        """The answers to every image's prompts, or why there is none, by the image's identity in memory."""
-        answers: dict[int, list[Answer | str]] = {}
-        for asked in model_calls(images):
-            for image, outcomes in self._outcomes(asked):
-                if id(image) not in answers:
-                    self.num_images += 1
-                    answers[id(image)] = []
-                answers[id(image)].extend(outcomes)
-        return answers
-
-    def _outcomes(self, asked: list[Asked]) -> list[tuple[ImageWork, list[Answer | str]]]:
-        """Answers to every part of a call, in order; a phrase that the model cannot take has its reason instead."""
+    def _ask(self, asked: list[Asked]) -> None:
+        """Get an answer for every draft of a call; a phrase that the model cannot take gets its reason instead."""
         try:
-            results = self.call(asked)
-            outcomes = [list[Answer | str](self._encoded(result)) for result in results]
+            results = self._call(asked)
+            answers = [list(self._answers(result)) for result in results]
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - the record boundary
@@ -107,19 +81,38 @@ class ShardRun:
             failure = error
         else:
             self._count(results)
-            return [(image, found) for (image, _), found in zip(asked, outcomes, strict=True)]
-        halves = _halves(asked)
-        if halves:
-            return [outcome for half in halves for outcome in self._outcomes(half)]
+            for one, found in zip(asked, answers, strict=True):
+                for draft, answer in zip(one.drafts, found, strict=True):
+                    draft.answer = answer
+            return
+        if halves := _halves(asked):
+            for half in halves:
+                self._ask(half)
+            return
         self._check_model(failure)
-        return [(asked[0][0], [_reason(failure)])]
+        asked[0].drafts[0].error = _reason(failure)
 
-    def _count(self, results: list[Any]) -> None:
+    def _call(self, asked: list[Asked]) -> list[AnnotationResult]:
+        """Run the model, alone on its device."""
+        call = self._model.call(asked)
+        for stage, seconds in call.stage_seconds.items():
+            self._add_seconds(stage, seconds)
+        self.done = replace(
+            self.done,
+            prompts=self.done.prompts + sum(result.num_prompts for result in call.results),
+            phrases=self.done.phrases + sum(len(one.drafts) for one in asked),
+        )
+        return call.results
+
+    def _count(self, results: list[AnnotationResult]) -> None:
         self._model_works = True
-        for result in results:
-            self.visual_tokens += result.num_prompts * result.num_visual_tokens
-            self.retained_tokens += result.num_prompts * result.num_retained_tokens
-            self.text_tokens += int(result.num_text_tokens)
+        self.done = replace(
+            self.done,
+            visual_tokens=self.done.visual_tokens + sum(one.num_prompts * one.num_visual_tokens for one in results),
+            retained_tokens=self.done.retained_tokens
+            + sum(one.num_prompts * one.num_retained_tokens for one in results),
+            text_tokens=self.done.text_tokens + sum(int(one.num_text_tokens) for one in results),
+        )
 
     def _check_model(self, error: Exception) -> None:
         """Raise the error unless the model has answered in this shard, or answers to a blank image."""
@@ -127,13 +120,13 @@ class ShardRun:
             return
         blank = self._engine.preprocessor().prepare(np.full((*_BLANK_SIZE_HW, 3), 128, dtype=np.uint8))
         try:
-            with self._lock:
-                self._engine.annotate(self._annotator, [blank], [[_BLANK_PHRASE]])
+            with self._model.device:
+                self._engine.annotate(self._model.annotator, [blank], [[_BLANK_PHRASE]])
         except Exception:  # noqa: BLE001 - whatever it is, the first error is the one to tell
             raise error from None
         self._model_works = True
 
-    def _encoded(self, result: Any) -> Iterator[Answer]:
+    def _answers(self, result: AnnotationResult) -> Iterator[Answer]:
         started = time.perf_counter()
         for mask, score in zip(encode_answers(result), result.scores, strict=True):
             yield Answer(
@@ -142,19 +135,13 @@ class ShardRun:
                 num_visual_tokens=result.num_visual_tokens,
                 num_retained_tokens=result.num_retained_tokens,
             )
-        self._work.add_seconds("encode", time.perf_counter() - started)
+        self._add_seconds("encode", time.perf_counter() - started)
 
-    def _records(self, image: ImageWork, answers: Iterator[Answer | str]) -> Iterator[dict[str, Any]]:
-        for draft in image.drafts:
-            answer = next(answers) if draft.error is None else draft.error
-            if isinstance(answer, str):
-                draft.error = answer
-                yield _record(self._work, image, draft, status=STATUS_FAILED, error=answer)
-            elif not 0.0 <= answer.score <= 1.0:  # NaN included
-                yield _record(self._work, image, draft, status=STATUS_FAILED, error=_NO_SCORE)
-            else:
-                status = STATUS_OK if answer.mask.area else STATUS_EMPTY
-                yield _record(self._work, image, draft, status=status, answer=answer)
+    def _add_seconds(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def _records(self, images: Iterable[ImageWork]) -> list[dict[str, Any]]:
+        return [_record(self._work.shard, image, draft) for image in images for draft in image.drafts]
 
 
 def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:
@@ -162,11 +149,11 @@ def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:
     if len(asked) > 1:
         middle = len(asked) // 2
         return asked[:middle], asked[middle:]
-    image, prompts = asked[0]
-    if len(prompts) < 2:
+    drafts = asked[0].drafts
+    if len(drafts) < 2:
         return None
-    middle = len(prompts) // 2
-    return [(image, prompts[:middle])], [(image, prompts[middle:])]
+    middle = len(drafts) // 2
+    return [replace(asked[0], drafts=drafts[:middle])], [replace(asked[0], drafts=drafts[middle:])]
 
 
 def _reason(error: Exception) -> str:
@@ -188,35 +175,31 @@ def model_calls(images: Iterable[ImageWork]) -> Iterator[list[Asked]]:
     group: list[Asked] = []
     num_phrases = 0
     for image in images:
-        prompts = image.prompts if image.prepared is not None else []
-        if not prompts:
+        drafts = image.asked
+        if not drafts:
             continue
-        if group and (len(group) == CALL_IMAGES or num_phrases + len(prompts) > CALL_PHRASES):
+        if group and (len(group) == CALL_IMAGES or num_phrases + len(drafts) > CALL_PHRASES):
             yield group
             group, num_phrases = [], 0
-        group.append((image, prompts))
-        num_phrases += len(prompts)
+        group.append(Asked(image=image, drafts=drafts))
+        num_phrases += len(drafts)
     if group:
         yield group
 
 
-def _record(
-    work: ShardWork,
-    image: ImageWork,
-    draft: Draft,
-    *,
-    status: str,
-    error: str | None = None,
-    answer: Answer | None = None,
-) -> dict[str, Any]:
+def _record(shard: Shard, image: ImageWork, draft: Draft) -> dict[str, Any]:
     """One row of `SHARD_SCHEMA`."""
-    mask = answer.mask if answer and status == STATUS_OK else None
+    answer = draft.answer if draft.error is None else None
+    if answer is not None and not 0.0 <= answer.score <= 1.0:  # NaN included
+        draft.error, answer = _NO_SCORE, None
+    assert answer is not None or draft.error is not None, "a draft that was asked has an answer or a reason"
+    mask = answer.mask if answer and answer.mask.area else None
     return {
         "image_id": image.image_id,
         "phrase_index": draft.phrase_index,
         "phrase": draft.phrase,
-        "status": status,
-        "error": error,
+        "status": STATUS_OK if mask else STATUS_EMPTY if answer else STATUS_FAILED,
+        "error": draft.error,
         "file_name": image.file_name,
         "height": image.height,
         "width": image.width,
@@ -227,7 +210,7 @@ def _record(
         "num_visual_tokens": answer.num_visual_tokens if answer else None,
         "num_retained_tokens": answer.num_retained_tokens if answer else None,
         "notes": image.notes,
-        "source_file": work.shard.file,
+        "source_file": shard.file,
         "source_row": draft.source_row,
         "image_key": image.image_key,
     }

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from litelvlm.pipeline.shards.payload import ImageWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork
 from litelvlm.pipeline.stages.device_clock import DeviceShare
 from litelvlm.pipeline.stages.engine import Engine
 
-Asked = tuple[ImageWork, list[str]]
+if TYPE_CHECKING:
+    import torch
+
+    from litelvlm import AnnotationResult, Annotator, PreparedImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """An image that could be prepared, with drafts of it that the model is asked."""
+
+    image: ImageWork
+    drafts: list[Draft]
+
+    @property
+    def prepared(self) -> PreparedImage:
+        """The image's pixels."""
+        assert self.image.prepared is not None, "an image without pixels is not asked"
+        return self.image.prepared
+
+    @property
+    def phrases(self) -> list[str]:
+        """As they enter the prompts."""
+        return [draft.prompt or "" for draft in self.drafts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +46,7 @@ class ModelCall:
         peak_bytes: most memory of the device allocated at once; None where it has none of its own, or was not asked.
     """
 
-    results: list[Any]
+    results: list[AnnotationResult]
     seconds: float
     stage_seconds: dict[str, float]
     peak_bytes: int | None = None
@@ -38,19 +61,25 @@ class TimedModel:
         device: the shard's share of the device's time.
     """
 
-    def __init__(self, engine: Engine, annotator: Any, device: DeviceShare) -> None:
+    def __init__(self, engine: Engine, annotator: Annotator, device: DeviceShare) -> None:
         self.annotator = annotator
         self.device = device
         self._engine = engine
 
-    def call(self, asked: list[Asked]) -> ModelCall:
+    def call(self, asked: Sequence[Asked]) -> ModelCall:
         """Annotate the phrases asked of each image; the device is held for that long."""
         with self.device.hold("annotate"):
             return self.run(asked)
 
-    def run(self, asked: list[Asked], *, unpruned: bool = False, memory: bool = False) -> ModelCall:
-        """The same on a device that is held already; with `memory`, how much of the device's it took at most."""
-        prepared, phrases = [image.prepared for image, _ in asked], [part for _, part in asked]
+    def run(
+        self, asked: Sequence[Asked], *, unpruned: bool = False, memory: bool = False, phrase: str | None = None
+    ) -> ModelCall:
+        """The same on a device that is held already.
+
+        With `memory`, how much of the device's it took at most; with `phrase`, that is asked in place of every other.
+        """
+        prepared = [one.prepared for one in asked]
+        phrases = [one.phrases if phrase is None else [phrase] * len(one.drafts) for one in asked]
         stages_before = dict(self.annotator.stage_seconds)
         if memory:
             self._reset_peak()
@@ -78,16 +107,15 @@ class TimedModel:
         return torch.cuda.max_memory_allocated(device)
 
 
-def cuda_device(annotator: Any) -> Any:
-    """The `torch.device` that the annotator's model is on, if that is a GPU; else None."""
-    device = getattr(getattr(annotator, "model", None), "device", None)
-    return device if getattr(device, "type", "cpu") == "cuda" else None
+def cuda_device(annotator: Annotator) -> torch.device | None:
+    """The device that the annotator's model is on, if that is a GPU; else None."""
+    return annotator.device if annotator.device.type == "cuda" else None
 
 
-def device_name(annotator: Any) -> str:
+def device_name(annotator: Annotator) -> str:
     """Name of the device, e.g. `cpu` or `NVIDIA H100 80GB HBM3`."""
     if (device := cuda_device(annotator)) is None:
-        return str(getattr(getattr(annotator, "model", None), "device", "cpu"))
+        return str(annotator.device)
     import torch
 
     return torch.cuda.get_device_name(device)

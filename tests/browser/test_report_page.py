@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
 from litelvlm.pipeline.report.write import REPORT_NAME, render, write_report
-from litelvlm.pipeline.run import uri_policy
 from tests.fakes import FakeEngine
 from tests.pipeline.report.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
 from tests.pipeline.samples import mixed_rows, row, run_config

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.evaluation.config import EvaluationConfig, SweepConfig
+from litelvlm.evaluation.markers import AnswersMarker, SweepFacts
 from litelvlm.evaluation.protocol import Protocol
 from litelvlm.evaluation.records import TRUTH_SCHEMA
 from litelvlm.pipeline.masks import encode_mask
+from litelvlm.pipeline.shards.markers import DataFile
 from tests.fakes import true_mask
 from tests.pipeline.samples import picture, png, run_config
 
@@ -57,4 +59,16 @@ def evaluation_config(
         protocol=Protocol(name=protocol),
         dataset="drawn",
         bootstrap_samples=50,
+    )
+
+
+def answers_marker(*conversations: str, device: str = "cpu") -> AnswersMarker:
+    """The marker of an evaluated shard, of two combinations."""
+    facts = SweepFacts(
+        encode_s=1.0, answer_s=[2.0, 3.0], llm_s=[0.5, 1.0], images=2, prompts=3, text_tokens=30, node="n",
+        device=device,
+    )  # fmt: skip
+    data = DataFile(name="shards/s.parquet", sha256="", num_bytes=1)
+    return AnswersMarker(
+        shard_id="s", index=0, rows=1, failed=0, data=data, answers=2, facts=facts, conversations=list(conversations)
     )

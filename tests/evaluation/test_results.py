@@ -13,10 +13,9 @@ from litelvlm.evaluation.answers import Answers
 from litelvlm.evaluation.records import RESULT_SCHEMA
 from litelvlm.evaluation.results import Cost, result_rows
 from litelvlm.flops import prefill_flop
-from tests.evaluation.samples import evaluation_config
+from tests.evaluation.samples import answers_marker, evaluation_config
 
-FACTS = {"encode_s": 1.0, "answer_s": [2.0, 3.0], "llm_s": [0.5, 1.0], "images": 2, "prompts": 3, "text_tokens": 30}
-COST = Cost.of([{"facts": FACTS | {"device": "H100"}}, {"facts": FACTS | {"device": "A100"}}])
+COST = Cost.of([answers_marker(device="H100"), answers_marker(device="A100")])
 
 
 def _answers() -> Answers:

@@ -1,7 +1,6 @@
 """One shard under every combination, without Ray: what is asked, scored, shared and given up."""
 
 import dataclasses
-import threading
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from litelvlm.evaluation.protocol import Protocol
 from litelvlm.evaluation.shard_sweep import NO_TRUTH, ShardSweep
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 from litelvlm.pipeline.shards.manifest import Shard
-from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardTask, ShardWork
+from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 from tests.evaluation.fakes import UNTAKEN_PHRASE, CountingAnnotator, FakeEvaluation
 from tests.fakes import true_mask
 from tests.pipeline.samples import picture
@@ -43,9 +43,9 @@ def _image(number, phrases):
 
 def _sweep(images, *, engine=None, protocol="every", sweep=SWEEP):
     annotator = CountingAnnotator()
-    work = ShardWork(shard=SHARD, images=images)
+    work = ShardWork(task=ShardTask(shard=SHARD), images=images)
     engine = engine or FakeEvaluation()
-    return ShardSweep(engine, annotator, threading.Lock(), work, sweep, Protocol(name=protocol)), annotator
+    return ShardSweep(engine, annotator, DeviceShare(DeviceClock()), work, sweep, Protocol(name=protocol)), annotator
 
 
 def test_images_are_encoded_once_and_answered_by_every_combination():

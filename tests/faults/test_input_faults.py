@@ -14,7 +14,7 @@ from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.schemas import marker_name
 from litelvlm.pipeline.shards.claim import clear_output
-from litelvlm.pipeline.shards.manifest import Plan, Shard, make_plan
+from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.read import read_shard
 from litelvlm.pipeline.storage.range_file import ChangedError
 from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy
@@ -43,7 +43,7 @@ def table(store, place) -> str:
     return f"{place}/in/part.parquet"
 
 
-def plan_of(table: str, store: ObjectStore) -> Plan:
+def plan_of(table: str, store: ObjectStore) -> RunPlan:
     return make_plan(run_config(table, "/nowhere", shard_images=64, storage_options=store.options), revision="r")
 
 

@@ -17,16 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.config import InputConfig, ModelConfig, RunConfig
+from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.masks import run_lengths
 from litelvlm.pipeline.output.merge import merge_shards
-from litelvlm.pipeline.run import uri_policy
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
 from litelvlm.pipeline.shards.manifest import make_plan
-from litelvlm.pipeline.shards.payload import ShardWork, pack, unpack_row
+from litelvlm.pipeline.shards.markers import ShardMarker
+from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack_row
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.stages.commit import commit_shard
 from litelvlm.pipeline.stages.decode import DecodeStage
-from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+from litelvlm.pipeline.stages.engine import Annotated, LiteLVLMEngine
 from litelvlm.pipeline.stages.failures import Failure
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.preprocess import PreparedImage
@@ -80,6 +81,9 @@ class MaskEngine:
     def check_phrase(self, preprocessor: Any, phrase: str) -> str:
         return _PREPROCESSING.check_phrase(preprocessor, phrase)
 
+    def needed_tflop(self, done: Annotated) -> None:
+        return None
+
     def annotate(
         self, annotator: FakeAnnotator, images: list[PreparedImage], phrases: list[list[str]], **_: object
     ) -> list[MaskResult]:
@@ -116,11 +120,11 @@ def run_file(path: Path, directory: Path, *, max_pixels: int = 4_000_000, **sour
     storage, engine = Storage(config.output), MaskEngine()
     decode = DecodeStage(
         mapping=plan.mapping, engine=engine, policy=uri_policy(config), storage=storage, session="s",
-        max_pixels=max_pixels,
+        marker=ShardMarker, max_pixels=max_pixels,
     )  # fmt: skip
     annotate = AnnotateStage(engine, storage, "s", None)
     for shard in plan.shards:
-        batch = annotate(decode(pack(shard.shard_id, ShardWork(shard=shard, images=[]))))
+        batch = annotate(decode(pack(shard.shard_id, ShardTask(shard=shard))))
         result = unpack_row(batch)[1]
         assert not isinstance(result, Failure), result.details
         commit_shard(storage, result)

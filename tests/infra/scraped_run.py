@@ -21,8 +21,8 @@ os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled", "R
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 
-from litelvlm.pipeline.output.finalize import done_shards
 from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.shards.markers import done_shards
 from litelvlm.pipeline.storage.store import Storage
 from tests.conftest import ROOT
 from tests.fakes import FakeEngine

@@ -38,6 +38,13 @@ def run(tmp_path) -> str:
     return made.write_run(tmp_path / "r192", table)
 
 
+def rewritten(run: str, old: str, new: str) -> str:
+    """The run, with another text in its `run.json`."""
+    path = Path(run, "run.json")
+    path.write_text(path.read_text().replace(old, new))
+    return run
+
+
 def plan(*arguments: str, capsys: Any = None) -> dict[str, Any]:
     """The plan as JSON; the text before it goes to `text`."""
     assert main([*arguments, "--json", "-"]) == 0
@@ -229,8 +236,8 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--run", "{tmp}/none"], "holds no finished run"),
         (["--run", "{run}", "{unfinished}"], "state is crashed"),
         (["--run", "{run}", "{older}"], "lacks prompts"),
-        (["--run", "{run}", "{strange}"], "layout 'spiral' is not known"),
-        (["--run", "{run}", "{empty}"], "run.json lacks what a finished run says"),
+        (["--run", "{run}", "{strange}"], "run.json is damaged: config.model: "),
+        (["--run", "{run}", "{empty}"], "run.json is damaged: config.source: Field required"),
         (["--json", "{tmp}/none/plan.json"], "--json"),
         (["--run", "{run}", "{other}"], "device is cpu, but NVIDIA H100 80GB HBM3"),
         (["--input", "x.parquet"], "--input: no such flag without --calibrate"),
@@ -244,8 +251,8 @@ def test_mistakes_end_in_one_line_and_code_2(flags, message, run, tmp_path, caps
         "bad": edited(tmp_path / "bad.yaml", "on_demand: 6.88", "on_demand: cheap"),
         "unsourced": edited(tmp_path / "unsourced.yaml", "sources: [market]", "sources: [hearsay]"),
         "unfinished": made.write_run(tmp_path / "unfinished", made.rows(2), state="crashed"),
-        "strange": made.write_run(tmp_path / "strange", made.rows(2), layout="spiral"),
-        "empty": made.write_run(tmp_path / "empty", made.rows(2), config={}),
+        "strange": rewritten(made.write_run(tmp_path / "strange", made.rows(2)), "separate", "spiral"),
+        "empty": rewritten(made.write_run(tmp_path / "empty", made.rows(2)), '"source"', '"sauce"'),
         "older": older(tmp_path / "older"),
         "other": made.write_run(tmp_path / "other", [values | {"device": "cpu"} for values in made.rows(2)]),
     }

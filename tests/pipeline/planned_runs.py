@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from litelvlm.pipeline.config import InputConfig, ModelConfig, RunConfig
+from litelvlm.pipeline.measure.run_summary import RunSummary
 from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA
 
 #: A price table of its own, so that tests do not change with the world's prices.
@@ -109,30 +111,27 @@ def rows(count: int = 12, **given: Any) -> list[dict[str, Any]]:
     ]
 
 
-def summary(*, rule: str = "paper", layout: str = "separate", **changes: Any) -> dict[str, Any]:
+def summary(*, rule: str = "paper", layout: str = "separate", **changes: Any) -> RunSummary:
     """What `run.json` says of a finished run."""
-    model = {"model": "demo", "clip": None, "precision": "auto", "rule": rule, "layout": layout}
-    return {
-        "state": "done",
-        "model_revision": "abc",
-        "resumed_rows": 0,
-        "executions": 1,
-        "started_at": "1970-01-01T00:16:00Z",  # 960 s
-        "ended_at": "1970-01-01T00:17:30Z",  # 1050 s
-        "baseline": None,
-        "config": {
-            "model": model,
-            "cluster": {"gpus_per_actor": 1.0},
-            "source": {"shard_images": 16},
-        },
-    } | changes
+    config = RunConfig(
+        output="out",
+        source=InputConfig(input=("in.parquet",), shard_images=16),
+        model=ModelConfig(model="demo", rule=rule, layout=layout),
+    )
+    made = RunSummary(
+        state="done", exit_code=0, fingerprint="f", model_revision="abc", columns="", config=config, device="cpu",
+        resumed_rows=0, executions=1, session={}, started_at="1970-01-01T00:16:00Z",  # 960 s
+        ended_at="1970-01-01T00:17:30Z",  # 1050 s
+        versions={}, counts={},
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
 def write_run(root: Path, table: list[dict[str, Any]], **about: Any) -> str:
     """A run directory with the two files that a planner reads. Returns its path."""
     root.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(table, schema=THROUGHPUT_SCHEMA), root / "throughput.parquet")
-    (root / "run.json").write_text(json.dumps(summary(**about)))
+    (root / "run.json").write_bytes(summary(**about).to_json())
     return str(root)
 
 

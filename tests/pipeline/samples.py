@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.shards.markers import Baseline, DataFile, ShardFacts, ShardMarker
 
 
 def picture(seed: int, *, height: int = 24, width: int = 32) -> np.ndarray:
@@ -86,3 +87,24 @@ def final_bytes(output: str | Path) -> dict[str, bytes]:
         [*root.glob("records/*"), *root.glob("annotations/*"), root / "errors.parquet", root / "manifest.parquet"]
     )
     return {str(path.relative_to(root)): path.read_bytes() for path in names}
+
+
+def shard_marker(
+    *,
+    shard_id: str = "s",
+    seconds: dict[str, float] | None = None,
+    baseline: Baseline | None = None,
+    device: str = "cpu",
+    tflop: float | None = None,
+) -> ShardMarker:
+    """The marker of a shard with one record."""
+    facts = ShardFacts(
+        images=1, prompts=1, megapixels=1.0, visual_tokens=4, retained_tokens=2, text_tokens=3, tflop=tflop,
+        unpruned_tflop=tflop, bytes_read=5, node="n", device=device, actor="n:1", attempts=1, actor_from=1.0,
+        actor_to=2.0,
+    )  # fmt: skip
+    return ShardMarker(
+        shard_id=shard_id, index=0, rows=1, records=1, ok=1, empty=0, failed=0, reasons={}, image_keys=[("k", "f")],
+        seconds=seconds or {}, facts=facts, baseline=baseline,
+        data=DataFile(name=f"shards/{shard_id}.parquet", sha256="", num_bytes=10),
+    )  # fmt: skip

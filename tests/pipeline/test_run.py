@@ -113,7 +113,9 @@ def test_throughput_and_summary_add_up(finished):
 def test_nothing_but_committed_work_is_left(finished):
     _, output, _ = finished
     markers = [json.loads(path.read_text()) for path in (output / "_done").iterdir()]
-    assert {path.name for path in (output / "shards").iterdir()} == {Path(marker["data"]).name for marker in markers}
+    assert {path.name for path in (output / "shards").iterdir()} == {
+        Path(marker["data"]["name"]).name for marker in markers
+    }
     assert not list((output / "_attempts").rglob("*.*")) or not (output / "_attempts").exists()
     assert json.loads((output / "_SUCCESS").read_text())["rows"] == 50
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from dataclasses import replace
 
 from litelvlm.pipeline.measure.progress import Progress
 from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.shards.markers import ShardMarker
+from tests.pipeline.samples import shard_marker
 
 
 class Clock:
@@ -22,13 +24,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def marker(number: int, *, rows: int = 10, held_s: float = 36.0) -> dict[str, Any]:
+def marker(number: int, *, rows: int = 10, held_s: float = 36.0) -> ShardMarker:
     """Of a shard of 10 images and 20 phrases that held its device for 36 s."""
-    return {
-        "shard_id": f"s{number}", "index": number, "rows": rows, "records": 2 * rows, "ok": 2 * rows - 1, "empty": 0,
-        "failed": 1, "bytes_written": 5, "finished_at": 1.0, "baseline": None, "facts": {"images": rows},
-        "seconds": {"startup": 6.0, "annotate": held_s - 6.0},
-    }  # fmt: skip
+    one = shard_marker(shard_id=f"s{number}", seconds={"startup": 6.0, "annotate": held_s - 6.0})
+    facts = replace(one.facts, images=rows)
+    return replace(one, index=number, rows=rows, records=2 * rows, ok=2 * rows - 1, failed=1, facts=facts)
 
 
 def test_a_line_shows_rates_eta_and_cost_of_this_session_alone():

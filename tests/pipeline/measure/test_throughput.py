@@ -22,7 +22,7 @@ from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.schemas import HELD_KINDS, THROUGHPUT_SCHEMA, THROUGHPUT_SUMS
 from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult
-from tests.pipeline.samples import row, run_config, write_table
+from tests.pipeline.samples import row, run_config, shard_marker, write_table
 
 PRICE = 3.0
 
@@ -110,23 +110,15 @@ def test_rows_sum_to_the_totals_of_the_run(output, table):
     assert summary["totals"]["images"] == summary["counts"]["images"]
 
 
-def test_a_marker_of_an_older_version_still_makes_a_row():
-    marker = {
-        "shard_id": "old", "index": 3, "rows": 2, "records": 2, "ok": 2, "empty": 0, "failed": 0, "bytes_written": 10,
-        "finished_at": 1.0, "seconds": {"read": 0.1, "annotate": 2.0, "sam": 1.5}, "baseline": None,
-        "facts": {"images": 2, "device": "NVIDIA L4", "actor": "a:1"},
-    }  # fmt: skip
+def test_a_marker_without_some_stages_still_makes_a_row():
+    marker = shard_marker(seconds={"read": 0.1, "annotate": 2.0, "sam": 1.5}, device="NVIDIA L4")
     made = throughput_row(marker, gpus_per_actor=1.0, gpu_price=None)
     assert set(made) == set(THROUGHPUT_SCHEMA.names)
     assert (made["held_s"], made["idle_s"], made["other_s"], made["tflop"], made["mfu"]) == (2.0, 0.0, 0.5, None, None)
-    assert made["actor_from"] is None
+    assert (made["shard_id"], made["rows"], made["phrases"], made["bytes_written"]) == ("s", 1, 1, 10)
 
 
 def test_mfu_is_what_was_needed_of_what_the_device_can_do():
-    marker = {
-        "shard_id": "s", "index": 0, "rows": 1, "records": 1, "ok": 1, "empty": 0, "failed": 0, "bytes_written": 1,
-        "finished_at": 1.0, "seconds": {"annotate": 2.0}, "baseline": None, "facts": {"tflop": 399.0},
-    }  # fmt: skip
     devices = {
         "NVIDIA H100 80GB HBM3": 0.25,
         "NVIDIA A100-SXM4-80GB": 399 / 2 / 312,
@@ -134,7 +126,7 @@ def test_mfu_is_what_was_needed_of_what_the_device_can_do():
         "NVIDIA L4": 399 / 2 / 121,
     }
     for device, mfu in devices.items():
-        marker["facts"]["device"] = device
+        marker = shard_marker(seconds={"annotate": 2.0}, tflop=399.0, device=device)
         assert throughput_row(marker, gpus_per_actor=1.0, gpu_price=None)["mfu"] == (mfu and pytest.approx(mfu))
 
 

@@ -10,20 +10,21 @@ import numpy as np
 import pyarrow as pa
 
 from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.report.shards import ShardTable
-from litelvlm.pipeline.run import uri_policy
-from litelvlm.pipeline.schemas import STATUS_FAILED, THROUGHPUT_SCHEMA
+from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, THROUGHPUT_SCHEMA
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.claim import claim_output
 from litelvlm.pipeline.shards.manifest import make_plan
-from litelvlm.pipeline.shards.payload import ShardWork
+from litelvlm.pipeline.shards.markers import ShardMarker
+from litelvlm.pipeline.shards.payload import ShardTask
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.stages.baseline import choose_rows
 from litelvlm.pipeline.stages.commit import commit_shard
 from litelvlm.pipeline.stages.decode import DecodeStage
 from litelvlm.pipeline.storage.store import Storage
-from litelvlm.pipeline.summary import RunSummary, write_summary
+from litelvlm.pipeline.summary import Summariser
 from tests.fakes import FakeAnnotator, FakeEngine, FakeResult
 from tests.pipeline.samples import run_config, write_table
 
@@ -65,18 +66,21 @@ def make_output(
     storage = Storage(config.output)
     plan = make_plan(config, revision=engine.revision())
     claim_output(storage, plan, config)
-    decode = DecodeStage(mapping=plan.mapping, engine=engine, policy=uri_policy(config), storage=storage, session="s")
+    decode = DecodeStage(
+        mapping=plan.mapping, engine=engine, policy=uri_policy(config), storage=storage, session="s", marker=ShardMarker
+    )
     actor = AnnotateStage(engine, storage, "s", None)
     compared = choose_rows(plan.shards, config.baseline_images, None) if config.baseline_images else {}
     for shard in plan.shards[:shards]:
-        work = ShardWork(shard=shard, images=[], baseline_rows=compared.get(shard.shard_id, ()))
+        rows = frozenset(compared.get(shard.shard_id, ()))
+        task = ShardTask(shard=shard, compared_rows=rows, truth_rows=rows)
         guard = Guard(storage=storage, session="s", stage="decode", shard_id=shard.shard_id, prior_kills=0)
-        commit_shard(storage, actor.annotate_shard(decode.decode_shard(work, guard)))
+        commit_shard(storage, actor.process(decode.decode_shard(task, guard)))
     if finish:
         totals = merge_run(storage, plan, config)
         exceeded = totals.statuses[STATUS_FAILED] > config.max_failure_rate * totals.records
-        summary = RunSummary(config=config, plan=plan).finished(totals, exceeded=exceeded, storage=storage)
-        write_summary(storage, summary)
+        summary = Summariser(config=config, plan=plan).finished(totals, exceeded=exceeded, storage=storage)
+        storage.write_bytes(RUN_NAME, summary.to_json())
         seal_run(storage, plan, totals)
     return storage, config
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.masks import encode_mask
 from litelvlm.pipeline.report import charts, words
@@ -29,10 +30,10 @@ from litelvlm.pipeline.report.shards import (
     timeline,
     usage,
 )
-from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.shards.markers import Baseline, MaskPair, ShardMarker, WayTaken
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import make_output, shard_table
-from tests.pipeline.samples import picture, png, row
+from tests.pipeline.samples import picture, png, row, shard_marker
 
 # ---- shards ----
 
@@ -264,28 +265,25 @@ def test_images_come_from_where_the_run_may_read_and_from_nowhere_else(tmp_path)
 
 
 def test_pairs_are_of_different_images_the_least_alike_first():
-    def pair(row: int, iou: float) -> dict:
-        return {
-            "source_row": row,
-            "phrase_index": 0,
-            "iou": iou,
-            "size_hw": [2, 2],
-            "pruned_rle": "",
-            "unpruned_rle": "",
-        }
+    def pair(row: int, iou: float) -> MaskPair:
+        return MaskPair(source_row=row, phrase_index=0, iou=iou, size_hw=(2, 2), pruned_rle="", unpruned_rle="")
 
-    def marker(shard: int, *pairs: dict) -> dict:
-        found = {"images": 2, "phrases": 2, "pruned_s": 1.0, "unpruned_s": 3.0, "iou": [0.5, 1.0], "pairs": list(pairs)}
-        return {"shard_id": f"s{shard}", "baseline": found}
+    def marker(shard: int, *pairs: MaskPair) -> ShardMarker:
+        pruned, unpruned = (WayTaken(s=s, llm_s=0.5, peak_bytes=None) for s in (1.0, 3.0))
+        found = Baseline(images=2, phrases=2, pruned=pruned, unpruned=unpruned, iou=[0.5, 1.0], pairs=list(pairs))
+        return shard_marker(shard_id=f"s{shard}", baseline=found)
 
-    markers = [marker(0, pair(4, 0.2), pair(4, 0.3)), marker(1, pair(9, 0.1)), {"shard_id": "s2", "baseline": None}]
+    markers = [marker(0, pair(4, 0.2), pair(4, 0.3)), marker(1, pair(9, 0.1)), shard_marker(shard_id="s2")]
     facts = baseline_facts(markers, shown=2)
-    assert [(pair.shard_id, pair.source_row, pair.iou) for pair in facts.worst] == [("s1", 9, 0.1), ("s0", 4, 0.2)]
+    assert [(one.shard_id, one.masks.source_row, one.masks.iou) for one in facts.worst] == [
+        ("s1", 9, 0.1),
+        ("s0", 4, 0.2),
+    ]
     assert facts.summary["images"] == 4
     assert facts.saved_share == pytest.approx(2 / 3)
     assert facts.same_share == 0.5
     assert Counter(facts.bins())[2] == 2
-    assert baseline_facts([{"shard_id": "s", "baseline": None}], shown=2) is None
+    assert baseline_facts([shard_marker()], shown=2) is None
 
 
 # ---- charts and words ----

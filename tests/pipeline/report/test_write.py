@@ -15,11 +15,12 @@ import pytest
 from tinyhtml5.parser import HTMLParser
 
 from litelvlm.jobs.report import main
+from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.pictures import MAX_BYTES, Picture
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
-from litelvlm.pipeline.report.write import REPORT_NAME, gather_facts, render, saved_config, write_report
-from litelvlm.pipeline.run import uri_policy
+from litelvlm.pipeline.report.write import REPORT_NAME, gather_facts, render, write_report
+from litelvlm.pipeline.shards.claim import read_run
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
 from tests.pipeline.samples import mixed_rows, row, run_config
@@ -249,7 +250,7 @@ def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path):
     for number in range(3_000):
         reasons.add(f"reason {chr(0x4E00 + number)}", number)
     facts = Facts(
-        run={"state": "done"}, config=config, table=table, planned_shards=100_000, planned_rows=6_400_000,
+        run=None, config=config, table=table, planned_shards=100_000, planned_rows=6_400_000,
         reasons=reasons, scores=ScoreFacts(), baseline=None,
     )  # fmt: skip
     largest = "data:image/jpeg;base64," + "A" * (MAX_BYTES * 4 // 3 + 4)
@@ -283,4 +284,4 @@ def test_the_job_says_in_one_line_what_is_wrong(tmp_path, capsys):
 
 def test_a_configuration_comes_back_as_it_was_saved_with_its_secrets_given_again(finished):
     storage, config = finished
-    assert saved_config(storage, config.storage_options) == config
+    assert read_run(storage).config_with(config.storage_options) == config

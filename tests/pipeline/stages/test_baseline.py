@@ -6,9 +6,8 @@ import io
 import json
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,14 @@ from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask, run_l
 from litelvlm.pipeline.measure.savings import savings, summarise
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.shards.manifest import Shard, make_plan
-from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
+from litelvlm.pipeline.shards.markers import Baseline, MaskPair, ShardMarker, WayTaken
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardTask, ShardWork
 from litelvlm.pipeline.stages.baseline import choose_rows, compare_unpruned
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 from litelvlm.pipeline.stages.shard_run import CALL_IMAGES
 from litelvlm.pipeline.stages.timed_model import TimedModel
 from litelvlm.run_lengths import mask_from_run_lengths
-from tests.fakes import FakeAnnotator, FakeEngine, FakeResult, true_mask
+from tests.fakes import FakeAnnotator, FakeDevice, FakeEngine, FakeResult, true_mask
 from tests.pipeline.samples import final_bytes, picture, read_records, row, run_config, write_table
 
 
@@ -97,7 +97,7 @@ def work(images: list[ImageWork], *, rows: range, index: int = 0) -> ShardWork:
         shard_id="s", index=index, file="f", id_prefix="f", row_group=0, row_group_start=0, row_start=0, row_stop=99,
         num_rows=99,
     )  # fmt: skip
-    return ShardWork(shard=shard, images=images, baseline_rows=tuple(rows))
+    return ShardWork(task=ShardTask(shard=shard, compared_rows=frozenset(rows)), images=images)
 
 
 def test_both_ways_take_turns_and_warming_up_is_not_timed(engine, model):
@@ -108,10 +108,10 @@ def test_both_ways_take_turns_and_warming_up_is_not_timed(engine, model):
         (full, False), (full, True),  # not timed
         (full, False), (full, True), (full, True), (full, False), (last, False), (last, True),
     ]  # fmt: skip
-    assert (found["images"], found["phrases"]) == (num, num)
-    assert (found["pruned_s"], found["unpruned_s"]) == (num, 4.0 * num)
-    assert (found["pruned_llm_s"], found["unpruned_llm_s"]) == (0.25 * num, 2.0 * num)
-    assert found["pruned_peak_bytes"] is None
+    assert (found.images, found.phrases) == (num, num)
+    assert (found.pruned.s, found.unpruned.s) == (num, 4.0 * num)
+    assert (found.pruned.llm_s, found.unpruned.llm_s) == (0.25 * num, 2.0 * num)
+    assert found.pruned.peak_bytes is None
     assert engine.hands.seconds == 5.0 * (num + full)
 
 
@@ -129,44 +129,44 @@ def test_rows_that_hold_no_image_are_no_baseline(engine, model):
 def test_the_worst_pairs_are_kept_to_be_looked_at(model):
     images = [image(number) for number in range(10)]
     found = compare_unpruned(model, work(images, rows=range(10)), warm_up=False)
-    assert len(found["iou"]) == 10
-    assert [pair["iou"] for pair in found["pairs"]] == sorted(found["iou"])[:4]
-    for pair in found["pairs"]:
-        truth = true_mask(picture(pair["source_row"]), "a dog")
-        assert pair["phrase_index"] == 1
-        np.testing.assert_array_equal(_decoded(pair, "pruned_rle"), truth)
-        np.testing.assert_array_equal(_decoded(pair, "unpruned_rle"), np.roll(truth, 1, axis=0))
+    assert len(found.iou) == 10
+    assert [pair.iou for pair in found.pairs] == sorted(found.iou)[:4]
+    for pair in found.pairs:
+        truth = true_mask(picture(pair.source_row), "a dog")
+        assert pair.phrase_index == 1
+        np.testing.assert_array_equal(_decoded(pair, pair.pruned_rle), truth)
+        np.testing.assert_array_equal(_decoded(pair, pair.unpruned_rle), np.roll(truth, 1, axis=0))
         both = truth & np.roll(truth, 1, axis=0)
-        assert pair["iou"] == pytest.approx(both.sum() / (2 * truth.sum() - both.sum()), abs=1e-4)
+        assert pair.iou == pytest.approx(both.sum() / (2 * truth.sum() - both.sum()), abs=1e-4)
 
 
 def test_masks_are_compared_with_the_truth_where_it_is_known(model):
     known = true_mask(picture(0), "a dog")
     images = [image(0, truth=encode_mask(known)), image(1)]
-    truth = compare_unpruned(model, work(images, rows=range(2)), warm_up=False)["truth"]
+    truth = compare_unpruned(model, work(images, rows=range(2)), warm_up=False).truth
     area, both = int(known.sum()), int((known & np.roll(known, 1, axis=0)).sum())
-    assert truth == {"pruned": [[area, area], None], "unpruned": [[both, 2 * area - both], None]}
+    assert truth == {"pruned": [(area, area), None], "unpruned": [(both, 2 * area - both), None]}
 
 
 def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model, monkeypatch):
-    model.annotator.model = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    model.annotator.device = FakeDevice("cuda")
     peaks, engine = [0], model._engine
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.append(0))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: max(peaks[-1], 100 * len(engine.calls)))
     num = CALL_IMAGES + 4
     found = compare_unpruned(model, work([image(n) for n in range(num)], rows=range(num)), warm_up=False)
     assert [unpruned for _, unpruned in engine.calls] == [False, True, True, False]
-    assert (found["pruned_peak_bytes"], found["unpruned_peak_bytes"]) == (400, 300)
+    assert (found.pruned.peak_bytes, found.unpruned.peak_bytes) == (400, 300)
     assert len(peaks) == 5
 
 
 def test_a_summary_tells_the_prefill_from_the_whole():
-    part = {
-        "images": 2, "phrases": 3, "pruned_s": 1.0, "unpruned_s": 2.0, "pruned_llm_s": 0.2, "unpruned_llm_s": 0.8,
-        "pruned_peak_bytes": 10, "unpruned_peak_bytes": 30, "iou": [1.0, 0.5, 0.0],
-        "truth": {"pruned": [[5, 10], None, [0, 0]], "unpruned": [[9, 10], None, [0, 30]]},
-    }  # fmt: skip
-    other = part | {"unpruned_s": 4.0, "unpruned_llm_s": 1.2, "unpruned_peak_bytes": 20}
+    part = Baseline(
+        images=2, phrases=3, pruned=WayTaken(s=1.0, llm_s=0.2, peak_bytes=10),
+        unpruned=WayTaken(s=2.0, llm_s=0.8, peak_bytes=30), iou=[1.0, 0.5, 0.0],
+        truth={"pruned": [(5, 10), None, (0, 0)], "unpruned": [(9, 10), None, (0, 30)]},
+    )  # fmt: skip
+    other = replace(part, unpruned=WayTaken(s=4.0, llm_s=1.2, peak_bytes=20))
     found = summarise([part, other])
     assert (found["images"], found["phrases"]) == (4, 6)
     assert (found["measured_speedup"], found["measured_prefill_speedup"]) == (3.0, pytest.approx(5.0))
@@ -177,8 +177,6 @@ def test_a_summary_tells_the_prefill_from_the_whole():
     assert found["truth"]["pruned"] == {"ciou": 0.5, "giou": 0.75}
     assert found["truth"]["unpruned"] == {"ciou": pytest.approx(18 / 80), "giou": pytest.approx(0.45)}
     assert summarise([]) is None
-    old = {"images": 1, "phrases": 1, "pruned_s": 1.0, "unpruned_s": 2.0, "iou": [1.0]}
-    assert summarise([part, old])["measured_prefill_speedup"] is None
 
 
 def test_savings_say_what_was_measured_and_what_is_modelled():
@@ -226,11 +224,11 @@ def test_a_baseline_that_kills_its_worker_costs_no_record(tmp_path):
     config = run_config(source, tmp_path / "out", shard_images=1, baseline_images=8)
     assert annotate_dataset(config, engine=DeadlyEngine(), stream=io.StringIO()) == EXIT_DONE
     assert [record["status"] for record in read_records(tmp_path / "out")] == ["ok"] * 8
-    markers = sorted(_markers(tmp_path / "out"), key=lambda marker: marker["index"])
-    compared = [marker["baseline"]["images"] if marker["baseline"] else 0 for marker in markers]
+    markers = sorted(_markers(tmp_path / "out"), key=lambda marker: marker.index)
+    compared = [marker.baseline.images if marker.baseline else 0 for marker in markers]
     assert compared[3] == 0
     assert sum(compared) >= 6  # whoever was being compared in the same worker is left out as well: one at most
-    assert "killed its worker" in markers[3]["facts"]["baseline_error"]
+    assert "killed its worker" in (markers[3].facts.baseline_error or "")
     attempts = [shard["attempts"] for shard in pq.read_table(tmp_path / "out/throughput.parquet").to_pylist()]
     assert attempts[3] == 2
     assert max(attempts) == 2
@@ -258,13 +256,12 @@ def test_truth_in_the_input_is_reported_and_changes_no_byte_of_the_result(tmp_pa
     truth = json.loads((tmp_path / "out/run.json").read_text())["baseline"]["truth"]
     assert truth["phrases"] == 22
     assert truth["pruned"] == truth["unpruned"] == {"ciou": 1.0, "giou": 1.0}
-    assert sum(marker["baseline"]["num_bad_truths"] for marker in _markers(tmp_path / "out")) == 1
+    assert sum(one.baseline.num_bad_truths for one in _markers(tmp_path / "out") if one.baseline) == 1
 
 
-def _markers(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in (output / "_done").iterdir()]
+def _markers(output: Path) -> list[ShardMarker]:
+    return [ShardMarker.from_json(path.read_bytes(), path.name) for path in (output / "_done").iterdir()]
 
 
-def _decoded(pair: dict[str, Any], name: str) -> np.ndarray:
-    size_hw = tuple(pair["size_hw"])
-    return decode_mask(EncodedMask(size_hw=size_hw, counts=pair[name], area=0, bbox_xywh=(0.0, 0.0, 0.0, 0.0)))
+def _decoded(pair: MaskPair, counts: str) -> np.ndarray:
+    return decode_mask(EncodedMask(size_hw=pair.size_hw, counts=counts, area=0, bbox_xywh=(0.0, 0.0, 0.0, 0.0)))

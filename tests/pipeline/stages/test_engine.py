@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from litelvlm.checkpoint import open_checkpoint
 from litelvlm.config import RULES
+from litelvlm.flops import clip_text_flop
 from litelvlm.pipeline.config import ModelConfig
-from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+from litelvlm.pipeline.stages.engine import Annotated, LiteLVLMEngine
 
 SCORING = {"release", "paper", "low_similarity", "high_similarity", "trim"}
+DONE = Annotated(images=2, prompts=6, phrases=6, visual_tokens=6 * 144, retained_tokens=6 * 48, text_tokens=300)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_only_rules_that_compare_with_the_question_score_texts(rule):
-    assert LiteLVLMEngine(model=ModelConfig(rule=rule)).scores_text == (rule in SCORING)
+def tflop(rule: str, done: Annotated = DONE) -> float:
+    found = LiteLVLMEngine(model=ModelConfig(model="demo", rule=rule, num_retain_tokens=48)).needed_tflop(done)
+    assert found is not None
+    return found
 
 
-def test_a_rule_inside_the_language_model_reads_all_tokens_in_its_first_layers():
-    engine = LiteLVLMEngine(model=ModelConfig(rule="fastv", num_retain_tokens=192))
-    assert engine.tokens_read(576, 192, 32) == (2 * 576 + 30 * 192) // 32
-    assert LiteLVLMEngine(model=ModelConfig(rule="paper")).tokens_read(576, 192, 32) == 192
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "fastv"])
+def test_only_rules_that_compare_with_the_question_score_texts(rule: str) -> None:
+    config = open_checkpoint("demo").config
+    scored = DONE.phrases * clip_text_flop(config.clip) / 1e12 if rule in SCORING else 0.0
+    assert tflop(rule) == pytest.approx(tflop("context") + scored, rel=1e-9)
+
+
+def test_nothing_is_scored_where_nothing_is_pruned() -> None:
+    whole = replace(DONE, retained_tokens=DONE.visual_tokens)
+    assert tflop("paper", whole) == tflop("none", whole)
+
+
+def test_a_rule_inside_the_language_model_reads_all_tokens_in_its_first_layers() -> None:
+    layers, whole = open_checkpoint("demo").config.llm.num_hidden_layers, 2
+    read = (whole * DONE.visual_tokens + (layers - whole) * DONE.retained_tokens) // layers
+    assert tflop("fastv") == pytest.approx(tflop("context", replace(DONE, retained_tokens=read)))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from litelvlm.pipeline.stages.model_thread import ModelThread
+from litelvlm.pipeline.stages.model_thread import on_one_thread
 from tests.fakes import FakeEngine
 from tests.pipeline.samples import picture
 
@@ -32,7 +32,7 @@ class WatchedEngine:
 
 def test_calls_of_many_threads_compute_on_one():
     watched = WatchedEngine()
-    engine = ModelThread(watched)
+    engine = on_one_thread(watched)
     annotator = engine.annotator(2)
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(engine.annotate, annotator, [picture(n)], [["a dog"]]) for n in range(20)]
@@ -44,7 +44,7 @@ def test_calls_of_many_threads_compute_on_one():
 
 
 def test_errors_come_back_and_the_thread_goes_on():
-    engine = ModelThread(FakeEngine(break_on="a bad phrase"))
+    engine = on_one_thread(FakeEngine(break_on="a bad phrase"))
     annotator = engine.annotator(None)
     with pytest.raises(RuntimeError, match="the engine broke on a bad phrase"):
         engine.annotate(annotator, [picture(0)], [["a bad phrase"]])
@@ -52,4 +52,4 @@ def test_errors_come_back_and_the_thread_goes_on():
 
 
 def test_what_does_not_compute_is_the_engines_own():
-    assert ModelThread(FakeEngine()).revision() == FakeEngine().revision()
+    assert on_one_thread(FakeEngine()).revision() == FakeEngine().revision()

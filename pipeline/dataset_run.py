@@ -1,0 +1,215 @@
+"""A run over a data set, from configuration to exit code: plan, claim the output, execute what is left, finish.
+
+Annotating and evaluating are runs; each says what differs.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, TextIO, TypeVar
+
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.errors import MISTAKES, RunError, UsageError
+from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.output.finalize import is_finished
+from litelvlm.pipeline.schemas import SUCCESS_NAME
+from litelvlm.pipeline.shards.claim import claim_output, refuse_others
+from litelvlm.pipeline.shards.manifest import RunPlan, Shard
+from litelvlm.pipeline.shards.markers import Marker, done_shards, find_markers
+from litelvlm.pipeline.shards.payload import ShardTask
+from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.failures import is_cluster_failure
+from litelvlm.pipeline.storage.filesystems import is_local
+from litelvlm.pipeline.storage.store import Storage
+
+M = TypeVar("M", bound=Marker)
+
+_MAX_STALLED = 3  # executions in a row that committed nothing
+
+
+class DatasetRun(ABC, Generic[M]):
+    """One run. Running it again resumes.
+
+    `storage` defaults to the output that the configuration names.
+    """
+
+    marker: type[M]
+    own_names: ClassVar[tuple[str, ...]] = ()  # files beside those of every run
+    advice: ClassVar[str] = ""  # for who starts a run that is complete
+
+    plan: RunPlan
+    storage: Storage
+    policy: UriPolicy
+
+    def __init__(self, config: RunConfig, *, storage: Storage | None = None, stream: TextIO | None = None) -> None:
+        self.config = config
+        self.stream = stream or sys.stderr
+        self.device: str | None = None
+        self.executions = 1
+        self._storage = storage
+        self._done: set[str] = set()
+
+    def run(self) -> int:
+        """Returns the exit code: done or failure rate exceeded.
+
+        Raises:
+            UsageError: a mistake in the configuration or the input, to be shown as one line.
+            RunError, StageError, StorageError, DataError: the cluster, the program, the store or the output failed;
+                what was committed stays.
+        """
+        try:
+            self.policy = uri_policy(self.config)
+            self.plan = self.make_plan()
+            self.storage = self._storage or Storage(self.config.output, self.config.storage_options)
+            refuse_others(self.storage, self.plan, self.config)
+            if not self.config.overwrite and is_finished(self.storage, self.plan.fingerprint):
+                self.say(f"{self.storage.root} is complete: {self.plan.num_rows} rows; nothing to do{self.advice}")
+                return EXIT_DONE
+            remarks = self.check()
+            if self.config.overwrite and self.own_names:
+                self.storage.delete([SUCCESS_NAME, *self.own_names])
+            resumed = claim_output(self.storage, self.plan, self.config)
+        except MISTAKES as error:
+            raise UsageError(str(error)) from error
+        self.say("\n".join([f"columns: {self.plan.mapping.describe()}", *remarks]))
+        return self.work(resumed=resumed)
+
+    def work(self, *, resumed: bool) -> int:
+        """Execute what is left and finish. Returns the exit code."""
+        todo = self._left() if resumed else list(self.plan.shards)
+        self.begin(todo)
+        if todo:
+            self._execute(todo)
+        return self.finish()
+
+    @abstractmethod
+    def engine(self) -> Engine:
+        """The model, on whichever device."""
+
+    @abstractmethod
+    def make_plan(self) -> RunPlan:
+        """What there is to do. Raises ValueError for input or settings that do not fit."""
+
+    @abstractmethod
+    def check(self) -> list[str]:
+        """Validate model and settings. Returns remarks for the user."""
+
+    @abstractmethod
+    def begin(self, todo: list[Shard]) -> None:
+        """What is left is known: say so."""
+
+    @abstractmethod
+    def session(self, todo: list[Shard]) -> Any:
+        """A context manager around the executions, with Ray running: shows progress."""
+
+    @abstractmethod
+    def count(self, marker: M) -> None:
+        """A shard is done, in this session or an earlier one. Called once for each."""
+
+    @abstractmethod
+    def committed(self, marker: M) -> None:
+        """A shard that was counted was done in this session."""
+
+    @abstractmethod
+    def finish(self) -> int:
+        """Every shard is done: make the outputs. Returns the exit code."""
+
+    @abstractmethod
+    def actor(self, engine: Any, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
+        """The class of the stage that holds the model, and what it is made with."""
+
+    @abstractmethod
+    def commit_stage(self) -> Any:
+        """The stage that makes a shard count."""
+
+    @abstractmethod
+    def task(self, shard: Shard, prior_kills: dict[str, int]) -> ShardTask:
+        """What is to be decoded of a shard."""
+
+    def say(self, line: str) -> None:
+        """Tell the user."""
+        print(line, file=self.stream, flush=True)
+
+    @property
+    def num_left(self) -> int:
+        """Shards that are not known to be done."""
+        return len(self.plan.shards) - len(self._done)
+
+    def _execute(self, todo: list[Shard]) -> None:
+        """Execute until every shard has its marker, again for those that a failing cluster left out."""
+        from litelvlm.pipeline.cluster import ray_session
+
+        stalled = 0
+        with ray_session(self.config.cluster), self.session(todo):
+            execution = self._execution()
+            while todo:
+                error = self._execute_once(execution, todo)
+                left = self._left()
+                stalled = stalled + 1 if len(left) == len(todo) else 0
+                if stalled >= _MAX_STALLED:
+                    raise RunError(f"{_MAX_STALLED} executions in a row committed nothing; the last ended with {error}")
+                if left:
+                    self.executions += 1
+                    self.say(f"{len(left)} shards are left ({error or 'no error'}); going on with them")
+                todo = left
+
+    def _execute_once(self, execution: Any, todo: list[Shard]) -> str | None:
+        """One execution. Returns what the cluster's failure was, if it failed; a stage's own error is raised."""
+        try:
+            for marker in execution.run(todo):
+                if self._count(marker):
+                    self.committed(marker)
+        except Exception as error:
+            if not is_cluster_failure(error):
+                raise
+            return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        return None
+
+    def _execution(self) -> Any:
+        from litelvlm.pipeline.cluster import choose_device, max_decoders, quiet_data_context
+        from litelvlm.pipeline.stages.execute import Execution
+
+        quiet_data_context()
+        self.device = choose_device(self.config)
+        return Execution(
+            config=self.config,
+            mapping=self.plan.mapping,
+            job=self,
+            storage=self.storage,
+            engine=self.engine().on_device(self.device),
+            policy=self.policy,
+            on_gpu=self.device == "cuda",
+            max_decoders=max_decoders(self.config.cluster),
+        )
+
+    def _left(self) -> list[Shard]:
+        """Shards without a marker, as far as the listing and this session know; markers new to it are counted."""
+        unknown = [shard for shard in self.plan.shards if shard.shard_id not in self._done]
+        listed = done_shards(self.storage)
+        found = [shard.shard_id for shard in unknown if shard.shard_id in listed]
+        for marker in find_markers(self.storage, found, self.marker):
+            if marker is not None:
+                self._count(marker)
+        return [shard for shard in unknown if shard.shard_id not in self._done]
+
+    def _count(self, marker: M) -> bool:
+        """Count a shard, once. Returns whether it is new."""
+        if marker.shard_id in self._done:
+            return False
+        self._done.add(marker.shard_id)
+        self.count(marker)
+        return True
+
+
+def uri_policy(config: RunConfig) -> UriPolicy:
+    """What image URIs may be read: what a local table may name only if every input is local."""
+    source = config.source
+    prefixes = list(source.allow_prefixes)
+    remote = [path for path in source.input if not is_local(path)]
+    for path in remote:
+        prefixes.extend(UriPolicy.for_input(path, allowed_prefixes=()).allowed_prefixes)
+    return UriPolicy(
+        image_root=source.image_root, allowed_prefixes=tuple(dict.fromkeys(prefixes)), manifest_is_local=not remote
+    )

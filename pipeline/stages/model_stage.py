@@ -1,0 +1,84 @@
+"""The actor that holds a model: what annotating and evaluating a shard have in common.
+
+Two calls run at once in an actor. The device is one call's at a time; the other does host work meanwhile. A clock keeps
+the time line of the device, see `pipeline.stages.device_clock`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import pyarrow as pa
+
+from litelvlm.pipeline.errors import ModelLoadError
+from litelvlm.pipeline.shards.attempts import Guard
+from litelvlm.pipeline.shards.payload import ShardWork
+from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
+from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.failures import run_stage
+from litelvlm.pipeline.stages.model_thread import on_one_thread
+from litelvlm.pipeline.storage.store import Storage
+
+if TYPE_CHECKING:
+    from litelvlm import Annotator
+
+E = TypeVar("E", bound=Engine)
+R = TypeVar("R")
+
+
+class ModelStage(ABC, Generic[E, R]):
+    """A callable class for `map_batches(batch_size=1)` on an actor pool; `process` says what is done with a shard."""
+
+    def __init__(self, engine: E, storage: Storage, session: str, num_threads: int | None) -> None:
+        self._clock = DeviceClock()
+        self._engine = on_one_thread(engine)
+        self._storage, self._session = storage, session
+        self._actor = f"{platform.node()}:{os.getpid()}"
+        self._loaded: Annotator | ModelLoadError
+        try:
+            self._loaded = self._engine.annotator(num_threads)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
+            self._loaded = ModelLoadError(str(error) or type(error).__name__)
+        self._clock.ready()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with self._clock.call():
+            return run_stage(self.process, batch)
+
+    @abstractmethod
+    def process(self, work: ShardWork) -> R:
+        """All rows of a shard. Raises ModelLoadError where there is no model."""
+
+    @property
+    def _annotator(self) -> Annotator:
+        if isinstance(self._loaded, ModelLoadError):
+            raise self._loaded
+        return self._loaded
+
+    def _share(self) -> DeviceShare:
+        """A new shard's share of the device."""
+        return DeviceShare(self._clock)
+
+    def _guard(self, work: ShardWork, stage: str = "annotate", *, prior_kills: int | None = None) -> Guard:
+        return Guard(
+            storage=self._storage,
+            session=self._session,
+            stage=stage,
+            shard_id=work.shard.shard_id,
+            prior_kills=work.task.prior_kills.get(stage, 0) if prior_kills is None else prior_kills,
+        )
+
+
+def guarded(
+    guard: Guard, num_units: int, process: Callable[[range], list[R]], give_up: Callable[[range], list[R]], batch: int
+) -> list[R]:
+    """The results for units 0 to `num_units`, in order; those that kill their worker are given up."""
+    found: list[R] = []
+    for units, results in guard.run(num_units, process, batch=batch):
+        found += give_up(units) if results is None else results
+    return found
