@@ -174,7 +174,7 @@ def test_limits_hold_however_a_configuration_is_made() -> None:
 def test_all_tokens_is_a_budget_of_its_own() -> None:
     config = RunConfig.from_flat(BASE | {"num_retain_tokens": "all"})
     assert config.model.tokens_in_words == "all"
-    assert redacted(config)["model"]["num_retain_tokens"] is None
+    assert redacted(config).model.num_retain_tokens is None
     assert "num_retain_tokens was 192 and is now all" in describe_differences(
         facts_of(), facts_of(num_retain_tokens="all")
     )
