@@ -14,8 +14,8 @@ from annotated_types import Ge, Gt
 
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import CostModel, Load, Range, fit
-from litelvlm.pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality
-from litelvlm.pipeline.settings import Flag, Setting, Settings
+from litelvlm.pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality, Setting
+from litelvlm.pipeline.settings import Flag, Settings
 
 MEASURED = "measured"  # fitted to shards of this very setting
 MEASURED_RATIO = "measured ratio"  # another setting's fit, times what both took on the same images

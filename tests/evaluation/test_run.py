@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from litelvlm.evaluation.run import evaluate_dataset, example_rows
-from litelvlm.pipeline.shards.manifest import make_plan
 from litelvlm.pipeline.errors import DataError, UsageError
+from litelvlm.pipeline.shards.manifest import make_plan
 from tests.evaluation.fakes import FakeEvaluation
 from tests.evaluation.samples import evaluation_config, truth_row, write_rows
 from tests.pipeline.samples import picture
