@@ -17,6 +17,23 @@ FORBIDDEN = {
     "jobs": {"litelvlm.demo"},
 }
 
+GROUND = {"config", "contracts", "errors", "exit_codes", "masks", "redact", "schemas", "settings"}
+#: What the packages of `pipeline` may import of it besides the ground floor, whose files import only each other.
+ALLOWED = {
+    "images": set(),
+    "storage": set(),
+    "fetch": {"storage"},
+    "table": {"storage", "images"},
+    "shards": {"table", "storage"},
+    "measure": {"shards", "storage"},
+    "output": {"shards", "measure", "images", "storage"},
+    "stages": {"output", "fetch", "table", "shards", "measure", "images", "storage"},
+    "report": {"fetch", "table", "shards", "measure", "images", "storage"},
+    "planner": {"measure", "storage"},
+}
+#: The packages that import nothing of `pipeline` but themselves, not even the ground floor.
+ALONE = {"images"}
+
 
 def _files(folder: str) -> list[Path]:
     """Python files of a folder, without those behind links."""
@@ -46,6 +63,30 @@ def test_imports_point_one_way(folder: str) -> None:
     assert files
     found = {str(f.relative_to(ROOT)): {one for one in _modules(f) if _under(one, FORBIDDEN[folder])} for f in files}
     assert not {name: names for name, names in found.items() if names}
+
+
+def _rooms_imported(path: Path) -> set[str]:
+    """Packages and single files of `pipeline` that a file imports."""
+    names = (name.split(".") for name in _modules(path) if name.startswith("litelvlm.pipeline."))
+    return {parts[2] for parts in names}
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_the_packages_of_the_pipeline_build_on_those_below(room: str) -> None:
+    allowed = ALLOWED[room] | {room} | (set() if room in ALONE else GROUND)
+    found = {path.name: _rooms_imported(path) - allowed for path in _files(f"pipeline/{room}")}
+    assert found
+    assert not {name: rooms for name, rooms in found.items() if rooms}
+
+
+def test_the_ground_floor_imports_itself_alone() -> None:
+    assert {path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name in GROUND} == set()
+    found = {name: _rooms_imported(ROOT / "pipeline" / f"{name}.py") - GROUND for name in GROUND}
+    assert not {name: rooms for name, rooms in found.items() if rooms}
+
+
+def test_every_package_of_the_pipeline_is_in_the_table() -> None:
+    assert {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")} == set(ALLOWED)
 
 
 def test_there_is_one_import_package() -> None:
