@@ -12,12 +12,14 @@ from typing import Any
 
 import ray
 
+import litelvlm
 from litelvlm.pipeline.config import ClusterConfig, RunConfig
 from litelvlm.pipeline.errors import UsageError
 
 NO_PROGRESS_TIMEOUT_S = 600
 _MIN_LOCAL_CPUS = 4
-_PROJECT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(litelvlm.__file__).parent  # of a checkout or of an installed wheel
+_LEFT_BEHIND = ["/demo", "/jobs"]  # of the package, what no worker imports
 
 
 @contextlib.contextmanager
@@ -36,7 +38,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         arguments: dict[str, Any] = {"address": address, "runtime_env": _remote_env()}
     else:
         num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
-        env_vars = {"PYTHONPATH": os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))}
+        env_vars = {"PYTHONPATH": os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))}
         arguments = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
         arguments["runtime_env"] = {"env_vars": env_vars}
     with _quiet_backend():
@@ -98,8 +100,7 @@ def _quiet_backend() -> Iterator[None]:
 
 
 def _remote_env() -> dict[str, object]:
-    """Under `ray job submit` the job's environment holds already; otherwise the project's packages are sent along."""
+    """Under `ray job submit` the job's environment holds already; otherwise the package is sent along."""
     if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         return {}
-    packages = [_PROJECT / name for name in ("litelvlm", "pipeline", "evaluation")]
-    return {"py_modules": [str(path) for path in packages]}
+    return {"py_modules": [str(_PACKAGE)], "excludes": _LEFT_BEHIND}
