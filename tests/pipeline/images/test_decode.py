@@ -1,12 +1,9 @@
 """Untrusted bytes become an upright RGB image or a short reason, and nothing else."""
 
-import io
 import os
 import struct
 import subprocess
 import sys
-import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,16 +12,12 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
 
 from litelvlm.pipeline.images.decode import DecodedImage, ImageError, decode_image
-from litelvlm.pipeline.images.sniff import sniff_format
 from tests.pipeline.wild import (
-    bmp_run_lengths,
     broken_images,
     encode,
     image_bombs,
-    jpeg_with_scans,
     picture,
     png_header,
-    tiff_with_tags,
     wild_images,
 )
 
@@ -78,37 +71,6 @@ def test_no_pixel_of_a_bomb_is_decoded(monkeypatch):
         decode_image(png_header(20_000, 20_000))
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_bombs_cost_next_to_nothing(name):
-    tracemalloc.start()
-    started = time.process_time()
-    try:
-        with pytest.raises(ImageError) as caught:
-            decode_image(BOMBS[name])
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert caught.value.code == name.split()[0]
-    assert time.process_time() - started < 2
-    assert peak < 40_000_000
-
-
-def test_a_bomb_in_the_metadata_does_not_cost_the_image():
-    exif = tiff_with_tags([(50_000 + tag, 7, 200_000, 8) for tag in range(1_000)], bytes(200_000))
-    for kind in ("PNG", "WEBP"):
-        decoded = decode_image(encode(Image.fromarray(picture()), kind, exif=exif))
-        assert decoded.size_hw == (24, 36)
-
-
-def test_many_comments_blocks_and_segments_are_fine():
-    gif = WILD["palette gif"].data
-    start = 13 + (3 << ((gif[10] & 7) + 1))
-    assert decode_image(gif[:start] + b"!\xfe" + b"\1A" * 4_000 + b"\0" + gif[start:]).size_hw == (24, 36)
-    jpeg = WILD["jpeg"].data
-    assert decode_image(jpeg[:2] + b"\xff\xe5\0\2" * 9_000 + jpeg[2:]).size_hw == (24, 36)
-    assert decode_image(bmp_run_lengths(4, 2, b"\x04\x01\0\0\x04\x02\0\1")).size_hw == (2, 4)
-
-
 def test_a_small_image_with_a_huge_tile_is_refused():
     # Tile width and length of 2**20 each: decoding one tile would take 3 TiB.
     tags = [(256, 3, 8), (257, 3, 8), (258, 3, 8), (259, 3, 5), (262, 3, 1), (277, 3, 1)]
@@ -117,10 +79,6 @@ def test_a_small_image_with_a_huge_tile_is_refused():
     data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(100)
     with pytest.raises(ImageError, match="too_many_pixels: declared tile 1048576x1048576"):
         decode_image(data)
-
-
-def test_a_progressive_jpeg_may_have_many_scans():
-    assert decode_image(jpeg_with_scans(400)).size_hw == (24, 36)
 
 
 def test_half_an_image_fails_even_where_another_library_allows_it(monkeypatch):
@@ -134,36 +92,6 @@ def test_only_listed_decoders_are_reached(monkeypatch):
         data = encode(Image.fromarray(picture()), kind)
         with pytest.raises(ImageError):
             decode_image(data)
-
-
-def test_damaged_metadata_does_not_cost_the_image():
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(20)
-    decoded = decode_image(encode(Image.fromarray(picture()), "PNG", exif=exif))
-    assert decoded.size_hw == (24, 36)
-
-
-def test_nan_and_infinity_in_a_float_image():
-    values = np.array([[np.nan, 0.0], [np.inf, 1.0]], np.float32)
-    decoded = decode_image(encode(Image.fromarray(values), "TIFF"))
-    assert decoded.rgb[:, :, 0].tolist() == [[0, 0], [0, 255]]
-    largest = float(np.finfo(np.float32).max)
-    decoded = decode_image(encode(Image.fromarray(np.array([[-largest, 0, largest]], np.float32)), "TIFF"))
-    assert decoded.rgb[0, :, 0].tolist() == [0, 128, 255]
-    decoded = decode_image(encode(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"))
-    assert not decoded.rgb.any()
-
-
-def test_a_dim_12_bit_tiff_keeps_its_declared_range():
-    values = np.array([[0, 4095], [2048, 16]], np.uint16)
-    packed = b"".join(struct.pack(">I", int(a) << 12 | int(b))[1:] for a, b in values)
-    tags = [(256, 3, 2), (257, 3, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 122), (277, 3, 1), (278, 3, 2)]
-    tags += [(279, 4, len(packed))]
-    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + packed
-    assert len(data) - len(packed) == 122
-    decoded = decode_image(data)
-    assert decoded.rgb[:, :, 0].tolist() == [[0, 255], [128, 1]]
-    assert "12-bit" in decoded.notes[0]
 
 
 def test_nothing_is_printed(tmp_path):
@@ -240,11 +168,6 @@ def _check_outcome(content: bytes) -> None:
         assert len(reason) <= 230
         assert ": " in reason
         assert "0x" not in reason
-
-
-def test_sniffing_reads_a_bounded_head():
-    assert sniff_format(b" " * 10_000_000 + b"<html>")[0] == "not_an_image"
-    assert sniff_format(io.BytesIO(b"\xff\xd8\xff\xe0").getvalue())[0] == "jpeg"
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])

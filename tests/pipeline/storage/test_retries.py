@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 
 import aiohttp
-import botocore.exceptions
 import pytest
 from aiohttp.http_exceptions import ContentLengthError
 from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
 from litelvlm.pipeline.errors import AccessDeniedError, CredentialsError, StorageError
-from litelvlm.pipeline.storage.faults import StoreFault, classify
 from litelvlm.pipeline.storage.retries import RETRY_SECONDS_VARIABLE, RetryPolicy, with_retries
 
 POLICY = RetryPolicy()
@@ -29,51 +27,6 @@ def payload_error() -> BaseException:
     error = aiohttp.ClientPayloadError("Response payload is not completed")
     error.__cause__ = ContentLengthError("Not enough data")
     return error
-
-
-@pytest.mark.parametrize(
-    ("error", "fault"),
-    [
-        (s3_error("NoSuchKey", 404), StoreFault.MISSING),
-        (s3_error("404", 404), StoreFault.MISSING),
-        (s3_error("PreconditionFailed", 412), StoreFault.EXISTS),
-        (s3_error("AccessDenied", 403), StoreFault.FORBIDDEN),
-        (s3_error("403", 403), StoreFault.FORBIDDEN),
-        (s3_error("ExpiredToken", 400), StoreFault.CREDENTIALS),
-        (s3_error("ExpiredToken", 403), StoreFault.CREDENTIALS),
-        (s3_error("InvalidAccessKeyId", 403), StoreFault.CREDENTIALS),
-        (s3_error("SignatureDoesNotMatch", 403), StoreFault.CREDENTIALS),
-        (s3_error("RequestTimeTooSkewed", 403), StoreFault.CREDENTIALS),
-        (s3_error("SlowDown", 503), StoreFault.TRANSIENT),
-        (s3_error("InternalError", 500), StoreFault.TRANSIENT),
-        (s3_error("502", 502), StoreFault.TRANSIENT),
-        (s3_error("RequestTimeout", 400), StoreFault.TRANSIENT),
-        (s3_error("IncompleteBody", 400), StoreFault.TRANSIENT),
-        (s3_error("ConditionalRequestConflict", 409), StoreFault.TRANSIENT),
-        (s3_error("NoSuchUpload", 404), StoreFault.TRANSIENT),
-        (s3_error("InvalidRange", 416), StoreFault.EMPTY_RANGE),
-        (s3_error("NotImplemented", 501), StoreFault.UNSUPPORTED),
-        (s3_error("InvalidArgument", 400), StoreFault.PERMANENT),
-        (payload_error(), StoreFault.TRANSIENT),
-        (botocore.exceptions.ResponseStreamingError(error="cut"), StoreFault.TRANSIENT),
-        (botocore.exceptions.HTTPClientError(error="cut"), StoreFault.TRANSIENT),
-        (botocore.exceptions.ReadTimeoutError(endpoint_url="http://x"), StoreFault.TRANSIENT),
-        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"), StoreFault.TRANSIENT),
-        (botocore.exceptions.NoCredentialsError(), StoreFault.CREDENTIALS),
-        (botocore.exceptions.ParamValidationError(report="x"), StoreFault.PERMANENT),
-        (TimeoutError(), StoreFault.TRANSIENT),
-        (ConnectionResetError(), StoreFault.TRANSIENT),
-        (OSError(errno.EIO, "disk"), StoreFault.TRANSIENT),
-        (OSError(errno.ENOSPC, "full"), StoreFault.PERMANENT),
-        (PermissionError(errno.EACCES, "no"), StoreFault.FORBIDDEN),
-        (NotADirectoryError(), StoreFault.MISSING),
-        (KeyError("a bug"), StoreFault.FOREIGN),
-        (AttributeError("a bug"), StoreFault.FOREIGN),
-    ],
-    ids=lambda value: value.name if isinstance(value, StoreFault) else f"{type(value).__name__}",
-)
-def test_what_an_error_means(error, fault):
-    assert classify(error) is fault
 
 
 def failing(*errors: BaseException):

@@ -10,7 +10,6 @@ import threading
 import pytest
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.storage.filesystems import filesystem_for
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.storage.store import Storage
 
@@ -61,27 +60,6 @@ def test_one_of_many_racing_writers_wins_and_leaves_nothing_behind(tmp_path):
     assert storage.list("m") == ["m/x"]
 
 
-def test_a_stream_publishes_only_when_it_is_closed(tmp_path):
-    storage = Storage(str(tmp_path))
-    stream = storage.open_write("part")
-    stream.write(b"half")
-    assert not storage.exists("part")
-    stream.close()
-    assert storage.read_bytes("part") == b"half"
-
-
-def test_a_stream_left_by_an_exception_publishes_nothing(tmp_path):
-
-    def write_half() -> None:
-        with Storage(str(tmp_path)).open_write("part") as stream:
-            stream.write(b"half")
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        write_half()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_it_is_picklable(storage):
     storage.write_bytes("x", b"1")
     assert pickle.loads(pickle.dumps(storage)).read_bytes("x") == b"1"
@@ -91,24 +69,6 @@ def test_a_full_disk_is_named(tmp_path):
     storage = Storage("/dev/full")
     with pytest.raises(ValueError, match="not writable"):
         storage.check_writable()
-
-
-def test_options_reach_object_stores_only(tmp_path):
-    options = {"key": "secret"}
-    assert "secret" not in repr(filesystem_for("https://example.com/x", options)[0].storage_options)
-    assert filesystem_for(str(tmp_path), options)[1] == str(tmp_path)
-    with pytest.raises(ValueError, match="nope"):
-        filesystem_for("nope://x", {})
-
-
-def test_a_published_file_that_is_discarded_takes_what_its_writer_still_says(tmp_path):
-    stream = Storage(str(tmp_path)).open_write("part")
-    stream.write(b"half")
-    stream.discard()
-    stream.write(b"the end of a format")
-    stream.close()
-    assert stream.tell() == len(b"half" + b"the end of a format")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_remote_stream_is_put_as_a_whole(tmp_path):
