@@ -6,22 +6,32 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import ray
 
-from litelvlm import Annotator
 from tests.faults.table import FaultTable, MemoryTable, write_report
-from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
+
+if TYPE_CHECKING:
+    from litelvlm import Annotator
 
 # Before any Ray starts, since a process keeps what it began with: its later sessions would not let their workers in.
 os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS, MEMORY = FaultTable(), MemoryTable()
+_ON_RAY = (ROOT / "tests/faults", ROOT / "tests/jobs/test_submit.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-report", type=Path, metavar="FILE", help="write the table of injected faults there")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Ray: `make quick` leaves it out."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "local_ray" in fixtures or any(item.path.is_relative_to(path) for path in _ON_RAY):
+            item.add_marker(pytest.mark.ray)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -48,25 +58,29 @@ def memory_table() -> MemoryTable:
 @pytest.fixture(scope="session")
 def tiny_annotator() -> Annotator:
     """The parity checkpoint: random weights, all the real model's parts."""
+    from litelvlm import Annotator
+    from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
+
     return Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY)
 
 
 @pytest.fixture(scope="session")
 def demo_annotator() -> Annotator:
     """The trained checkpoint that the project ships."""
+    from litelvlm import Annotator
+
     return Annotator.from_pretrained("demo")
 
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray with 4 logical CPUs, whose workers can import the project and its tests."""
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-    )
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))  # of the node, not of a runtime environment: workers start ahead of use
+        ray.init(
+            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
     yield
     ray.shutdown()
