@@ -159,7 +159,7 @@ class ShardSweep:
                 yield from self._rows(index, one, result)
 
     def _encoded(self, asked: list[AskedImage]) -> list[EncodedImage]:
-        with self._device:
+        with self._device.hold("annotate"):
             started = time.perf_counter()
             encoded = self._engine.encode(
                 self._annotator, [one.image.prepared for one in asked if one.image.prepared is not None]

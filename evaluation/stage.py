@@ -51,10 +51,11 @@ class EvaluateStage(ModelStage[EvaluationEngine, EvaluatedShard]):
 
     def process(self, work: ShardWork) -> EvaluatedShard:
         """All rows of the shard."""
-        sweep = ShardSweep(self._engine, self._annotator, self._share(), work, self._sweep, self._protocol)
+        share = self._share()
+        sweep = ShardSweep(self._engine, self._annotator, share, work, self._sweep, self._protocol)
         examples = frozenset(self._examples.get(work.shard.shard_id, ()))
         rows = guarded(
-            self._guard(work),
+            self._guard(work, share),
             len(work.images),
             lambda part: sweep.evaluate(part, examples),
             sweep.give_up,

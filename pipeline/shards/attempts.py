@@ -7,7 +7,8 @@ so it proves nothing.
 
 After `MAX_KILLS` deaths the shard is processed in halves, each counted the same way, until single images remain. An
 image that kills its worker alone is given up; all others are processed. Halves keep to the boundaries of the model's
-batches as long as they can, so that the other images see the batches they would have seen.
+batches as long as they can, so that the other images see the batches they would have seen. A worker with several calls
+gives each part the device for itself, or one shard's poison would be held against another's images.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from litelvlm.pipeline.schemas import ATTEMPTS_DIR
 from litelvlm.pipeline.storage.store import Storage
@@ -40,7 +42,8 @@ class Guard:
     """Counts the attempts of one stage on one shard.
 
     `prior_kills` are deaths in earlier sessions, as `prior_kills` counts them. `attempts` is how often this session has
-    begun on the shard, once `run` has.
+    begun on the shard, once `run` has. `alone` is held while a part is tried: no other call of the worker may be where
+    it could die.
     """
 
     storage: Storage
@@ -49,6 +52,7 @@ class Guard:
     shard_id: str
     prior_kills: int = 0
     attempts: int = 0
+    alone: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def run(self, num_units: int, process: Callable[[range], T], *, batch: int = 1) -> Iterator[tuple[range, T | None]]:
         """Process units 0 to `num_units` in order. Yields ranges with results, None for a unit that kills workers."""
@@ -69,9 +73,10 @@ class Guard:
             if self._kills(scope) >= allowed:
                 yield from self._bisect(part, process, batch)
                 continue
-            number = self._begin(scope) + 1
-            result = process(part)
-            self.storage.create_exclusive(f"{self._name(scope, number)}.{_SURVIVED}", _unique())
+            with self.alone():
+                number = self._begin(scope) + 1
+                result = process(part)
+                self.storage.create_exclusive(f"{self._name(scope, number)}.{_SURVIVED}", _unique())
             yield part, result
 
     def _begin(self, scope: str) -> int:

@@ -44,7 +44,8 @@ class AnnotateStage(ModelStage[Engine, ShardResult]):
     def process(self, work: ShardWork) -> ShardResult:
         """All records of the shard, in input order."""
         waited_s = max(0.0, time.time() - work.sent_at) if work.sent_at else 0.0
-        guard, share = self._guard(work), self._share()
+        share = self._share()
+        guard = self._guard(work, share)
         model = TimedModel(self._engine, self._annotator, share)
         comparison = self._compare(model, work) if work.task.compared_rows else _Comparison()
         run = ShardRun(self._engine, model, work)
@@ -62,7 +63,7 @@ class AnnotateStage(ModelStage[Engine, ShardResult]):
         It comes before the shard is annotated: afterwards the model would remember its questions, and pruning would
         look faster than it is.
         """
-        guard = self._guard(work, "baseline", prior_kills=MAX_KILLS - 1)  # one death is enough
+        guard = self._guard(work, model.device, "baseline", prior_kills=MAX_KILLS - 1)  # one death is enough
         comparison = _Comparison()
         try:
             with model.device.hold("baseline"):  # before an attempt is counted: the other call's death is not its own

@@ -98,7 +98,7 @@ class DeviceClock:
 
 
 class DeviceShare:
-    """One shard's share of the device's time. As a context manager it holds the device for `annotate`.
+    """One shard's share of the device's time.
 
     Attributes:
         seconds: by kind.
@@ -109,24 +109,22 @@ class DeviceShare:
         self.seconds: dict[str, float] = {}
         self.started_at = self.ended_at = 0.0
         self._clock = clock
+        self._holds = False
 
     @contextmanager
     def hold(self, kind: str) -> Iterator[None]:
-        """Have the device for oneself; its seconds are of this kind. Not to be nested."""
+        """Have the device for oneself; its seconds are of this kind, or of the outermost where it is held already."""
+        if self._holds:
+            yield
+            return
         with self._clock.device:
             self._clock.take(self, kind)
+            self._holds = True
             try:
                 yield
             finally:
+                self._holds = False
                 self._clock.give_back()
-
-    def __enter__(self) -> None:
-        self._clock.device.acquire()
-        self._clock.take(self, "annotate")
-
-    def __exit__(self, *error: object) -> None:
-        self._clock.give_back()
-        self._clock.device.release()
 
     def now(self) -> float:
         """Seconds of the clock, for durations."""

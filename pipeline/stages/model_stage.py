@@ -64,13 +64,16 @@ class ModelStage(ABC, Generic[E, R]):
         """A new shard's share of the device."""
         return DeviceShare(self._clock)
 
-    def _guard(self, work: ShardWork, stage: str = "annotate", *, prior_kills: int | None = None) -> Guard:
+    def _guard(
+        self, work: ShardWork, share: DeviceShare, stage: str = "annotate", *, prior_kills: int | None = None
+    ) -> Guard:
         return Guard(
             storage=self._storage,
             session=self._session,
             stage=stage,
             shard_id=work.shard.shard_id,
             prior_kills=work.task.prior_kills.get(stage, 0) if prior_kills is None else prior_kills,
+            alone=lambda: share.hold("annotate"),
         )
 
 

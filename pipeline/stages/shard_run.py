@@ -120,7 +120,7 @@ class ShardRun:
             return
         blank = self._engine.preprocessor().prepare(np.full((*_BLANK_SIZE_HW, 3), 128, dtype=np.uint8))
         try:
-            with self._model.device:
+            with self._model.device.hold("annotate"):
                 self._engine.annotate(self._model.annotator, [blank], [[_BLANK_PHRASE]])
         except Exception:  # noqa: BLE001 - whatever it is, the first error is the one to tell
             raise error from None

@@ -72,10 +72,17 @@ def test_a_driver_killed_at_a_random_moment(fault_table, tmp_path, source, whole
     compare(fault_table, whole, output, fault=what, injected=kills, resumed_s=resumed_s)
 
 
+@pytest.fixture
+def cluster(local_ray: None) -> str:
+    """Address of this session's Ray, for drivers whose fault is not about the cluster."""
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
 @pytest.mark.parametrize("write", [pytest.param(w, marks=pytest.mark.core if w == "_SUCCESS" else ()) for w in WRITES])
-def test_a_driver_killed_just_before_a_write(fault_table, tmp_path, source, whole, write):
+def test_a_driver_killed_just_before_a_write(fault_table, tmp_path, source, whole, cluster, write):
     output = tmp_path / "out"
-    process = start_driver(DrivePlan(source, str(output), 0.0, kill_at=write))
+    process = start_driver(DrivePlan(source, str(output), 0.0, kill_at=write, ray_address=cluster))
     _, errors = process.communicate(timeout=LONGEST_S)
     assert process.returncode == -9, errors.decode()
     assert not (output / "_SUCCESS").exists()
@@ -115,10 +122,10 @@ def test_a_worker_killed_at_random_moments(fault_table, tmp_path, source, whole,
 
 
 @pytest.mark.parametrize("seed", FEW_SEEDS[:3])
-def test_two_drivers_on_one_output(fault_table, tmp_path, source, whole, seed):
+def test_two_drivers_on_one_output(fault_table, tmp_path, source, whole, cluster, seed):
     output = tmp_path / "out"
     started = time.monotonic()
-    process = start_driver(DrivePlan(source, str(output), SLOW_S))
+    process = start_driver(DrivePlan(source, str(output), SLOW_S, ray_address=cluster))
     wait_for_markers(process, output, (0, 1, NUM_SHARDS - 1)[seed])
     config = run_config(source, output, shard_images=SHARD_IMAGES)
     engine = FakeEngine(seconds_per_image=SLOW_S)

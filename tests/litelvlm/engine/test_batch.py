@@ -46,9 +46,9 @@ def test_an_image_is_encoded_once_whatever_the_number_of_phrases(tiny_annotator,
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_encoded_image_is_asked_again_without_encoding(tiny_annotator, encodes, layout):
-    requests = _requests(4, 5)
+    requests = _requests(4, 2)
     encoded = tiny_annotator.encode([request.image for request in requests])
-    assert sum(encodes) == 5
+    assert sum(encodes) == 2
     again = [AnnotationRequest(image=one, phrases=r.phrases) for one, r in zip(encoded, requests, strict=True)]
     for budget in (20, 7, None):
         pruning = PruningConfig(num_retain_tokens=budget, rule="paper")
@@ -76,7 +76,7 @@ def test_the_next_batch_is_launched_before_the_last_is_collected(tiny_annotator,
         BatchRunner, "launch", lambda self, *args, **kwargs: steps.append("launch") or launch(self, *args, **kwargs)
     )
     monkeypatch.setattr(BatchRunner, "collect", lambda self, batch: steps.append("collect") or collect(self, batch))
-    tiny_annotator.annotate(_requests(6, 5), PRUNING, batch_images=2)
+    tiny_annotator.annotate(_requests(6, 3), PRUNING, batch_images=1)
     assert steps == ["launch", "launch", "collect", "launch", "collect", "collect"]
 
 

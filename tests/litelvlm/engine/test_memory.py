@@ -8,8 +8,9 @@ import torch
 
 from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.engine.memory import BatchLimit, is_out_of_memory
+from litelvlm.engine.request import AnnotationResult
 from tests.litelvlm.engine.test_annotator import _requests
-from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, mask_iou
+from tests.parity.fixtures import mask_iou
 
 PRUNING = PruningConfig(num_retain_tokens=20, rule="paper")
 STAGES = {"clip": "encode_clip", "llm": "prefill", "sam": "encode_sam", "decode_masks": "decode"}
@@ -32,9 +33,20 @@ class Memory:
         return self._stage(*arguments)
 
 
-def with_room(stage: str, room: int) -> tuple[Annotator, Memory]:
-    """An annotator whose stage takes only so many items at once."""
-    annotator = Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY)
+@pytest.fixture(scope="module")
+def asked() -> list[AnnotationRequest]:
+    return _requests(5, 3)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_annotator: Annotator, asked: list[AnnotationRequest]) -> list[AnnotationResult]:
+    """The answers of a model that has all the memory it asks for."""
+    return tiny_annotator.annotate(asked, PRUNING, batch_images=3)
+
+
+def with_room(tiny: Annotator, stage: str, room: int) -> tuple[Annotator, Memory]:
+    """An annotator of the same model whose stage takes only so many items at once."""
+    annotator = Annotator(tiny.checkpoint, tiny.model)
     method = STAGES[stage]
     memory = Memory(getattr(annotator._runner, method), lambda given: given[0 if len(given) == 1 else 1], room)
     setattr(annotator._runner, method, memory)
@@ -43,12 +55,16 @@ def with_room(stage: str, room: int) -> tuple[Annotator, Memory]:
 
 @pytest.mark.parametrize("room", [1, 2])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_does_not_fit_shrinks_once_and_gives_the_same_masks(tiny_annotator, stage, room):
-    requests = _requests(5, 4)
-    expected = tiny_annotator.annotate(requests, PRUNING, batch_images=4)
-    annotator, memory = with_room(stage, room)
+def test_a_stage_that_does_not_fit_shrinks_once_and_gives_the_same_masks(
+    tiny_annotator: Annotator,
+    asked: list[AnnotationRequest],
+    expected: list[AnnotationResult],
+    stage: str,
+    room: int,
+) -> None:
+    annotator, memory = with_room(tiny_annotator, stage, room)
     for attempt in range(2):
-        results = annotator.annotate(requests, PRUNING, batch_images=4)
+        results = annotator.annotate(asked, PRUNING, batch_images=3)
         if attempt == 0:
             assert memory.failures > 0
             needed = memory.failures
@@ -61,8 +77,8 @@ def test_a_stage_that_does_not_fit_shrinks_once_and_gives_the_same_masks(tiny_an
     assert annotator.batch_limits[stage] < tiny_annotator.batch_limits[stage]
 
 
-def test_an_item_that_does_not_fit_alone_is_an_error():
-    annotator, _ = with_room("sam", 0)
+def test_an_item_that_does_not_fit_alone_is_an_error(tiny_annotator: Annotator) -> None:
+    annotator, _ = with_room(tiny_annotator, "sam", 0)
     with pytest.raises(torch.OutOfMemoryError):
         annotator.annotate(_requests(6, 1), PRUNING)
 
@@ -115,7 +131,7 @@ def test_a_request_too_large_for_the_host_is_recognised():
     assert is_out_of_memory(caught.value)
 
 
-def test_an_image_without_phrases_needs_no_memory():
-    annotator, _ = with_room("sam", 0)
+def test_an_image_without_phrases_needs_no_memory(tiny_annotator: Annotator) -> None:
+    annotator, _ = with_room(tiny_annotator, "sam", 0)
     image = np.zeros((50, 60, 3), np.uint8)
     assert annotator.annotate([AnnotationRequest(image=image, phrases=[])], PRUNING)[0].masks.shape == (0, 50, 60)

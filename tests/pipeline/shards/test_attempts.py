@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from litelvlm.pipeline.shards.attempts import MAX_KILLS, Guard, new_session, prior_kills
@@ -87,3 +91,18 @@ def test_deaths_of_earlier_sessions_count(tmp_path):
     guard = Guard(storage=storage, session="now", stage="decode", shard_id="s1", prior_kills=MAX_KILLS)
     outcome = list(guard.run(4, list, batch=1))
     assert [part for part, _ in outcome] == [range(0, 2), range(2, 4)]
+
+
+def test_a_part_is_counted_and_tried_while_no_other_call_can_die(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    events: list[str] = []
+
+    @contextlib.contextmanager
+    def alone() -> Iterator[None]:
+        before = len(storage.list("_attempts"))
+        yield
+        events.append(f"{len(storage.list('_attempts')) - before} objects")  # the attempt, and that it survived
+
+    guard = Guard(storage=storage, session="now", stage="decode", shard_id="s1", prior_kills=MAX_KILLS, alone=alone)
+    assert [result for _, result in guard.run(2, list, batch=1)] == [[0], [1]]
+    assert events == ["2 objects", "2 objects"]

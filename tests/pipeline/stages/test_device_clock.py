@@ -118,3 +118,15 @@ def test_threads_that_compete_lose_and_double_nothing():
 def _nothing(share: DeviceShare) -> dict[str, float]:
     """Kinds of which the share has no second."""
     return {kind: seconds for kind, seconds in share.seconds.items() if seconds == 0}
+
+
+def test_whoever_has_the_device_has_it_until_the_outermost_end(clock: DeviceClock, hands: Hands) -> None:
+    clock.ready()
+    share = DeviceShare(clock)
+    with clock.call(), share.hold("annotate"):
+        with share.hold("annotate"):
+            hands.turn(2)
+        assert clock.device.locked()
+        hands.turn(3)
+    assert not clock.device.locked()
+    assert share.seconds["annotate"] == 5
