@@ -15,8 +15,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show what came out
 	$(BIN)/python -m demo.run
 
-test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, on two cores: what needs Ray beside what does not
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json

@@ -32,16 +32,13 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         yield
         return
     address = _address(cluster)
-    # Workers must find the project whether it is installed or run from a checkout.
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address:
         arguments: dict[str, Any] = {"address": address, "runtime_env": _remote_env()}
     else:
         num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
-        env_vars = {"PYTHONPATH": os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]))}
         arguments = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-        arguments["runtime_env"] = {"env_vars": env_vars}
-    with _quiet_backend():
+    with _quiet_backend(), _project_on_path():
         ray.init(**arguments, **common)
     try:
         yield
@@ -82,6 +79,23 @@ def max_decoders(cluster: ClusterConfig) -> int | None:
 
 def _address(cluster: ClusterConfig) -> str | None:
     return cluster.ray_address or os.environ.get("RAY_ADDRESS")
+
+
+@contextlib.contextmanager
+def _project_on_path() -> Iterator[None]:
+    """A Ray that starts meanwhile lets its workers find the project, installed or run from a checkout.
+
+    They have it from the node: with a runtime environment of their own, none could start ahead of its use.
+    """
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE.parent), before]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextlib.contextmanager

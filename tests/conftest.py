@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from litelvlm import Annotator
 
 # Before any Ray starts, since a process keeps what it began with: its later sessions would not let their workers in.
+_IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+if _IN_PARALLEL:  # before torch starts: two processes on two cores would else wait awake for each other's threads
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS, MEMORY = FaultTable(), MemoryTable()
@@ -26,12 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-report", type=Path, metavar="FILE", help="write the table of injected faults there")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Ray: `make quick` leaves it out."""
+    """Mark what needs Ray: `make quick` leaves it out. Of parallel workers one has all that shares the cluster."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "local_ray" in fixtures or any(item.path.is_relative_to(path) for path in _ON_RAY):
+        shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
+        if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
             item.add_marker(pytest.mark.ray)
+        if _IN_PARALLEL:
+            item.add_marker(pytest.mark.xdist_group("ray" if shares_cluster else str(item.path.relative_to(ROOT))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -79,8 +85,6 @@ def local_ray() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # of the node, not of a runtime environment: workers start ahead of use
-        ray.init(
-            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

@@ -10,7 +10,10 @@ from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.folded_sam import FoldedSamEncoder
 from tests.litelvlm.test_folded_sam import random_encoder
 
-pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile"),
+]
 
 
 @pytest.fixture(autouse=True)

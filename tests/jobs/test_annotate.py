@@ -120,6 +120,7 @@ def test_flags_win_over_the_file(tmp_path):
     assert config.source.input == ("a.parquet",)
 
 
+@pytest.mark.ray
 def test_a_run_its_repetition_and_refusals(source, tmp_path):
     output = tmp_path / "out"
     arguments = ["--input", source, "--output", str(output), *MODEL, "--shard-images", "4", "--max-failure-rate", "0.2"]
@@ -144,6 +145,7 @@ def test_a_run_its_repetition_and_refusals(source, tmp_path):
     assert len(read_records(output)) == 12
 
 
+@pytest.mark.ray
 def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(source, tmp_path):
     output = tmp_path / "out"
     run = annotate("--input", source, "--output", str(output), *MODEL, "--max-failure-rate", "0.1")

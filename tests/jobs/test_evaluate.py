@@ -7,6 +7,7 @@ from litelvlm.demo.truth import main as write_scenes
 from litelvlm.jobs.evaluate import main, read_flags
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
     table, output = tmp_path / "scenes.parquet", tmp_path / "out"
     assert write_scenes(["--scenes", "6", "--output", str(table)]) == 0

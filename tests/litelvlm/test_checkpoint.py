@@ -377,6 +377,7 @@ print((max(peak, anonymous_kib()) - before) / size)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["bin", "safetensors"])
 def test_loading_never_holds_two_copies(glamm_copy, form):
     """Measured in a process of its own, on a language model wide enough to dwarf the interpreter."""

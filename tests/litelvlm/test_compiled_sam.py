@@ -14,6 +14,8 @@ from litelvlm.engine.runner import Runner
 from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
 from tests.litelvlm.test_folded_sam import random_encoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _fresh_compiler():

@@ -10,7 +10,10 @@ import torch
 from benchmarks import sam_attention
 from benchmarks.sam_attention import BATCHES, SMALL, figures, line, main, race
 
-pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,8 @@ from litelvlm.engine.request import AnnotationRequest
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
 
+pytestmark = pytest.mark.slow
+
 META = torch.device("meta")
 
 

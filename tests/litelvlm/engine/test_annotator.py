@@ -11,6 +11,8 @@ from litelvlm.config import LAYOUTS
 from litelvlm.engine.scheduler import image_batches, prompt_batches
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, mask_iou
 
+pytestmark = pytest.mark.slow
+
 PHRASES = ["dog", "the second person from the left, in a red coat", "sky", "a", "zebra crossing", "it"]
 
 

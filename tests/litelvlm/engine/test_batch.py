@@ -14,6 +14,8 @@ from litelvlm.engine.scheduler import prompt_batches
 from litelvlm.prompts import build_prompts
 from tests.litelvlm.engine.test_annotator import _requests
 
+pytestmark = pytest.mark.slow
+
 PRUNING = PruningConfig(num_retain_tokens=20, rule="paper")
 
 

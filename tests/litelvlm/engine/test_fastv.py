@@ -12,6 +12,8 @@ from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.config import LAYOUTS, PromptTemplate
 from litelvlm.prompts import build_prompts
 
+pytestmark = pytest.mark.slow
+
 PHRASES = ["dog", "the second person from the left, in a red coat", "sky"]
 
 

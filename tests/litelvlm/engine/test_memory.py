@@ -12,6 +12,8 @@ from litelvlm.engine.request import AnnotationResult
 from tests.litelvlm.engine.test_annotator import _requests
 from tests.parity.fixtures import mask_iou
 
+pytestmark = pytest.mark.slow
+
 PRUNING = PruningConfig(num_retain_tokens=20, rule="paper")
 STAGES = {"clip": "encode_clip", "llm": "prefill", "sam": "encode_sam", "decode_masks": "decode"}
 

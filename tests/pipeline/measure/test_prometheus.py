@@ -13,6 +13,8 @@ from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, DRIVER_METRICS
 from tests.conftest import ROOT
 from tests.pipeline.samples import row, write_table
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[float]], dict]:
