@@ -8,8 +8,6 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.hardware import describe
-
 HEAD = "| fault | runs | faults injected | records in | out | lost | doubled | resumed in s (median, max) |"
 _DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 _SECTION = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -102,6 +100,8 @@ class MemoryTable:
 def write_report(path: Path, faults: FaultTable, memory: MemoryTable) -> None:
     """Write all rows to a JSON file, and both tables into docs/reliability.md."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    from benchmarks.hardware import describe  # and torch
+
     hardware = describe()
     rows = [asdict(row) | {"resumed_s": round(row.resumed_s, 2)} for row in faults.rows]
     content = {"hardware": hardware, "faults": rows, "memory": [asdict(row) for row in memory.rows]}
