@@ -171,7 +171,7 @@ class ShardSweep:
     def _answer(
         self, index: int, encoded: list[EncodedImage], questions: Sequence[tuple[list[str], Sequence[Round]]]
     ) -> list[AnnotationResult]:
-        with self._device, self._timed(index):
+        with self._device.hold("annotate"), self._timed(index):
             results = self._engine.answer(
                 self._annotator, encoded, questions, self._combinations[index], self._protocol.layout
             )

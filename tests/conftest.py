@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +84,20 @@ def local_ray() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # of the node, not of a runtime environment: workers start ahead of use
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        _start_ray()
     yield
     ray.shutdown()
+
+
+def _start_ray(attempts: int = 3) -> None:
+    """On a machine with much else to do, a node may miss the 30 seconds that Ray gives it to start."""
+    import ray
+
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            return
+        except Exception:
+            ray.shutdown()
+            if attempt == attempts:
+                raise
