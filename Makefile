@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test faults check bench bench-rules bench-gpu browser train-demo clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick faults check bench bench-rules bench-gpu browser train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -12,11 +13,17 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
 demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show what came out
 	$(BIN)/python -m demo.run
 
 test: $(READY)  ## the whole test suite, on two cores: what needs Ray beside what does not
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+quick: $(READY)  ## tests that need no Ray and take no time, while you edit
+	$(BIN)/python -m pytest -m "not ray and not slow and not faults and not browser"
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
@@ -43,8 +50,11 @@ browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, o
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
 
-train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
+train-help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint
 
-clean:
+clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo/output
