@@ -50,10 +50,7 @@ browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, o
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
 
-train-help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
+train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint
 
 clean:  ## remove the environment and what the demo wrote
