@@ -47,10 +47,12 @@ def evaluate_dataset(
         UsageError: a mistake in the configuration or the input, to be shown as one line.
         RunError, StorageError: the cluster or the storage failed; what was committed stays.
     """
-    return EvaluationRun(config, engine=engine, storage=storage, stream=stream).run()
+    run = config.run
+    engine = engine or LiteLVLMEvaluation(model=run.model, batch_images=run.cluster.batch_images)
+    return EvaluationRun(config, engine, storage=storage, stream=stream).run()
 
 
-class EvaluationRun(DatasetRun[AnswersMarker]):
+class EvaluationRun(DatasetRun[EvaluationEngine, AnswersMarker]):
     """A run of `jobs/evaluate.py`."""
 
     marker = AnswersMarker
@@ -60,34 +62,29 @@ class EvaluationRun(DatasetRun[AnswersMarker]):
     def __init__(
         self,
         config: EvaluationConfig,
+        engine: EvaluationEngine,
         *,
-        engine: EvaluationEngine | None = None,
         storage: Storage | None = None,
         stream: TextIO | None = None,
     ) -> None:
-        run = config.run
-        super().__init__(run, storage=storage, stream=stream)
-        self._engine = engine or LiteLVLMEvaluation(model=run.model, batch_images=run.cluster.batch_images)
+        super().__init__(config.run, engine, storage=storage, stream=stream)
         self._evaluation = config
         self._remarks: list[str] = []
         self._conversations = Conversations(config.protocol.layout)
         self._answers = self._failed = 0  # of this session
 
-    def engine(self) -> EvaluationEngine:
-        return self._engine
-
     def make_plan(self) -> RunPlan:
         """The plan of the run, tied to what is evaluated."""
         if self.config.source.mask_column is None:
             raise ValueError("--mask-column is missing: an evaluation needs true masks")
-        self._evaluation, self._remarks = _fitted(self._evaluation, self._engine)
-        plan = make_plan(self.config, revision=self._engine.revision())
+        self._evaluation, self._remarks = _fitted(self._evaluation, self.engine)
+        plan = make_plan(self.config, revision=self.engine.revision())
         facts = {key: value for key, value in plan.facts.items() if key not in NOT_EVALUATED}
         facts = json.loads(json.dumps(facts | self._evaluation.facts()))
         return dataclasses.replace(plan, facts=facts, fingerprint=fingerprint(facts))
 
     def check(self) -> list[str]:
-        return [f"protocol {self._evaluation.protocol.describe()}", *self._remarks, *self._engine.check()]
+        return [f"protocol {self._evaluation.protocol.describe()}", *self._remarks, *super().check()]
 
     def begin(self, todo: list[Shard]) -> None:
         combinations = len(self._evaluation.sweep.combinations())
@@ -130,7 +127,7 @@ class EvaluationRun(DatasetRun[AnswersMarker]):
         return ShardTask(shard=shard, prior_kills=prior_kills, truth_rows=None)
 
     def finish(self) -> int:
-        engine = self._engine
+        engine = self.engine
         model = ModelFacts(
             revision=engine.revision(), num_visual_tokens=engine.num_visual_tokens(), sizes=engine.sizes()
         )

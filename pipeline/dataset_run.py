@@ -24,15 +24,16 @@ from litelvlm.pipeline.stages.failures import is_cluster_failure
 from litelvlm.pipeline.storage.filesystems import is_local
 from litelvlm.pipeline.storage.store import Storage
 
+E = TypeVar("E", bound=Engine)
 M = TypeVar("M", bound=Marker)
 
 _MAX_STALLED = 3  # executions in a row that committed nothing
 
 
-class DatasetRun(ABC, Generic[M]):
+class DatasetRun(ABC, Generic[E, M]):
     """One run. Running it again resumes.
 
-    `storage` defaults to the output that the configuration names.
+    `storage` defaults to the output that the configuration names, `stream` to standard error.
     """
 
     marker: type[M]
@@ -43,8 +44,10 @@ class DatasetRun(ABC, Generic[M]):
     storage: Storage
     policy: UriPolicy
 
-    def __init__(self, config: RunConfig, *, storage: Storage | None = None, stream: TextIO | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: RunConfig, engine: E, *, storage: Storage | None = None, stream: TextIO | None = None
+    ) -> None:
+        self.config, self.engine = config, engine
         self.stream = stream or sys.stderr
         self.device: str | None = None
         self.executions = 1
@@ -85,16 +88,12 @@ class DatasetRun(ABC, Generic[M]):
         return self.finish()
 
     @abstractmethod
-    def engine(self) -> Engine:
-        """The model, on whichever device."""
-
-    @abstractmethod
     def make_plan(self) -> RunPlan:
         """What there is to do. Raises ValueError for input or settings that do not fit."""
 
-    @abstractmethod
     def check(self) -> list[str]:
         """Validate model and settings. Returns remarks for the user."""
+        return self.engine.check()
 
     @abstractmethod
     def begin(self, todo: list[Shard]) -> None:
@@ -117,7 +116,7 @@ class DatasetRun(ABC, Generic[M]):
         """Every shard is done: make the outputs. Returns the exit code."""
 
     @abstractmethod
-    def actor(self, engine: Any, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
+    def actor(self, engine: E, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
         """The class of the stage that holds the model, and what it is made with."""
 
     @abstractmethod
@@ -178,7 +177,7 @@ class DatasetRun(ABC, Generic[M]):
             mapping=self.plan.mapping,
             job=self,
             storage=self.storage,
-            engine=self.engine().on_device(self.device),
+            engine=self.engine.on_device(self.device),
             policy=self.policy,
             on_gpu=self.device == "cuda",
             max_decoders=max_decoders(self.config.cluster),

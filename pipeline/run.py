@@ -38,37 +38,20 @@ def annotate_dataset(
         UsageError: a mistake in the configuration or the input, to be shown as one line.
         RunError, StorageError: the cluster or the storage failed; what was committed stays.
     """
-    return AnnotationRun(config, engine=engine, storage=storage, stream=stream).run()
+    engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
+    return AnnotationRun(config, engine, storage=storage, stream=stream).run()
 
 
-class AnnotationRun(DatasetRun[ShardMarker]):
+class AnnotationRun(DatasetRun[Engine, ShardMarker]):
     """A run of `jobs/annotate.py`."""
 
     marker = ShardMarker
 
-    def __init__(
-        self,
-        config: RunConfig,
-        *,
-        engine: Engine | None = None,
-        storage: Storage | None = None,
-        stream: TextIO | None = None,
-    ) -> None:
-        super().__init__(config, storage=storage, stream=stream)
-        self._engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
-        self._tally = Tally()
-        self._meters = Meters((), "")
-
-    def engine(self) -> Engine:
-        return self._engine
-
     def make_plan(self) -> RunPlan:
-        return make_plan(self.config, revision=self._engine.revision())
-
-    def check(self) -> list[str]:
-        return self._engine.check()
+        return make_plan(self.config, revision=self.engine.revision())
 
     def work(self, *, resumed: bool) -> int:
+        self._tally = Tally()
         self._summary = Summariser(config=self.config, plan=self.plan)
         try:
             return super().work(resumed=resumed)

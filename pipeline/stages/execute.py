@@ -35,7 +35,7 @@ class ShardJob(Protocol[M]):
 
     marker: type[M]
 
-    def actor(self, engine: Engine, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
+    def actor(self, engine: Any, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
         """The class of the stage that holds the model, and what it is made with."""
         ...
 
