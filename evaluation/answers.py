@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from litelvlm.evaluation.records import STATUS_FAILED
+from litelvlm.pipeline.schemas import STATUS_FAILED
 
 WORDS = ((1, 2, "1–2 words"), (3, 4, "3–4 words"), (5, 7, "5–7 words"), (8, 1 << 15, "8 words and more"))
 #: Shares of the image that an object covers. COCO's small, medium and large are pixels of images of about one size.

@@ -10,13 +10,12 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, MaxLen
 
-from litelvlm.config import ORDERS, POSITIONS, RULES, PruningConfig
+from litelvlm.config import ORDERS, POSITIONS, RULES, UNPRUNED, PruningConfig
 from litelvlm.evaluation.protocol import Protocol
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.settings import Flag, Part, Settings
 from litelvlm.rules.registry import RULE_BOOK
 
-UNPRUNED = "none"
 #: For the others another seed changes nothing.
 SEEDED_RULES = tuple(name for name, rule in RULE_BOOK.items() if "seeds" in rule.needs)
 MAX_COMBINATIONS = 10_000

@@ -25,7 +25,6 @@ TRUTH_SCHEMA = pa.schema(
 )
 
 STATUS_SCORED = "scored"
-STATUS_FAILED = "failed"
 
 #: One row per expression and combination of rule, budget, order, positions and seed.
 ANSWER_SCHEMA = pa.schema(

@@ -20,9 +20,10 @@ from litelvlm.evaluation.coverage import coverage, object_patches
 from litelvlm.evaluation.engine import EvaluationEngine
 from litelvlm.evaluation.metrics import mask_intersection
 from litelvlm.evaluation.protocol import Protocol, Round
-from litelvlm.evaluation.records import STATUS_FAILED, STATUS_SCORED
+from litelvlm.evaluation.records import STATUS_SCORED
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.schemas import STATUS_FAILED
 from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.device_clock import DeviceShare
 from litelvlm.pipeline.stages.engine import device_is_broken

@@ -12,8 +12,9 @@ from litelvlm.evaluation.config import SweepConfig
 from litelvlm.evaluation.engine import EvaluationEngine
 from litelvlm.evaluation.markers import AnswersMarker, SweepFacts
 from litelvlm.evaluation.protocol import Protocol
-from litelvlm.evaluation.records import ANSWER_SCHEMA, STATUS_FAILED
+from litelvlm.evaluation.records import ANSWER_SCHEMA
 from litelvlm.evaluation.shard_sweep import CALL_IMAGES, Row, ShardSweep
+from litelvlm.pipeline.schemas import STATUS_FAILED
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.markers import create_marker, write_data
 from litelvlm.pipeline.shards.payload import ShardWork

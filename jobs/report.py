@@ -14,7 +14,7 @@ from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.report.write import REPORT_NAME, write_report
-from litelvlm.pipeline.shards.claim import read_run
+from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.storage.store import Storage
 
 
@@ -28,7 +28,7 @@ def _report(argv: list[str] | None, secrets: Secrets) -> int:
     asked = configure(EarlierRun, vars(parser.parse_args(argv)))
     options = secrets.of(asked.storage_options)
     storage = Storage(asked.output, options)
-    config = read_run(storage).config_with(options)
+    config = claimed_run(storage).config_with(options)
     if asked.gpu_price is not None:
         config = dataclasses.replace(config, gpu_price=asked.gpu_price)
     write_report(storage, config, uri_policy(config))

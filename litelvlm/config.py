@@ -17,6 +17,7 @@ LAYOUTS = ("separate", "rounds", "shared")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32", "fp8")
 WEIGHT_DTYPES = ("bfloat16", "float32")  # of weights in files
+UNPRUNED = "none"  # the rule that keeps every token
 DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
 DEFAULT_ANSWER = "It is [SEG]."
 SEG_TOKEN = "[SEG]"

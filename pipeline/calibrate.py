@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TextIO
 
+from litelvlm.config import UNPRUNED
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
-from litelvlm.pipeline.planner.runs import UNPRUNED
 from litelvlm.pipeline.run import annotate_dataset
 
 _SHARDS = 8  # so many points to fit, of which an actor's first is left out

@@ -12,7 +12,7 @@ from litelvlm.pipeline.config import load_yaml
 from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_INTERRUPTED, EXIT_USAGE
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.settings import Setting, Settings, flat, guess
+from litelvlm.pipeline.settings import Declared, Settings, flat, guess
 
 S = TypeVar("S", bound=Settings)
 
@@ -87,7 +87,7 @@ def configure(settings: type[S], flags: dict[str, Any]) -> S:
         raise UsageError(str(error)) from error
 
 
-def _described(one: Setting) -> dict[str, Any]:
+def _described(one: Declared) -> dict[str, Any]:
     """How argparse takes it."""
     if one.flag.positional:
         return {"nargs": "?", "metavar": one.flag.metavar or one.key.upper()}
@@ -98,7 +98,7 @@ def _described(one: Setting) -> dict[str, Any]:
     return described | ({"nargs": "+", "action": "extend"} if one.flag.repeat else {})
 
 
-def _help(one: Setting) -> str:
+def _help(one: Declared) -> str:
     words = f"{one.flag.help}: {', '.join(one.flag.choices)}" if one.flag.choices else one.flag.help
     ending = "required" if one.is_required else f"default: {one.default_in_words}"
     return f"{words} ({ending})".replace("%", "%%")

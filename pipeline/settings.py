@@ -69,7 +69,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class Declared:
     """One declared field."""
 
     field: str
@@ -188,7 +188,7 @@ class Settings:
         return cls(**arguments)
 
 
-def declared(cls: type[Settings]) -> tuple[Setting, ...]:
+def declared(cls: type[Settings]) -> tuple[Declared, ...]:
     """The settings that a class declares itself, in its order."""
     found = []
     for item, hint in _hints(cls):
@@ -196,11 +196,11 @@ def declared(cls: type[Settings]) -> tuple[Setting, ...]:
         if flags:
             default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
             group = flags[0].group or cls.section
-            found.append(Setting(field=item.name, hint=hint, flag=flags[0], default=default, group=group))
+            found.append(Declared(field=item.name, hint=hint, flag=flags[0], default=default, group=group))
     return tuple(found)
 
 
-def flat(cls: type[Settings]) -> list[Setting]:
+def flat(cls: type[Settings]) -> list[Declared]:
     """The settings of a class and of all its parts, those of parts first."""
     found = []
     for _, kind, part in _parts(cls):

@@ -11,7 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from litelvlm.evaluation.config import UNPRUNED, EvaluationConfig, remark
+from litelvlm.config import UNPRUNED
+from litelvlm.evaluation.config import EvaluationConfig, remark
 from litelvlm.evaluation.report.charts import Curve, Point, cost_ticks, curves, interval
 from litelvlm.evaluation.report.published import AVERAGE, Published, published, source, splits
 from litelvlm.pipeline.report import words

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from litelvlm.pipeline.measure.throughput import throughput_row
 from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA
-from litelvlm.pipeline.shards.claim import read_run
+from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.shards.markers import ShardMarker, committed
 from litelvlm.pipeline.storage.store import Storage
 
@@ -22,7 +22,7 @@ def live_table(storage: Storage, *, gpu_price: float | None = None) -> pa.Table:
     Raises:
         ValueError: the storage holds no run.
     """
-    config = read_run(storage).config
+    config = claimed_run(storage).config
     price = config.gpu_price if gpu_price is None else gpu_price
     gpus = config.cluster.gpus_per_actor
     rows = [throughput_row(one, gpus_per_actor=gpus, gpu_price=price) for one in committed(storage, ShardMarker)]

@@ -12,9 +12,10 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
+from litelvlm.config import UNPRUNED
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.cost_model import CostModel, Load, Range, fit
-from litelvlm.pipeline.planner.runs import UNPRUNED, MeasuredRun, Quality, Setting
+from litelvlm.pipeline.planner.runs import MeasuredRun, Quality, Setting
 from litelvlm.pipeline.settings import Flag, Settings
 
 MEASURED = "measured"  # fitted to shards of this very setting

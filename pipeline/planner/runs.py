@@ -11,14 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from litelvlm.config import RULES
+from litelvlm.config import RULES, UNPRUNED
 from litelvlm.pipeline.errors import DataError, UsageError
 from litelvlm.pipeline.measure.run_summary import RunSummary, find_summary
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
 from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
 from litelvlm.pipeline.storage.store import Storage
 
-UNPRUNED = "none"
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
 _COMPARED = ("baseline_images", "baseline_pruned_s", "baseline_unpruned_s")
 #: Columns of the throughput table that a plan rests on.

@@ -89,7 +89,7 @@ def find_run(storage: Storage) -> SavedRun | None:
         raise ValueError(f"output {storage.root!r}: {error}; start over with --overwrite") from error
 
 
-def read_run(storage: Storage) -> SavedRun:
+def claimed_run(storage: Storage) -> SavedRun:
     """The same of an output that must hold a run. Raises ValueError where it does not."""
     found = find_run(storage)
     if found is None:

@@ -20,7 +20,7 @@ from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.pictures import MAX_BYTES, Picture
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
 from litelvlm.pipeline.report.write import REPORT_NAME, gather_facts, render, write_report
-from litelvlm.pipeline.shards.claim import read_run
+from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
 from tests.pipeline.samples import mixed_rows, row, run_config
@@ -284,4 +284,4 @@ def test_the_job_says_in_one_line_what_is_wrong(tmp_path, capsys):
 
 def test_a_configuration_comes_back_as_it_was_saved_with_its_secrets_given_again(finished):
     storage, config = finished
-    assert read_run(storage).config_with(config.storage_options) == config
+    assert claimed_run(storage).config_with(config.storage_options) == config
