@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litelvlm.pipeline.output.coco import CocoWriter
-from litelvlm.pipeline.output.image_index import ImageIndex
 from litelvlm.pipeline.output.names import safe_file_name, safe_path
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
@@ -59,24 +58,3 @@ def test_any_text_becomes_a_safe_path(text):
     assert all(part == part.strip(" ") and not part.endswith(".") for part in parts)
     # Whatever becomes a name is one that the COCO writer takes.
     CocoWriter(lambda _: io.BytesIO()).add_image(file_name=path, height=1, width=1, annotations=[])
-
-
-def test_images_that_would_share_a_name_get_names_of_their_own():
-    with ImageIndex() as index:
-        for key, name in (("k1", "a.jpg"), ("k2", "a.png"), ("k3", "A.jpg"), ("k4", "b.jpg"), ("k1", "a.jpg")):
-            index.add_run(key, name)
-        names = [index.name(key) for key in ("k1", "k2", "k3", "k4")]
-        assert names == ["a.jpg", "a~k2.png", "A~k3.jpg", "b.jpg"]
-        assert index.is_scattered("k1")
-        assert not index.is_scattered("k2")
-        assert index.num_images == 4
-        assert index.name("k9") is None
-
-
-@pytest.mark.parametrize(("first", "second"), [("caf\u00e9.jpg", "cafe\u0301.jpg"), ("ÄPFEL.jpg", "a\u0308pfel.jpg")])
-def test_names_that_differ_in_case_or_composition_alone_get_names_of_their_own(first, second):
-    with ImageIndex() as index:
-        index.add_run("k1", first)
-        index.add_run("k2", second)
-        assert index.name("k1") == first
-        assert index.name("k2") == second.replace(".jpg", "~k2.jpg")

@@ -137,15 +137,3 @@ def test_files_with_other_columns_are_refused(source, tmp_path):
 def test_a_missing_column_is_named(source):
     with pytest.raises(ValueError, match="--image-column picture"):
         plan_of(source, image_column="picture")
-
-
-def test_rows_behind_a_corrupt_page_come_with_a_reason(tmp_path):
-    source = write_table(tmp_path / "in.parquet", [row(number) for number in range(40)], row_group_size=40)
-    plan = plan_of(source, shard_images=40)
-    offset = pq.ParquetFile(source).metadata.row_group(0).column(1).data_page_offset
-    data = bytearray((tmp_path / "in.parquet").read_bytes())
-    data[offset : offset + 40] = b"\xff" * 40
-    (tmp_path / "in.parquet").write_bytes(bytes(data))
-    rows = list(read_shard(plan.shards[0], plan.mapping, {}, sample=None))
-    assert [item.number for item in rows] == list(range(40))
-    assert "corrupt Parquet" in rows[-1].error

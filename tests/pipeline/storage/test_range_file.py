@@ -116,8 +116,8 @@ def test_a_large_row_group_is_streamed(tmp_path):
     assert pq.ParquetFile(path).num_row_groups == 1
     script = (
         "import resource, sys\n"
-        "from pipeline.shards.manifest import make_plan\n"
-        "from pipeline.shards.read import read_shard\n"
+        "from litelvlm.pipeline.shards.manifest import make_plan\n"
+        "from litelvlm.pipeline.shards.read import read_shard\n"
         "from tests.pipeline.samples import run_config\n"
         "plan = make_plan(run_config(sys.argv[1], sys.argv[2], shard_images=400), revision='r')\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
