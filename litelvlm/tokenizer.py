@@ -1,6 +1,6 @@
 """LLaMA's sentencepiece tokeniser with the added-token behaviour that GLaMM was trained with.
 
-Today's `transformers.LlamaTokenizer` keeps a lone `▁` before added tokens, whatever its `legacy` setting, and so yields
+`LlamaTokenizer` of transformers 5 keeps a lone `▁` before added tokens, whatever its `legacy` setting, and so yields
 ids that the checkpoint never saw. The release's tokeniser stripped the spaces around added tokens and gave each run of
 text after one a fresh dummy prefix; that is what this module does, on top of the sentencepiece library itself.
 """

@@ -1,7 +1,7 @@
 """Which columns of an input table hold the image, the phrases and the id.
 
 `detect_columns` looks at a schema once and fails loudly when it is unclear. What a row then holds is read by
-`pipeline.table.rows`, whose names are exported here as well.
+`pipeline.table.rows`.
 """
 
 import dataclasses
