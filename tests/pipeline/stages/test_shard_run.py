@@ -1,0 +1,94 @@
+"""A shard's way through the model: batches, halving at errors, records."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from litelvlm.pipeline.masks import EncodedMask, decode_mask
+from litelvlm.pipeline.schemas import SHARD_SCHEMA
+from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, CALL_PHRASES, ShardRun, model_calls
+from tests.fakes import BAD_PHRASE, EMPTY_PHRASE, NAN_PHRASE, FakeEngine, true_mask, true_score
+from tests.pipeline.samples import picture
+from tests.pipeline.stages.shard_work import image_work, shard_work, timed_model
+
+
+def shard_run(images: list, engine: FakeEngine | None = None) -> ShardRun:
+    engine = engine or FakeEngine()
+    return ShardRun(engine, timed_model(engine), shard_work(images))
+
+
+def test_a_record_says_what_the_model_said() -> None:
+    run = shard_run([image_work(4, "a dog", EMPTY_PHRASE)])
+    found, empty = run.annotate(range(1))
+    assert set(found) == set(SHARD_SCHEMA.names)
+    truth = true_mask(picture(4), "a dog")
+    mask = EncodedMask(size_hw=(24, 32), counts=found["mask_rle"], area=0, bbox_xywh=(0, 0, 0, 0))
+    np.testing.assert_array_equal(decode_mask(mask), truth)
+    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    assert (found["area"], found["bbox_xywh"]) == (truth.sum(), box)
+    assert found["score"] == pytest.approx(true_score("a dog"))
+    assert (found["status"], found["num_visual_tokens"], found["num_retained_tokens"]) == ("ok", 64, 21)
+    assert (empty["status"], empty["area"], empty["mask_rle"], empty["bbox_xywh"]) == ("empty", 0, None, None)
+    assert (run.done.images, run.done.prompts, run.done.visual_tokens, run.done.retained_tokens) == (1, 2, 128, 42)
+    assert run.done.text_tokens == len("a dog") + len(EMPTY_PHRASE)
+
+
+def test_only_the_phrase_at_fault_fails() -> None:
+    images = [image_work(number, "a dog", "the red box", "a cat") for number in range(5)]
+    images[2].drafts[1].prompt = "poison"
+    records = shard_run(images, FakeEngine(break_on="poison")).annotate(range(5))
+    failed = [(one["source_row"], one["phrase_index"], one["error"]) for one in records if one["status"] == "failed"]
+    assert failed == [(2, 1, "the model failed on this record: RuntimeError: the engine broke on poison")]
+    assert [(one["source_row"], one["phrase_index"]) for one in records] == [
+        (n, at) for n in range(5) for at in range(3)
+    ]
+
+
+def test_an_error_that_a_blank_image_meets_as_well_is_the_models_own() -> None:
+    with pytest.raises(RuntimeError, match="the engine broke on a dog"):
+        shard_run([image_work(0, "a dog")], FakeEngine(broken=True)).annotate(range(1))
+
+
+def test_a_score_that_is_no_number_fails_its_record_alone() -> None:
+    bad, good = shard_run([image_work(0, NAN_PHRASE, "a dog")]).annotate(range(1))
+    assert (bad["status"], bad["score"], bad["mask_rle"]) == ("failed", None, None)
+    assert bad["error"] == "the model returned a score that is no number from 0 to 1"
+    assert good["status"] == "ok"
+    assert math.isfinite(good["score"])
+
+
+def test_images_that_kill_are_given_up_with_the_reasons_that_they_had() -> None:
+    work = image_work(0, "a dog", BAD_PHRASE)
+    work.drafts[1].error = "phrase: has no answer"
+    records = shard_run([image_work(9, "x"), work]).give_up(range(1, 2))
+    assert [one["error"] for one in records] == [
+        "this record killed the worker that annotated it, every time",
+        "phrase: has no answer",
+    ]
+    assert {one["status"] for one in records} == {"failed"}
+
+
+def test_calls_are_bounded_in_images_and_phrases_and_split_no_image() -> None:
+    many = [image_work(number, "a") for number in range(CALL_IMAGES + 1)]
+    assert [len(call) for call in model_calls(many)] == [CALL_IMAGES, 1]
+    wide = [image_work(0, *["a"] * (CALL_PHRASES - 1)), image_work(1, "a"), image_work(2, "a")]
+    assert [[len(one.drafts) for one in call] for call in model_calls(wide)] == [[CALL_PHRASES - 1, 1], [1]]
+    huge = [image_work(0, "a"), image_work(1, *["a"] * (3 * CALL_PHRASES)), image_work(2, "a")]
+    assert [[len(one.drafts) for one in call] for call in model_calls(huge)] == [[1], [3 * CALL_PHRASES], [1]]
+
+
+def test_images_without_a_usable_phrase_are_not_asked() -> None:
+    failed, bare = image_work(0, "a"), image_work(1)
+    failed.fail("gone")
+    assert list(model_calls([failed, bare])) == []
+    assert [one["error"] for one in shard_run([failed, bare]).annotate(range(2))] == ["gone"]
+
+
+def test_a_shard_meets_the_same_batches_from_wherever_it_starts() -> None:
+    run = shard_run([image_work(number, "a dog") for number in range(CALL_IMAGES + 3)])
+    assert len(run.annotate(range(CALL_IMAGES, CALL_IMAGES + 3))) == 3
+    assert run.done.images == 3
