@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from litelvlm.config import RULES, PruningConfig
 from litelvlm.pruning import select
-from litelvlm.rules.evidence import Evidence, cls_attention
+from litelvlm.rules.evidence import Evidence
 from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import order_tokens
 
@@ -195,25 +195,9 @@ def test_a_row_does_not_depend_on_its_batch_and_nothing_is_drawn_anew(rule):
             torch.testing.assert_close(found.merge[0], batched.merge[row])
 
 
-def test_missing_evidence_is_named():
-    with pytest.raises(ValueError, match=r"evidence\.attention"):
-        select(Evidence(context=torch.rand(1, 9)), PruningConfig(num_retain_tokens=3, rule="vispruner"))
-
-
 def test_fastv_is_not_decided_from_evidence():
     with pytest.raises(ValueError, match="inside the language model"):
         select(Evidence(context=torch.rand(1, 9)), PruningConfig(num_retain_tokens=3, rule="fastv"))
-
-
-@pytest.mark.parametrize("num_heads", [1, 2])
-def test_cls_attention_formula(num_heads):
-    query, keys = torch.randn(1, 8, dtype=torch.float64), torch.randn(1, 6, 8, dtype=torch.float64)
-    width, total = 8 // num_heads, np.zeros(5)
-    for head in range(num_heads):
-        part = slice(head * width, (head + 1) * width)
-        weights = np.exp(keys[0, :, part].numpy() @ query[0, part].numpy() / np.sqrt(width))
-        total += weights[1:] / weights.sum() / num_heads
-    np.testing.assert_allclose(cls_attention(query, keys, num_heads)[0], total, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", DECIDED_BEFORE)
