@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shlex
@@ -12,13 +11,11 @@ from typing import Any
 import pytest
 
 from litelvlm.jobs.plan import main
-from litelvlm.pipeline.calibrate import calibrate
 from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s
 from litelvlm.pipeline.planner.plans import pareto
 from litelvlm.pipeline.planner.prices import load_prices
 from tests.conftest import ROOT
 from tests.pipeline import planned_runs as made
-from tests.pipeline.samples import run_config
 
 JOB = ["--images", "160000", "--phrases-per-image", "3"]
 #: Device seconds of 160,000 images with 3 phrases each at 192 tokens, by hand.
@@ -285,22 +282,6 @@ def test_the_committed_prices_are_dated_and_complete():
     assert table.of_device("NVIDIA L40S").name == "l40s"
     assert table.of_device("NVIDIA H100 PCIe") is None
     assert not table.gpus["l4"].is_device("NVIDIA L40S")
-
-
-def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys):
-    asked = []
-
-    def annotate(config: Any, *, stream: Any) -> int:
-        asked.append(config)
-        return 0
-
-    config = run_config("in.parquet", tmp_path / "out", rule="paper", num_retain_tokens=21)
-    roots = calibrate(config, num_images=64, output=config.output, stream=io.StringIO(), annotate=annotate)
-    assert roots == [f"{tmp_path}/out/pruned", f"{tmp_path}/out/unpruned"]
-    assert [item.output for item in asked] == roots
-    assert [(item.model.rule, item.model.num_retain_tokens) for item in asked] == [("paper", 21), ("none", None)]
-    assert [item.baseline_images for item in asked] == [16, 0]
-    assert {(item.source.limit, item.source.shard_images) for item in asked} == {(64, 8)}
 
 
 def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, capsys):
