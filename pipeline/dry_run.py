@@ -7,7 +7,7 @@ from litelvlm.pipeline.measure.run_summary import find_summary
 from litelvlm.pipeline.shards.claim import find_run
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
 from litelvlm.pipeline.shards.markers import done_shards
-from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
+from litelvlm.pipeline.stages.engine import Engine, choose_engine
 from litelvlm.pipeline.storage.store import Storage
 
 
@@ -17,7 +17,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
     Raises:
         ValueError, FileNotFoundError: as a run would.
     """
-    engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
+    engine = engine or choose_engine(config)
     plan = make_plan(config, revision=engine.revision())
     remarks = engine.check()
     storage = Storage(config.output, config.storage_options)

@@ -21,7 +21,7 @@ from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, STATUSES
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
 from litelvlm.pipeline.shards.payload import ShardTask
-from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
+from litelvlm.pipeline.stages.engine import Engine, choose_engine
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.summary import Summariser
 from litelvlm.pipeline.tally import Tally
@@ -38,8 +38,7 @@ def annotate_dataset(
         UsageError: a mistake in the configuration or the input, to be shown as one line.
         RunError, StorageError: the cluster or the storage failed; what was committed stays.
     """
-    engine = engine or LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
-    return AnnotationRun(config, engine, storage=storage, stream=stream).run()
+    return AnnotationRun(config, engine or choose_engine(config), storage=storage, stream=stream).run()
 
 
 class AnnotationRun(DatasetRun[Engine, ShardMarker]):

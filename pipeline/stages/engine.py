@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
-from litelvlm.pipeline.config import ModelConfig
+from litelvlm.pipeline.config import ModelConfig, RunConfig
 
 if TYPE_CHECKING:
     from litelvlm import (
@@ -188,6 +188,11 @@ class LiteLVLMEngine:
         from litelvlm import PromptTemplate
 
         return PromptTemplate(question=self.model.question, answer=self.model.answer)
+
+
+def choose_engine(config: RunConfig) -> Engine:
+    """The model that a configuration names. Nothing is loaded."""
+    return LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
 
 
 def device_is_broken(error: BaseException) -> bool:
