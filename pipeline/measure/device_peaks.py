@@ -29,4 +29,4 @@ def peak_tflop_per_s(device: str | None) -> float | None:
     if device is None:
         return None
     words = device.replace("-", " ").upper()
-    return next((peak for name, peak, _ in PEAKS_TFLOP_PER_S if f" {name} " in f" {words} "), None)
+    return next((peak for name, peak, _ in PEAKS_TFLOP_PER_S if f" {name.upper()} " in f" {words} "), None)

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from litelvlm.jobs.plan import main
-from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s
-from litelvlm.pipeline.planner.plans import pareto
-from litelvlm.pipeline.planner.prices import load_prices
 from tests.conftest import ROOT
 from tests.pipeline import planned_runs as made
 
@@ -192,19 +189,6 @@ def test_the_chart_is_drawn(suffix, run, tmp_path, capsys):
     assert len(content) > 5_000
 
 
-def test_the_front_holds_what_nothing_beats():
-    points = [(3.0, 0.9), (1.0, 0.7), (2.0, 0.6), (2.0, 0.9), (4.0, 1.0)]
-    assert pareto(points) == [1, 3, 4]
-
-
-def test_a_price_table_of_ones_own_may_cost_nothing_and_shout(tmp_path: Path) -> None:
-    path = edited(tmp_path / "own.yaml", "[l40s]", "[L40S]")
-    Path(path).write_text(Path(path).read_text().replace("on_demand: 1.9", "on_demand: 0"))
-    offer = load_prices(path).of_device("NVIDIA L40S")
-    assert offer is not None
-    assert (offer.name, offer.on_demand) == ("l40s", 0.0)
-
-
 def edited(path: Path, old: str, new: str) -> str:
     assert old in made.PRICES
     path.write_text(made.PRICES.replace(old, new))
@@ -269,19 +253,6 @@ def older(root: Path) -> str:
     path = Path(made.write_run(root, made.rows(2)), "throughput.parquet")
     pq.write_table(pq.read_table(path).drop_columns(["prompts"]), path)
     return str(root)
-
-
-def test_the_committed_prices_are_dated_and_complete():
-    table = load_prices(str(ROOT / "pipeline/planner/prices.yaml"))
-    for offer in table.gpus.values():
-        assert all(table.sources[name].url.startswith("https://") for name in offer.sources)
-        assert (peak_tflop_per_s(offer.devices[0]) is None) == (offer.memory_gb_per_s is None)
-    assert all(source.date.year >= 2025 for source in table.sources.values())
-    assert table.of_device("NVIDIA A100-SXM4-80GB").name == "a100-80gb"
-    assert table.of_device("NVIDIA L4").name == "l4"
-    assert table.of_device("NVIDIA L40S").name == "l40s"
-    assert table.of_device("NVIDIA H100 PCIe") is None
-    assert not table.gpus["l4"].is_device("NVIDIA L40S")
 
 
 def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ import torch
 
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask, run_lengths
-from litelvlm.pipeline.measure.savings import savings, summarise
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.shards.manifest import Shard, make_plan
-from litelvlm.pipeline.shards.markers import Baseline, MaskPair, ShardMarker, WayTaken
+from litelvlm.pipeline.shards.markers import MaskPair, ShardMarker
 from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardTask, ShardWork
 from litelvlm.pipeline.stages.baseline import choose_rows, compare_unpruned
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
@@ -158,44 +157,6 @@ def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model, monkeypatch):
     assert [unpruned for _, unpruned in engine.calls] == [False, True, True, False]
     assert (found.pruned.peak_bytes, found.unpruned.peak_bytes) == (400, 300)
     assert len(peaks) == 5
-
-
-def test_a_summary_tells_the_prefill_from_the_whole():
-    part = Baseline(
-        images=2, phrases=3, pruned=WayTaken(s=1.0, llm_s=0.2, peak_bytes=10),
-        unpruned=WayTaken(s=2.0, llm_s=0.8, peak_bytes=30), iou=[1.0, 0.5, 0.0],
-        truth={"pruned": [(5, 10), None, (0, 0)], "unpruned": [(9, 10), None, (0, 30)]},
-    )  # fmt: skip
-    other = replace(part, unpruned=WayTaken(s=4.0, llm_s=1.2, peak_bytes=20))
-    found = summarise([part, other])
-    assert (found["images"], found["phrases"]) == (4, 6)
-    assert (found["measured_speedup"], found["measured_prefill_speedup"]) == (3.0, pytest.approx(5.0))
-    assert (found["pruned_peak_bytes"], found["unpruned_peak_bytes"]) == (10, 30)
-    assert found["mean_iou_pruned_vs_unpruned"] == 0.5
-    assert found["iou_quantiles"]["0.5"] == 0.5
-    assert found["truth"]["phrases"] == 4
-    assert found["truth"]["pruned"] == {"ciou": 0.5, "giou": 0.75}
-    assert found["truth"]["unpruned"] == {"ciou": pytest.approx(18 / 80), "giou": pytest.approx(0.45)}
-    assert summarise([]) is None
-
-
-def test_savings_say_what_was_measured_and_what_is_modelled():
-    totals = {
-        "annotate_s": 100.0,
-        "held_s": 125.0,
-        "gpu_s": 250.0,
-        "baseline_s": 5.0,
-        "tflop": 2.0,
-        "unpruned_tflop": 6.0,
-    }
-    baseline = {"images": 8, "measured_speedup": 1.5, "measured_prefill_speedup": 2.5}
-    found = savings(totals, baseline, gpu_price=36.0)
-    assert found["measured"]["saved_gpu_s"] == 100.0
-    assert found["measured"]["saved_cost"] == 1.0
-    assert "8 images" in found["measured"]["basis"]
-    assert found["modelled"]["ratio"] == 3.0
-    assert "no timer" in found["modelled"]["basis"]
-    assert savings(totals | {"tflop": None}, None, None) == {"measured": None, "modelled": None}
 
 
 def test_the_same_rows_are_chosen_by_every_session_and_more_include_fewer(tmp_path):
