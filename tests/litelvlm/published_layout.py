@@ -1,6 +1,6 @@
 """Names and shapes of a published checkpoint, written down from the published layout itself.
 
-`test_checkpoint` holds this against the recorded tiny checkpoint, whose names are the release's own, so that the same
+`test_weight_names` holds this against the recorded tiny checkpoint, whose names are the release's own, so that the same
 rules at full size stand for `MBZUAI/GLaMM-RefSeg` and `openai/clip-vit-large-patch14-336`.
 """
 

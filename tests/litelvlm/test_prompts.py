@@ -6,7 +6,7 @@ import pytest
 
 from litelvlm import PromptTemplate
 from litelvlm.prompts import MAX_PHRASE_CHARS, build_prompts, check_phrase, normalize_phrase
-from litelvlm.tokenizer import IMAGE_ID, GlammTokenizer, Token
+from litelvlm.tokenizer import IMAGE_ID, GlammTokenizer
 from tests.parity.fixtures import GLAMM_TINY
 
 TEMPLATE = PromptTemplate()
@@ -100,37 +100,3 @@ def test_separate_is_one_prompt_per_phrase(tokenizer):
 def test_a_round_longer_than_the_context_is_refused(tokenizer):
     with pytest.raises(ValueError, match="shorten"):
         build_prompts(["a very long phrase"], TEMPLATE, tokenizer, layout="rounds", max_text_tokens=50)
-
-
-@pytest.mark.parametrize(
-    ("values", "field"),
-    [
-        ({"question": "Where is it?"}, "question"),
-        ({"question": "{phrase} {phrase}"}, "question"),
-        ({"question": "{phrase} [SEG]"}, "question"),
-        ({"question": "{phrase} <image>"}, "question"),
-        ({"answer": "Sure."}, "answer"),
-        ({"answer": "[SEG] [SEG]"}, "answer"),
-        ({"answer": 3}, "answer"),
-    ],
-)
-def test_bad_templates_name_the_field(values, field):
-    with pytest.raises(ValueError, match=field):
-        PromptTemplate(**values)
-
-
-def test_spaces_around_added_tokens_are_stripped(tokenizer):
-    assert tokenizer.encode(["the ", Token("[SEG]"), " end"]) == tokenizer.encode(["the", Token("[SEG]"), "end"])
-    assert tokenizer.encode(["the ", Token("</s>")]) != tokenizer.encode(["the", Token("</s>")])
-
-
-def test_tokenizer_files_are_checked(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"tokenizer\.model"):
-        GlammTokenizer(tmp_path)
-    (tmp_path / "tokenizer.model").write_bytes(b"not sentencepiece")
-    with pytest.raises(ValueError, match="sentencepiece"):
-        GlammTokenizer(tmp_path)
-    (tmp_path / "tokenizer.model").write_bytes((GLAMM_TINY / "tokenizer.model").read_bytes())
-    (tmp_path / "added_tokens.json").write_text('{"<p>": 700}')
-    with pytest.raises(ValueError, match="SEG"):
-        GlammTokenizer(tmp_path)

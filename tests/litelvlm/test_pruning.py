@@ -143,21 +143,3 @@ def test_a_row_does_not_depend_on_its_batch(rule):
         one = slice(row, row + 1)
         alone = select_tokens(similarity[one], context[one], pruning, seeds=seeds[one])
         assert order_tokens(alone, context[one], release_order=True)[0].tolist() == batched[row].tolist()
-
-
-@pytest.mark.parametrize(
-    ("values", "field"),
-    [
-        ({"num_retain_tokens": 0}, "num_retain_tokens"),
-        ({"num_retain_tokens": -3}, "num_retain_tokens"),
-        ({"num_retain_tokens": 2.5}, "num_retain_tokens"),
-        ({"num_retain_tokens": True}, "num_retain_tokens"),
-        ({"rule": "best"}, "rule"),
-        ({"order": "spiral"}, "order"),
-        ({"positions": "none"}, "positions"),
-        ({"seed": -1}, "seed"),
-    ],
-)
-def test_bad_configurations_name_the_field(values, field):
-    with pytest.raises(ValueError, match=field):
-        PruningConfig(**values)

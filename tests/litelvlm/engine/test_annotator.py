@@ -8,7 +8,6 @@ import torch
 
 from litelvlm import AnnotationRequest, Annotator, PromptTemplate, PruningConfig
 from litelvlm.config import LAYOUTS
-from litelvlm.engine.scheduler import image_batches, prompt_batches
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, mask_iou
 
 pytestmark = pytest.mark.slow
@@ -219,22 +218,3 @@ def test_bad_requests_name_the_field(tiny_annotator, image, phrases, message):
 def test_bad_arguments_name_the_field(tiny_annotator, arguments, message):
     with pytest.raises(ValueError, match=message):
         tiny_annotator.annotate([], **arguments)
-
-
-@pytest.mark.parametrize(("arguments", "message"), [({"device": "tpu9"}, "device"), ({"dtype": "int3"}, "dtype")])
-def test_bad_devices_and_dtypes_name_the_field(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY, **arguments)
-
-
-def test_image_batches_leave_out_images_without_phrases():
-    assert image_batches([1, 0, 2, 3, 0, 1], 2) == [[0, 2], [3, 5]]
-    assert image_batches([0, 0], 2) == []
-
-
-def test_prompt_batches_hold_every_prompt_once_within_the_limit():
-    lengths = [10, 200, 12, 11, 90, 10, 300]
-    groups = prompt_batches(lengths, 100)
-    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-    for group in groups:
-        assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= 100

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from transformers import LlamaModel
 
-from litelvlm.config import LlmSizes, PromptTemplate
+from litelvlm.config import PromptTemplate
 from litelvlm.engine.packing import packed_length, plan_packing
-from litelvlm.glamm import llama_config
-from litelvlm.packed_llama import PackedLlama, PackedPrompts
 from litelvlm.prompts import build_prompts
 
 PHRASES = ["dog", "the second person from the left, in a red coat", "sky"]
@@ -48,44 +44,3 @@ def test_branches_begin_at_the_same_position(tiny_annotator):
     first = {branch: plan.branches.index(branch) for branch in set(plan.branches) - {0}}
     assert len(first) == len(PHRASES)
     assert {plan.position_ids[place] for place in first.values()} == {len(plan.prefix_ids) + 64}
-
-
-def small_llama(num_kv_heads: int) -> LlamaModel:
-    torch.manual_seed(num_kv_heads)
-    sizes = LlmSizes(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=num_kv_heads,
-        max_position_embeddings=200,
-    )
-    return LlamaModel(llama_config(sizes)).eval()
-
-
-@pytest.mark.parametrize("num_kv_heads", [4, 2])
-@torch.inference_mode()
-def test_packed_prompts_equal_transformers_own_forward_pass(num_kv_heads):
-    llm = small_llama(num_kv_heads)
-    prefix, lengths, reads = [3, 1, 4, 1, 5], [9, 2, 14], [[8], [1], [3, 13]]
-    embeds = [torch.randn(length, 32) for length in lengths]
-    packed = PackedPrompts(
-        embeds=torch.cat(embeds),
-        position_ids=torch.cat([torch.arange(length) + len(prefix) for length in lengths]),
-        rows=torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)]),
-        columns=torch.cat([torch.arange(length) for length in lengths]),
-        num_rows=3,
-        width=14,
-        read=torch.tensor([sum(lengths[:row]) + column for row, own in enumerate(reads) for column in own]),
-        read_slots=torch.tensor([slot for own in reads for slot in range(len(own))]),
-        num_slots=2,
-    )
-    runner = PackedLlama(llm)
-    found = runner(packed, runner.prefix(torch.tensor(prefix)))
-    before = llm.embed_tokens(torch.tensor(prefix))
-    expected = []
-    for own, wanted in zip(embeds, reads, strict=True):
-        hidden = llm(inputs_embeds=torch.cat([before, own])[None]).last_hidden_state[0]
-        expected += [hidden[len(prefix) + column] for column in wanted]
-    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-5)

@@ -10,11 +10,9 @@ import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from tinyhtml5.parser import HTMLParser
 
-from litelvlm.jobs.report import main
 from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.pictures import MAX_BYTES, Picture
@@ -262,24 +260,6 @@ def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path):
     assert len(page.encode()) < 3_000_000
     assert "20,000,000 phrases on 6,400,000 images" in text_of(page)
     assert "691.67" in card(page, "Cost")  # 100,000 shards x 10 s / 3600 x 2.49
-
-
-def test_the_job_writes_a_report_again_with_another_price(tmp_path, capsys):
-    storage, _ = make_output(tmp_path, mixed_rows(12))
-    assert main([storage.root, "--gpu-price", "3600"]) == 0
-    page = (tmp_path / "out" / REPORT_NAME).read_text()
-    gpu_s = sum(pq.read_table(tmp_path / "out" / "throughput.parquet").column("gpu_s").to_pylist())
-    cost = f"{gpu_s:.2f}" if gpu_s >= 1 else f"{gpu_s:.3g}"
-    assert cost in card(page, "Cost")
-    assert capsys.readouterr().out.strip().endswith(REPORT_NAME)
-
-
-def test_the_job_says_in_one_line_what_is_wrong(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 2
-    assert "no config.json" in capsys.readouterr().err
-    (tmp_path / "config.json").write_text("{}")
-    assert main([str(tmp_path)]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_a_configuration_comes_back_as_it_was_saved_with_its_secrets_given_again(finished):

@@ -15,7 +15,7 @@ from litelvlm import Annotator, precision
 from litelvlm.checkpoint import open_checkpoint
 from litelvlm.engine.device import resolve_dtype
 from litelvlm.loading import load_model
-from litelvlm.precision import FLOAT8, check_float8, float8_layers
+from litelvlm.precision import check_float8, float8_layers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -122,9 +122,3 @@ def test_a_gpu_that_can_needs_torchao(monkeypatch, capability):
     monkeypatch.setattr(precision, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'litelvlm-annotate\[fp8\]'"):
         check_float8(CUDA)
-
-
-def test_its_name_is_float8():
-    assert resolve_dtype("float8") is FLOAT8
-    with pytest.raises(ValueError, match="choose one of float32, bfloat16, float8"):
-        resolve_dtype("fp8")

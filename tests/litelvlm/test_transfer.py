@@ -1,0 +1,33 @@
+"""Values on their way between host and device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from litelvlm.transfer import HostCopies, on_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("values", [[3, 1, 2], (3, 1, 2), range(3)])
+def test_a_sequence_becomes_int64(values: list[int]) -> None:
+    found = on_device(values, CPU)
+    assert (found.dtype, found.tolist()) == (torch.int64, list(values))
+    assert on_device([], CPU).dtype == torch.int64  # torch alone would say float32
+
+
+def test_an_array_keeps_its_dtype() -> None:
+    assert on_device(np.array([[1, 2]], dtype=np.uint8), CPU).dtype == torch.uint8
+
+
+def test_they_arrive_on_the_device_that_is_asked_for() -> None:
+    assert on_device([1], torch.device("meta")).is_meta
+
+
+def test_copies_are_arrays_in_the_order_given() -> None:
+    first, second = HostCopies(torch.ones(2), torch.arange(3)).wait()
+    np.testing.assert_array_equal(first, np.ones(2, np.float32))
+    np.testing.assert_array_equal(second, np.arange(3))
+    assert HostCopies().wait() == []
