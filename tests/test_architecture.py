@@ -130,6 +130,20 @@ def _dotted(path: Path) -> str:
     return name.removesuffix(".__init__")
 
 
+def test_every_file_with_logic_has_its_test_file() -> None:
+    """A test lies where the code lies; only files of constants and data alone, and `__init__.py`, need none."""
+    files = [path.relative_to(ROOT) for folder in FOLDERS for path in _files(folder) if path.name != "__init__.py"]
+    with_logic = [path for path in files if _has_logic(ROOT / path)]
+    assert len(with_logic) > 100
+    assert not [str(path) for path in with_logic if not (ROOT / "tests" / path.parent / f"test_{path.name}").is_file()]
+
+
+def _has_logic(path: Path) -> bool:
+    """Whether a file defines a function or a method."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes)
+
+
 # Objects that Ray moves between this run's own processes; nothing that a user or a store hands in.
 PICKLES_OF_OUR_OWN = {"pipeline/shards/payload.py"}
 
