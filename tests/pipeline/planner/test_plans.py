@@ -18,10 +18,11 @@ from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA
 from tests.pipeline import planned_runs as made
 
 
-def planned(tmp_path: Path, gpu: str, *, images: int = 1600, **terms: Any) -> Plan:
+def planned(tmp_path: Path, gpu: str, *, images: int = 1600, gpus_per_actor: int = 1, **terms: Any) -> Plan:
     """The plan of a job on an offer of the made-up price table."""
     (tmp_path / "prices.yaml").write_text(made.PRICES)
     run = measured_run("run", made.summary(), pa.Table.from_pylist(made.rows(), schema=THROUGHPUT_SCHEMA))
+    run.facts["GPUs per actor"] = str(gpus_per_actor)
     planner = Planner([run], load_prices(str(tmp_path / "prices.yaml")), Terms(**terms))
     forecast = Forecaster([run]).forecast(Job(images=images, phrases_per_image=3), run.setting)
     return planner.plan(forecast, planner.prices.offer(gpu))
@@ -32,6 +33,13 @@ def test_hours_and_cost_are_those_of_whole_instances(tmp_path: Path) -> None:
     assert (plan.instances, plan.gpus, plan.speed, plan.possible) == (1, 8, 2.0, True)
     assert plan.cost == pytest.approx(plan.hours * 64.0)
     assert any("taken as 2 times" in warning for warning in plan.warnings)
+
+
+def test_an_actor_of_two_gpus_leaves_an_instance_of_eight_with_four(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "h200", gpus_per_actor=2, node_start_s=0.0)
+    shard_s = plan.device_s_per_image / 2 * 16
+    assert plan.gpus == 8
+    assert plan.hours * 3600 == pytest.approx(90 - 12 + plan.forecast.start_s + 100 / 4 * shard_s)
 
 
 @pytest.mark.parametrize("hours", [0.15, 0.12, 0.09])

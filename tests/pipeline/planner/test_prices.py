@@ -49,6 +49,8 @@ def edited(path: Path, old: str, new: str) -> str:
         ("sources: [market]}", "sources: [hearsay]}", r"gpus\.h100\.sources: hearsay is not among the sources"),
         ("currency: USD", "", r"currency: Field required"),
         ("currency: USD", "currency: [", r"is not valid YAML"),
+        ("currency: USD", "x: !!python/object/apply:os.getcwd []", r"is not valid YAML"),
+        ("on_demand: 6.88", "on_demand: .inf", r"gpus\.h100\.on_demand: "),
     ],
 )
 def test_an_entry_that_does_not_fit_is_named_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
