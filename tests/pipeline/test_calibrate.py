@@ -14,7 +14,7 @@ from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from tests.pipeline.samples import run_config
 
 
-def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path, capsys) -> None:
+def test_a_calibration_runs_the_sample_pruned_and_unpruned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = []
 
     def annotate(config: Any, *, stream: Any) -> int:

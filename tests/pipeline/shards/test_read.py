@@ -66,7 +66,7 @@ def test_a_shard_of_other_rows_than_its_id_says_is_refused(source: str) -> None:
         list(read_shard(replace(plan.shards[0], row_stop=9), plan.mapping, {}, sample=None))
 
 
-def test_rows_behind_a_corrupt_page_come_with_a_reason(tmp_path) -> None:
+def test_rows_behind_a_corrupt_page_come_with_a_reason(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(number) for number in range(40)], row_group_size=40)
     plan = plan_of(source, shard_images=40)
     offset = pq.ParquetFile(source).metadata.row_group(0).column(1).data_page_offset

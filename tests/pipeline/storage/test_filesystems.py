@@ -18,7 +18,7 @@ from litelvlm.pipeline.storage.filesystems import (
 from tests.pipeline.storage.test_retries import s3_error
 
 
-def test_options_reach_object_stores_only(tmp_path) -> None:
+def test_options_reach_object_stores_only(tmp_path: Path) -> None:
     options = {"key": "secret"}
     assert "secret" not in repr(filesystem_for("https://example.com/x", options)[0].storage_options)
     assert filesystem_for(str(tmp_path), options)[1] == str(tmp_path)

@@ -69,7 +69,7 @@ def test_trouble_while_publishing_is_named_and_leaves_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stream_publishes_only_when_it_is_closed(tmp_path) -> None:
+def test_a_stream_publishes_only_when_it_is_closed(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     stream = storage.open_write("part")
     stream.write(b"half")
@@ -78,7 +78,7 @@ def test_a_stream_publishes_only_when_it_is_closed(tmp_path) -> None:
     assert storage.read_bytes("part") == b"half"
 
 
-def test_a_stream_left_by_an_exception_publishes_nothing(tmp_path) -> None:
+def test_a_stream_left_by_an_exception_publishes_nothing(tmp_path: Path) -> None:
 
     def write_half() -> None:
         with Storage(str(tmp_path)).open_write("part") as stream:
@@ -90,7 +90,7 @@ def test_a_stream_left_by_an_exception_publishes_nothing(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_published_file_that_is_discarded_takes_what_its_writer_still_says(tmp_path) -> None:
+def test_a_published_file_that_is_discarded_takes_what_its_writer_still_says(tmp_path: Path) -> None:
     stream = Storage(str(tmp_path)).open_write("part")
     stream.write(b"half")
     stream.discard()
