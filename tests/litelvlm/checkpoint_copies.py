@@ -24,7 +24,7 @@ def save_sharded(directory: Path, state: dict[str, torch.Tensor], suffix: str) -
     names = sorted(state)
     halves = [names[::2], names[1::2]]
     stem = "model" if suffix == "safetensors" else "pytorch_model"
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, half in enumerate(halves, start=1):
         file = f"{stem}-{number:05}-of-00002.{suffix}"
         part = {name: state[name].contiguous() for name in half}

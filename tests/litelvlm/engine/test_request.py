@@ -28,7 +28,8 @@ def test_masks_run_down_columns_zeros_first() -> None:
     """Of 2x3 pixels: one outside, two inside, three outside; and one that begins inside."""
     answer = result([[1, 2, 3], [0, 1, 5]], (2, 3))
     assert answer.masks.astype(int).tolist() == [[[0, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0]]]
-    assert (answer.masks.dtype, answer.num_phrases) == (np.bool_, 2)
+    assert answer.masks.dtype == np.bool_
+    assert answer.num_phrases == 2
     assert [mask.tolist() for mask in answer.iter_masks()] == answer.masks.tolist()
 
 
