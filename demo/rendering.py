@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -45,7 +45,7 @@ class SceneArrays:
         return len(self.expressions)
 
 
-def _render_one(seed: int) -> tuple:
+def _render_one(seed: int) -> tuple[Any, ...]:
     scene = draw_scene(seed)
     size_hw = sam_input_size(scene.image.shape[:2], SAM_SIZE)
     sam = np.zeros((SAM_SIZE, SAM_SIZE, 3), dtype=np.uint8)
@@ -62,7 +62,7 @@ def _render_one(seed: int) -> tuple:
     return clip_resize(scene.image, CLIP_SIZE, resize_exactly), sam, labels, size_hw, expressions, words
 
 
-def _render_chunk(directory: Path, start: int, seeds: range) -> list[tuple]:
+def _render_chunk(directory: Path, start: int, seeds: range) -> list[tuple[Any, ...]]:
     texts = []
     arrays = _open(directory, "r+")
     for offset, seed in enumerate(seeds):

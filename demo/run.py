@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -101,12 +102,12 @@ def _png(scene: Scene) -> bytes:
     return buffer.getvalue()
 
 
-def _records(run: Path) -> Iterator[dict]:
+def _records(run: Path) -> Iterator[dict[str, Any]]:
     for part in sorted((run / "records").glob("part-*.parquet")):
         yield from pq.read_table(part).to_pylist()
 
 
-def _iou(record: dict, truth_rle: str) -> float:
+def _iou(record: dict[str, Any], truth_rle: str) -> float:
     """IoU of a record's mask with the truth; 0 without a mask."""
     if record["mask_rle"] is None:
         return 0.0
@@ -120,8 +121,8 @@ def _mask(counts: str, size_hw: tuple[int, int]) -> np.ndarray:
     return decode_mask(EncodedMask(size_hw=size_hw, counts=counts, area=0, bbox_xywh=(0, 0, 0, 0)))
 
 
-def _tiles(scenes: list[dict], records: list[dict]) -> Iterator[OverlayItem]:
-    by_image: dict[str, list[dict]] = {}
+def _tiles(scenes: list[dict[str, Any]], records: list[dict[str, Any]]) -> Iterator[OverlayItem]:
+    by_image: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_image.setdefault(record["image_id"], []).append(record)
     for scene in scenes:

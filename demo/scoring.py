@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def scenes_from(first_seed: int, count: int) -> Iterator[Scene]:
 
 def score_scenes(annotator: Annotator, scenes: Iterable[Scene], pruning: PruningConfig, layout: str) -> Scored:
     """Annotates scenes and compares with the truth."""
-    rows: list[tuple] = []
+    rows: list[tuple[Any, ...]] = []
     scenes = list(scenes)
     for start in range(0, len(scenes), BATCH_SCENES):
         part = scenes[start : start + BATCH_SCENES]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.multiprocessing import spawn
+from torch.multiprocessing.spawn import spawn
 
 
 class Team:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 # Far above what any checkpoint has: a JSON text grows tenfold and more when it is parsed.
@@ -27,7 +28,7 @@ def weight_paths(directory: Path) -> list[Path]:
     raise FileNotFoundError(f"no weights in {directory}: expected one of {names}")
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; ValueError that names the file if it is anything else."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path}: is larger than {MAX_JSON_BYTES} bytes")

@@ -13,7 +13,7 @@ MAX_MERGES_BYTES = 16 * 2**20
 _BASE_IDS = 2 * 256  # every byte, within and at the end of a word
 
 
-class ClipTokenizer(SimpleTokenizer):
+class ClipTokenizer(SimpleTokenizer):  # type: ignore[misc]  # open_clip has no types
     """open_clip's, which keeps every word that it ever saw, with a memory that does not grow for days."""
 
     cache: dict[str, str]

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,7 +78,7 @@ class Preprocessor:
         checkpoint = open_checkpoint(model, clip)
         return cls(checkpoint.config, checkpoint.directory, resizing)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Preprocessor, (self.config, self._tokenizer_dir, self.resizing)
 
     def needed_size(self, size_hw: tuple[int, int]) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -76,7 +77,7 @@ def _iter_pickled(path: Path) -> Iterator[tuple[str, Tensor]]:
         yield name, tensor
 
 
-def _load_pickled(path: Path) -> dict:
+def _load_pickled(path: Path) -> dict[str, Any]:
     try:
         is_zip = _is_zip(path)
         if is_zip:

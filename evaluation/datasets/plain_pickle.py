@@ -52,7 +52,7 @@ def _checked(hashing: Callable[[Any], None], keys: slice) -> Callable[[Any], Non
 
 
 def _plain_dispatch() -> dict[int, Callable[[Any], None]]:
-    known = pickle._Unpickler.dispatch  # type: ignore[attr-defined]
+    known = pickle._Unpickler.dispatch
     plain = {getattr(pickle, name)[0] for name in _PLAIN}
     dispatch = {code: known[code] if code in plain else _refuse(code) for code in range(256)}
     for name, keys in (_KEYS | _MEMBERS).items():
@@ -61,7 +61,7 @@ def _plain_dispatch() -> dict[int, Callable[[Any], None]]:
     return dispatch
 
 
-class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _PlainUnpickler(pickle._Unpickler):
     dispatch: ClassVar = _plain_dispatch()
 
     def find_class(self, module: str, name: str) -> Any:

@@ -74,7 +74,7 @@ def _silence_decoders() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with contextlib.suppress(OSError, AttributeError):  # a build of Pillow without libtiff
-        pillow = ctypes.CDLL(Image.core.__file__)
+        pillow = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
         pillow.TIFFSetErrorHandler(None)
         pillow.TIFFSetWarningHandler(None)
 
