@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -101,7 +102,7 @@ def draw_records(annotator: Annotator, size: str, num_images: int, num_phrases: 
     return records
 
 
-def measure(annotator: Annotator, records: Records, budget: int, loop_images: int) -> list[dict]:
+def measure(annotator: Annotator, records: Records, budget: int, loop_images: int) -> list[dict[str, Any]]:
     """Phrases a second of the engine in every layout and of both loops, medians of rounds that take turns."""
     pruning = PruningConfig(rule="none" if budget >= annotator.num_visual_tokens else RULE, num_retain_tokens=budget)
     loop = ReleaseLoop(annotator)
@@ -152,7 +153,7 @@ def measure(annotator: Annotator, records: Records, budget: int, loop_images: in
     return rows
 
 
-def run_engine(annotator: Annotator, records: Records, pruning: PruningConfig, layout: str) -> list:
+def run_engine(annotator: Annotator, records: Records, pruning: PruningConfig, layout: str) -> list[Any]:
     """Everything from prepared images to run lengths, in calls as large as the pipeline's. Returns the results."""
     requests = [AnnotationRequest(image=image, phrases=phrases) for image, phrases in records]
     results = []
@@ -206,13 +207,13 @@ def count_work(
 class _Watched:
     """A packed LLaMA that notes the shape of every pass."""
 
-    def __init__(self, llama: object, passes: list[dict]) -> None:
+    def __init__(self, llama: object, passes: list[dict[str, Any]]) -> None:
         self._llama, self._passes = llama, passes
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._llama, name)
 
-    def __call__(self, prompts: object, prefix: list) -> torch.Tensor:
+    def __call__(self, prompts: object, prefix: list[Any]) -> torch.Tensor:
         self._passes.append({
             "tokens": len(prompts.embeds), "rows": prompts.num_rows, "width": prompts.width,
             "prefix": len(prefix[0][0]), "lengths": torch.bincount(prompts.rows).tolist(),
@@ -220,7 +221,7 @@ class _Watched:
         return self._llama(prompts, prefix)
 
 
-def padding_waste(config: GlammConfig, passes: list[dict]) -> float:
+def padding_waste(config: GlammConfig, passes: list[dict[str, Any]]) -> float:
     """Share of the language model's operations that padding costs: none in linear layers, some in attention."""
     llm = config.llm
     width, inner = llm.hidden_size, llm.intermediate_size
@@ -240,7 +241,7 @@ def utilisation(flop_per_s: float) -> float | None:
     return round(flop_per_s / 1e12 / peak, 3) if peak else None
 
 
-def line(row: dict) -> str:
+def line(row: dict[str, Any]) -> str:
     """A row of the table, for people who watch."""
     return (
         f"{row['phrases_per_image']} phrases an image, {row['tokens']:3} tokens, {row['layout']:8}: "
@@ -249,7 +250,7 @@ def line(row: dict) -> str:
     )
 
 
-def write(size: str, device: str, dtype: str, rows: Iterable[dict]) -> None:
+def write(size: str, device: str, dtype: str, rows: Iterable[dict[str, Any]]) -> None:
     """The result as JSON, and as a chart."""
     rows = [*rows]
     content = {"hardware": describe(), "size": size, "dtype": dtype, "rule": RULE, "rounds": ROUNDS}
@@ -259,7 +260,7 @@ def write(size: str, device: str, dtype: str, rows: Iterable[dict]) -> None:
     draw(content, RESULTS / f"{name}.png")
 
 
-def pruning_speedups(rows: list[dict]) -> list[dict]:
+def pruning_speedups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For every budget, how much faster it is than all tokens, and how much it should be by needed operations."""
     whole = max(row["tokens"] for row in rows)
     of_all = {(row["phrases_per_image"], row["layout"]): row for row in rows if row["tokens"] == whole}
@@ -277,7 +278,7 @@ def pruning_speedups(rows: list[dict]) -> list[dict]:
     return found
 
 
-def draw(content: dict, path: Path) -> None:
+def draw(content: dict[str, Any], path: Path) -> None:
     """Speed-up over a record at a time, a panel for each number of phrases."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,7 +55,7 @@ def main() -> None:
     (RESULTS / "host.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def measure_preprocessing(size_hw: tuple[int, int]) -> dict:
+def measure_preprocessing(size_hw: tuple[int, int]) -> dict[str, Any]:
     """Milliseconds of an image, how much faster ours is, and by how many levels pixels differ."""
     data = jpeg(size_hw)
     processor = CLIPImageProcessorPil(
@@ -74,7 +75,7 @@ def measure_preprocessing(size_hw: tuple[int, int]) -> dict:
         "fast": lambda: ours(fast, shrink=True),
     }
     seconds = race(ways)
-    found: dict = {f"{name}_ms": round(1e3 * value, 2) for name, value in seconds.items()}
+    found: dict[str, Any] = {f"{name}_ms": round(1e3 * value, 2) for name, value in seconds.items()}
     reference = ways["exact"]()
     for name in ("exact", "fast_without_dct_scaling", "fast"):
         found[f"{name}_speedup"] = round(seconds["release"] / seconds[name], 2)
@@ -95,7 +96,7 @@ def release(data: bytes, processor: CLIPImageProcessorPil) -> tuple[torch.Tensor
     return clip, torch.nn.functional.pad(pixels, (0, SAM_SIDE - width, 0, SAM_SIDE - height))
 
 
-def measure_masks(size_hw: tuple[int, int]) -> dict:
+def measure_masks(size_hw: tuple[int, int]) -> dict[str, Any]:
     """Milliseconds of a mask and how much faster ours is; the strings are compared."""
     coarse = torch.randn(NUM_MASKS, 1, 7, 7, generator=torch.Generator().manual_seed(0))
     low_res = 4 * torch.nn.functional.interpolate(coarse, (LOW_RES_SIDE, LOW_RES_SIDE), mode="bicubic")[:, 0] - 3

@@ -8,6 +8,8 @@ pycocotools.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
@@ -37,7 +39,7 @@ class ReleaseLoop:
         self._template = PromptTemplate()
 
     @torch.inference_mode()
-    def annotate(self, image: PreparedImage, phrases: list[str], pruning: PruningConfig) -> list[dict]:
+    def annotate(self, image: PreparedImage, phrases: list[str], pruning: PruningConfig) -> list[dict[str, Any]]:
         """COCO run lengths of all phrases, asked as rounds of one conversation.
 
         Args:

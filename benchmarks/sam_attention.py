@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     on_gpu = device.type == "cuda"
     sizes, dtype = (SamSizes(), torch.bfloat16) if on_gpu else (SMALL, torch.float32)
     backend = "inductor" if on_gpu else "aot_eager"
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for batch in BATCHES:
         for row in race(sizes, device, dtype, batch, rounds=options.rounds, backend=backend):
             print(line(row), flush=True)
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def race(
     sizes: SamSizes, device: torch.device, dtype: torch.dtype, batch: int, *, rounds: int, backend: str
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """A row for each formulation at one batch size; medians of rounds in which they take turns.
 
     What fails, as for want of memory or of a compiler, has a row with its error.
@@ -147,7 +147,7 @@ def peak_flops(device: torch.device) -> float | None:
     return peak * 1e12 if peak else None
 
 
-def line(row: dict) -> str:
+def line(row: dict[str, Any]) -> str:
     """A row of the table, for people who watch."""
     head = f"batch {row['batch']}, {row['formulation']:6} {'compiled' if row['compiled'] else 'eager':8}: "
     if "error" in row:
@@ -160,7 +160,7 @@ def line(row: dict) -> str:
     )
 
 
-def write(path: Path, sizes: SamSizes, dtype: torch.dtype, backend: str, rows: list[dict]) -> None:
+def write(path: Path, sizes: SamSizes, dtype: torch.dtype, backend: str, rows: list[dict[str, Any]]) -> None:
     """The result as JSON."""
     content = {
         "hardware": describe(),
@@ -189,7 +189,7 @@ def _contestant(encoder: SamVisionEncoder, formulation: str, compiled: bool, *, 
     return FusedFlexSamEncoder(encoder) if on_gpu else FlexSamEncoder(encoder)
 
 
-def _first(row: dict, run: Encode, pixels: Tensor) -> Tensor | None:
+def _first(row: dict[str, Any], run: Encode, pixels: Tensor) -> Tensor | None:
     """The output of the first calls, which compile and warm up; how long they took, the memory of the second."""
     try:
         row["first_call_s"] = round(timed(run, pixels), 2)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from litelvlm.evaluation.run import evaluate_dataset
 from litelvlm.pipeline.errors import StorageError
@@ -52,7 +53,7 @@ class DeadlyStorage(Storage):
         self._maybe_die(name)
         return super().create_exclusive(name, data)
 
-    def open_write(self, name: str):
+    def open_write(self, name: str) -> Any:
         self._maybe_die(name)
         return super().open_write(name)
 

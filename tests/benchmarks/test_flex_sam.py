@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,7 +20,7 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler():
+def _fresh_compiler() -> Iterator[Any]:
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -25,7 +28,7 @@ def _fresh_compiler():
 
 @pytest.mark.parametrize(("grid", "window"), [(8, 4), (8, 3), (7, 5), (6, 6), (5, 7)], ids=lambda value: str(value))
 @torch.inference_mode()
-def test_it_equals_the_plain_encoder(grid, window):
+def test_it_equals_the_plain_encoder(grid: int, window: int) -> None:
     encoder = random_encoder(grid=grid, window=window).double()
     pixels = torch.randn(2, 3, grid * 4, grid * 4, dtype=torch.float64)
     expected = encoder(pixels).last_hidden_state
@@ -35,14 +38,14 @@ def test_it_equals_the_plain_encoder(grid, window):
 
 
 @torch.inference_mode()
-def test_it_equals_the_folded_encoder_in_float32():
+def test_it_equals_the_folded_encoder_in_float32() -> None:
     encoder = random_encoder(grid=8, window=3)
     pixels = torch.randn(3, 3, 32, 32)
     torch.testing.assert_close(FlexSamEncoder(encoder)(pixels), FoldedSamEncoder(encoder)(pixels), rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_positions_enter_the_logits():
+def test_positions_enter_the_logits() -> None:
     """Without them the answer is another one, so that the comparisons above can fail."""
     encoder = random_encoder(grid=6, window=6)
     pixels = torch.randn(1, 3, 24, 24)
@@ -53,7 +56,7 @@ def test_positions_enter_the_logits():
 
 
 @torch.inference_mode()
-def test_a_layer_compiles_as_one_graph():
+def test_a_layer_compiles_as_one_graph() -> None:
     encoder = random_encoder(grid=8, window=3).double()
     pixels = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     compiled = CompiledSamEncoder(encoder, FlexSamEncoder, backend="aot_eager")
@@ -63,7 +66,7 @@ def test_a_layer_compiles_as_one_graph():
 
 
 @torch.inference_mode()
-def test_attention_alone_compiles(monkeypatch):
+def test_attention_alone_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU by Inductor; its back end does not matter to what is computed."""
     fused = torch.compile(flex_positions, dynamic=False, fullgraph=True, backend="aot_eager")
     monkeypatch.setattr(FusedFlexSamEncoder, "attend", staticmethod(fused))

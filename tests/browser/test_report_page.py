@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ A4_PX = 680  # what is left of the paper's width between the margins, at 96 dpi
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> dict[str, Path]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report of each kind."""
     root = tmp_path_factory.mktemp("reports")
 
-    def of_run(name: str, rows: list, **settings) -> Path:
+    def of_run(name: str, rows: list[Any], **settings: Any) -> Path:
         storage, config = make_output(root / name, rows, **settings)
         write_report(storage, config, uri_policy(config))
         return Path(storage.root, REPORT_NAME)
@@ -70,7 +71,7 @@ def large_facts() -> Facts:
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_fits_its_width(visit, pages, name, width):
+def test_the_page_fits_its_width(visit: Any, pages: dict[str, Path], name: Any, width: int) -> None:
     page = visit(pages[name], width=width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     outside = page.evaluate(
@@ -84,7 +85,7 @@ def test_the_page_fits_its_width(visit, pages, name, width):
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_charts_fill_their_width_and_their_text_keeps_its_size(visit, pages, width):
+def test_charts_fill_their_width_and_their_text_keeps_its_size(visit: Any, pages: dict[str, Path], width: int) -> None:
     page = visit(pages["large"], width=width)
     charts = page.evaluate(
         """[...document.querySelectorAll('svg.chart, svg.stacked')].map(chart => ({
@@ -103,7 +104,7 @@ def test_charts_fill_their_width_and_their_text_keeps_its_size(visit, pages, wid
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_labels_of_charts_do_not_lie_on_each_other(visit, pages, width):
+def test_labels_of_charts_do_not_lie_on_each_other(visit: Any, pages: dict[str, Path], width: int) -> None:
     page = visit(pages["large"], width=width)
     overlaps = page.evaluate(
         """[...document.querySelectorAll('svg.chart')].flatMap(chart => {
@@ -115,7 +116,7 @@ def test_labels_of_charts_do_not_lie_on_each_other(visit, pages, width):
     assert overlaps == 0
 
 
-def test_pictures_are_there_without_a_network(visit, pages):
+def test_pictures_are_there_without_a_network(visit: Any, pages: dict[str, Path]) -> None:
     page = visit(pages["finished"], width=360)
     sizes = page.evaluate(
         "[...document.images].map(image => [image.naturalWidth, image.getBoundingClientRect().width])"
@@ -124,7 +125,7 @@ def test_pictures_are_there_without_a_network(visit, pages):
     assert all(natural == 480 and 100 < shown < 360 for natural, shown in sizes)
 
 
-def test_nothing_that_a_run_holds_is_carried_out(visit, pages):
+def test_nothing_that_a_run_holds_is_carried_out(visit: Any, pages: dict[str, Path]) -> None:
     page = visit(pages["hostile"], width=1280)
     assert page.title().startswith("Annotation run")
     assert page.evaluate("document.scripts.length") == 0
@@ -133,7 +134,9 @@ def test_nothing_that_a_run_holds_is_carried_out(visit, pages):
     assert page.get_by_text(HOSTILE[0]).first.is_visible()
 
 
-def test_the_policy_refuses_scripts_styles_and_requests_even_when_they_get_in(browser, pages, tmp_path):
+def test_the_policy_refuses_scripts_styles_and_requests_even_when_they_get_in(
+    browser: Any, pages: dict[str, Path], tmp_path: Path
+) -> None:
     page_text = pages["finished"].read_text()
     smuggled = (
         "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -182,7 +185,7 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["finished", "nothing done", "large"])
-def test_text_stands_out_from_its_ground(visit, pages, name, scheme):
+def test_text_stands_out_from_its_ground(visit: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
     page = visit(pages[name], width=1280, scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) > 380) == (scheme == "light")
@@ -190,7 +193,9 @@ def test_text_stands_out_from_its_ground(visit, pages, name, scheme):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_paper_is_white_and_wide_enough_even_where_the_screen_is_dark(visit, pages, name):
+def test_paper_is_white_and_wide_enough_even_where_the_screen_is_dark(
+    visit: Any, pages: dict[str, Path], name: Any
+) -> None:
     page = visit(pages[name], width=A4_PX, scheme="dark", media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
@@ -198,14 +203,14 @@ def test_paper_is_white_and_wide_enough_even_where_the_screen_is_dark(visit, pag
     assert page.evaluate(CONTRAST) == {}
 
 
-def test_it_prints_on_a_few_pages(visit, pages):
+def test_it_prints_on_a_few_pages(visit: Any, pages: dict[str, Path]) -> None:
     page = visit(pages["large"], width=1280)
     printed = page.pdf(format="A4", prefer_css_page_size=True)
     assert printed.startswith(b"%PDF")
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 8
 
 
-def test_tables_that_are_wider_than_a_phone_can_be_scrolled_by_keyboard(visit, pages):
+def test_tables_that_are_wider_than_a_phone_can_be_scrolled_by_keyboard(visit: Any, pages: dict[str, Path]) -> None:
     page = visit(pages["large"], width=360)
     wide = page.locator(".scroll").filter(has_text="Stragglers")
     assert wide.evaluate("found => found.scrollWidth > found.clientWidth")
@@ -214,7 +219,7 @@ def test_tables_that_are_wider_than_a_phone_can_be_scrolled_by_keyboard(visit, p
     page.wait_for_function("found => found.scrollLeft > 0", arg=wide.element_handle())
 
 
-def test_pictures_are_jpegs_of_the_page_itself(visit, pages):
+def test_pictures_are_jpegs_of_the_page_itself(visit: Any, pages: dict[str, Path]) -> None:
     page = visit(pages["finished"], width=1280)
     sources = page.evaluate("[...document.images].map(image => image.src)")
     for source in sources:

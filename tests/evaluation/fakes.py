@@ -83,7 +83,7 @@ class FakeEvaluation(FakeEngine):
         annotator.encoded += len(images)
         return images
 
-    def answer(self, annotator, encoded, asked, pruning, layout):
+    def answer(self, annotator: Any, encoded: Any, asked: Any, pruning: Any, layout: Any) -> Any:
         if self.broken or any(UNTAKEN_PHRASE in phrases for phrases, _ in asked):
             raise RuntimeError("the model cannot take this")
         assert BAD_PHRASE not in [phrase for phrases, _ in asked for phrase in phrases]

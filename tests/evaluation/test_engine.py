@@ -1,5 +1,7 @@
 """The shipped checkpoint as an evaluation uses it: images encoded once, each phrase in its own words."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,17 +13,17 @@ from litelvlm.pipeline.config import ModelConfig
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine() -> Any:
     return LiteLVLMEvaluation(model=ModelConfig())
 
 
 @pytest.fixture(scope="module")
-def annotator(engine):
+def annotator(engine: Any) -> Any:
     return engine.annotator(1)
 
 
 @pytest.mark.parametrize("name", ["every", "release"])
-def test_answers_to_encoded_images_are_those_to_the_images(engine, annotator, name):
+def test_answers_to_encoded_images_are_those_to_the_images(engine: Any, annotator: Any, name: str) -> None:
     protocol = Protocol(name=name, seed=3)
     scenes = [draw_scene(HELD_OUT_SEED + number) for number in range(3)]
     prepared = [engine.preprocessor().prepare(scene.image) for scene in scenes]
@@ -43,7 +45,7 @@ def test_answers_to_encoded_images_are_those_to_the_images(engine, annotator, na
         spent = dict(annotator.stage_seconds)
 
 
-def test_what_the_checkpoint_says_of_itself(engine):
+def test_what_the_checkpoint_says_of_itself(engine: Any) -> None:
     assert engine.check() == []
     assert engine.num_visual_tokens() == engine.sizes().num_visual_tokens == 144
     assert engine.on_device("cpu") == engine

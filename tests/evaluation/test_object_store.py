@@ -1,6 +1,7 @@
 """An evaluation from bucket to bucket, with images named by URI, against a real S3 server process."""
 
 import io
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ MEASURED = ("encode_s", "answer_s", "llm_s")
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_an_evaluation_from_bucket_to_bucket_equals_one_on_disk(tmp_path):
+def test_an_evaluation_from_bucket_to_bucket_equals_one_on_disk(tmp_path: Path) -> None:
     rows = [truth_row(number) for number in range(6)]
     on_disk = write_rows(tmp_path / "in.parquet", rows)
     with object_store() as store:

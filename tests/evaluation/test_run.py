@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,12 +20,12 @@ from tests.pipeline.samples import picture
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-def _results(output):
+def _results(output: Any) -> Any:
     rows = pq.read_table(output / "results.parquet").to_pylist()
     return {(row["rule"], row["num_retain_tokens"], row["seed"], row["slice_by"], row["slice"]): row for row in rows}
 
 
-def test_an_evaluation_from_table_to_results_and_back_after_a_loss(tmp_path):
+def test_an_evaluation_from_table_to_results_and_back_after_a_loss(tmp_path: Path) -> None:
     rows = [truth_row(number) for number in range(20)]
     rows[4]["image"] = {"bytes": b"<html>", "path": None}
     rows[9]["masks"] = [None] * len(rows[9]["phrases"])
@@ -71,7 +73,7 @@ def test_an_evaluation_from_table_to_results_and_back_after_a_loss(tmp_path):
     assert "nothing to do" in stream.getvalue()
 
 
-def _check_slices(results, unpruned):
+def _check_slices(results: Any, unpruned: Any) -> None:
     for dimension in ("words", "object_size", "kind"):
         parts = [row for key, row in results.items() if key[:4] == ("none", 16, 0, dimension)]
         assert len(parts) > 1 or dimension == "object_size"
@@ -80,7 +82,7 @@ def _check_slices(results, unpruned):
     assert ("none", 16, 0, "kind", "box") in results
 
 
-def _check_answers(output, rows, *, examples):
+def _check_answers(output: Any, rows: Any, *, examples: Any) -> None:
     answers = pq.read_table(output / "answers.parquet").to_pylist()
     assert len(answers) == 7 * sum(len(row["phrases"]) for row in rows)
     for answer in answers:
@@ -95,7 +97,7 @@ def _check_answers(output, rows, *, examples):
     assert any("html" in reason for reason in reasons)
 
 
-def test_another_sweep_does_not_mix_into_an_output(tmp_path):
+def test_another_sweep_does_not_mix_into_an_output(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.parquet", [truth_row(number) for number in range(4)])
     config = evaluation_config(source, tmp_path / "out", rules=("none",))
     assert evaluate_dataset(config, engine=FakeEvaluation(), stream=io.StringIO()) == 0
@@ -106,7 +108,7 @@ def test_another_sweep_does_not_mix_into_an_output(tmp_path):
     assert summary["results"][0]["ciou"] == 1.0
 
 
-def test_no_targets_count_by_the_fields_rule(tmp_path):
+def test_no_targets_count_by_the_fields_rule(tmp_path: Path) -> None:
     empty = {"size": list(picture(0).shape[:2]), "counts": [picture(0)[..., 0].size]}
     rows = [truth_row(number, "nothing at all") for number in range(3)]  # the model finds nothing there
     mistaken = truth_row(3, "a dog")
@@ -122,7 +124,7 @@ def test_no_targets_count_by_the_fields_rule(tmp_path):
     assert found["no_target"] == 4
 
 
-def test_mistakes_are_usage_errors(tmp_path):
+def test_mistakes_are_usage_errors(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.parquet", [truth_row(0)])
     config = evaluation_config(source, tmp_path / "out")
     import dataclasses
@@ -136,7 +138,7 @@ def test_mistakes_are_usage_errors(tmp_path):
     assert np.all([not name.exists() for name in (tmp_path / "out").glob("*.html")])
 
 
-def test_what_is_wrong_with_a_mask_is_said_and_costs_its_expression_alone(tmp_path):
+def test_what_is_wrong_with_a_mask_is_said_and_costs_its_expression_alone(tmp_path: Path) -> None:
     row = truth_row(3)
     size = row["masks"][0]["size"]
     row["masks"][1] = {"size": [size[0] + 1, size[1]], "counts": row["masks"][1]["counts"]}
@@ -151,7 +153,7 @@ def test_what_is_wrong_with_a_mask_is_said_and_costs_its_expression_alone(tmp_pa
     assert all("1 masks for 3 phrases" in reasons[1, index] for index in range(3))
 
 
-def test_budgets_beyond_all_tokens_are_the_unpruned_model_once(tmp_path):
+def test_budgets_beyond_all_tokens_are_the_unpruned_model_once(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.parquet", [truth_row(number) for number in range(3)])
     stream = io.StringIO()
     config = evaluation_config(source, tmp_path / "out", rules=("low_similarity",), budgets=(8, 17, 500))
@@ -164,7 +166,7 @@ def test_budgets_beyond_all_tokens_are_the_unpruned_model_once(tmp_path):
 
 
 @pytest.mark.parametrize("shard_images", [2, 100])
-def test_images_torn_apart_are_refused_where_they_are_conversations(tmp_path, shard_images):
+def test_images_torn_apart_are_refused_where_they_are_conversations(tmp_path: Path, shard_images: int) -> None:
     whole = [truth_row(number) for number in range(4)]
     torn = [truth_row(3, phrase) for phrase in whole[3]["phrases"][:3]] + whole[:1] + [truth_row(3, "a dog")]
     source = write_rows(tmp_path / "in.parquet", torn)
@@ -176,7 +178,7 @@ def test_images_torn_apart_are_refused_where_they_are_conversations(tmp_path, sh
     assert evaluate_dataset(config, engine=FakeEvaluation(), stream=io.StringIO()) == 0
 
 
-def test_a_damaged_shard_is_told_with_what_to_do(tmp_path):
+def test_a_damaged_shard_is_told_with_what_to_do(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.parquet", [truth_row(number) for number in range(4)])
     config = evaluation_config(source, tmp_path / "out", rules=("none",))
     assert evaluate_dataset(config, engine=FakeEvaluation(), stream=io.StringIO()) == 0

@@ -1,6 +1,7 @@
 """One shard under every combination, without Ray: what is asked, scored, shared and given up."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ SHARD = Shard(
 SWEEP = SweepConfig(rules=("none", "low_similarity", "random"), budgets=(8, 4), seeds=(0, 1))
 
 
-def _image(number, phrases):
+def _image(number: Any, phrases: Any) -> Any:
     rgb = picture(number)
     drafts = [
         Draft(
@@ -41,14 +42,14 @@ def _image(number, phrases):
     )
 
 
-def _sweep(images, *, engine=None, protocol="every", sweep=SWEEP):
+def _sweep(images: Any, *, engine: Any = None, protocol: Any = "every", sweep: Any = SWEEP) -> Any:
     annotator = CountingAnnotator()
     work = ShardWork(task=ShardTask(shard=SHARD), images=images)
     engine = engine or FakeEvaluation()
     return ShardSweep(engine, annotator, DeviceShare(DeviceClock()), work, sweep, Protocol(name=protocol)), annotator
 
 
-def test_images_are_encoded_once_and_answered_by_every_combination():
+def test_images_are_encoded_once_and_answered_by_every_combination() -> None:
     images = [_image(number, ["the red box", "a dog"]) for number in range(20)]
     sweep, annotator = _sweep(images)
     rows = sweep.evaluate(range(20), frozenset())
@@ -61,7 +62,7 @@ def test_images_are_encoded_once_and_answered_by_every_combination():
     assert (sweep.spent.images, sweep.spent.prompts, sweep.spent.text_tokens) == (20, 40, 400)
 
 
-def test_rows_hold_what_the_masks_have_in_common():
+def test_rows_hold_what_the_masks_have_in_common() -> None:
     image = _image(3, ["the red box"])
     sweep, _ = _sweep([image])
     rows = {row["combination"]: row for row in sweep.evaluate(range(1), frozenset())}
@@ -77,7 +78,7 @@ def test_rows_hold_what_the_masks_have_in_common():
     assert rows[0]["num_words"] == 3
 
 
-def test_examples_keep_masks_and_tokens():
+def test_examples_keep_masks_and_tokens() -> None:
     images = [_image(1, ["a dog"]), _image(2, ["a dog"])]
     sweep, _ = _sweep(images)
     rows = [row for row in sweep.evaluate(range(2), frozenset({2})) if row["combination"] == 0]
@@ -86,7 +87,7 @@ def test_examples_keep_masks_and_tokens():
     assert np.array_equal(decode_mask(mask), true_mask(picture(2), "a dog"))
 
 
-def test_every_mask_is_kept_where_that_is_asked():
+def test_every_mask_is_kept_where_that_is_asked() -> None:
     images = [_image(1, ["a dog"]), _image(2, ["a dog", "the red box"])]
     sweep, _ = _sweep(images, sweep=dataclasses.replace(SWEEP, save_masks=True))
     rows = sweep.evaluate(range(2), frozenset())
@@ -96,7 +97,7 @@ def test_every_mask_is_kept_where_that_is_asked():
         assert decode_mask(mask).sum() == row["predicted_area"]
 
 
-def test_the_release_protocol_asks_up_to_three_in_the_words_that_it_drew():
+def test_the_release_protocol_asks_up_to_three_in_the_words_that_it_drew() -> None:
     images = [_image(number, ["the red box", "a dog", "blue thing", "a", "bc"]) for number in range(8)]
     sweep, _ = _sweep(images, protocol="release")
     rows = [row for row in sweep.evaluate(range(8), frozenset()) if row["combination"] == 0]
@@ -108,7 +109,7 @@ def test_the_release_protocol_asks_up_to_three_in_the_words_that_it_drew():
         assert asked == {place: (one.index, one.question, one.answer) for place, one in enumerate(rounds)}
 
 
-def test_what_cannot_be_evaluated_fails_under_every_combination():
+def test_what_cannot_be_evaluated_fails_under_every_combination() -> None:
     without_truth = _image(1, ["a dog", "blue thing"])
     without_truth.drafts[0].truth = None
     undecodable = _image(2, ["a dog"])
@@ -126,13 +127,13 @@ def test_what_cannot_be_evaluated_fails_under_every_combination():
     assert len(rows) == 6 * len(SWEEP.combinations())
 
 
-def test_a_broken_model_is_no_images_fault():
+def test_a_broken_model_is_no_images_fault() -> None:
     sweep, _ = _sweep([_image(1, ["a dog"])], engine=FakeEvaluation(broken=True))
     with pytest.raises(RuntimeError, match="cannot take"):
         sweep.evaluate(range(1), frozenset())
 
 
-def test_images_that_kill_their_worker_are_given_up():
+def test_images_that_kill_their_worker_are_given_up() -> None:
     sweep, annotator = _sweep([_image(1, ["a dog", "blue thing"])])
     rows = sweep.give_up(range(1))
     assert {row["status"] for row in rows} == {"failed"}

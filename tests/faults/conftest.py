@@ -23,7 +23,7 @@ def store() -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def place(store, request) -> str:
+def place(store: ObjectStore, request: pytest.FixtureRequest) -> str:
     """A prefix of this test's own, with some objects in it."""
     url = f"s3://bucket/{random.getrandbits(64):x}"
     direct = Storage(url, store.options)

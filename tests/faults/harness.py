@@ -169,7 +169,7 @@ class CommitKiller(Storage):
         super().__init__(root, options)
         self._flags, self._moment = flags, moment
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         _, (root, options) = super().__reduce__()
         return CommitKiller, (root, options, self._flags, self._moment)
 

@@ -6,6 +6,7 @@ import io
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -28,7 +29,7 @@ WRITES = ["answers", "results.parquet", "results.csv", "evaluation.json", "evalu
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> str:
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [truth_row(number) for number in range(NUM_ROWS)]
     rows[7]["image"] = {"bytes": b"no image", "path": None}
     rows[23]["masks"] = [None] * len(rows[23]["phrases"])
@@ -36,24 +37,24 @@ def source(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, source, local_ray) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, source: str, local_ray: None) -> Path:
     """The output of an evaluation that nobody disturbed."""
     output = tmp_path_factory.mktemp("whole") / "out"
     assert _evaluate(source, output) == EXIT_DONE
     return output
 
 
-def _evaluate(source, output, **slow):
+def _evaluate(source: str, output: Any, **slow: Any) -> Any:
     config = evaluation_config(source, output, run={"shard_images": 4})
     return evaluate_dataset(config, engine=FakeEvaluation(**slow), stream=io.StringIO())
 
 
-def _results(output):
+def _results(output: Any) -> Any:
     rows = pq.read_table(output / "results.parquet").to_pylist()
     return [{name: value for name, value in row.items() if name not in MEASURED} for row in rows]
 
 
-def _compare(whole, output):
+def _compare(whole: Path, output: Any) -> None:
     answers, expected = (pq.read_table(root / "answers.parquet") for root in (output, whole))
     assert answers.equals(expected)
     keys = answers.select(["combination", "source_file", "source_row", "phrase_index"]).to_pylist()
@@ -65,7 +66,7 @@ def _compare(whole, output):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_driver_killed_at_a_random_moment(tmp_path, source, whole, seed):
+def test_a_driver_killed_at_a_random_moment(tmp_path: Path, source: str, whole: Path, seed: Any) -> None:
     """Odd seeds: the cluster outlives its driver. Even seeds: everything on the machine dies with it."""
     rng, output = random.Random(seed), tmp_path / "out"
     address = ray.get_runtime_context().gcs_address if seed % 2 else None
@@ -78,7 +79,7 @@ def test_a_driver_killed_at_a_random_moment(tmp_path, source, whole, seed):
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_driver_killed_just_before_a_write(tmp_path, source, whole, write):
+def test_a_driver_killed_just_before_a_write(tmp_path: Path, source: str, whole: Path, write: Any) -> None:
     output = tmp_path / "out"
     process = start_driver(DrivePlan(source, str(output), 0.0, kill_at=write, evaluate=True))
     _, errors = process.communicate(timeout=LONGEST_S)
@@ -90,7 +91,7 @@ def test_a_driver_killed_just_before_a_write(tmp_path, source, whole, write):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("stage", ["EvaluateStage", "DecodeStage"])
-def test_a_worker_killed_at_random_moments(tmp_path, source, whole, stage, seed):
+def test_a_worker_killed_at_random_moments(tmp_path: Path, source: str, whole: Path, stage: str, seed: Any) -> None:
     output = tmp_path / "out"
     with killer(stage, kills=2, seed=seed) as killed:
         assert _evaluate(source, output, seconds_per_answer=SLOW_S, seconds_per_prepare=10 * SLOW_S) == EXIT_DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,7 +38,7 @@ def parquet_bytes(num_rows: int) -> bytes:
 
 
 @pytest.fixture
-def table(store, place) -> str:
+def table(store: Any, place: Any) -> str:
     """A Parquet file in the store."""
     Storage(place, store.options).write_bytes("in/part.parquet", parquet_bytes(40))
     return f"{place}/in/part.parquet"
@@ -53,7 +54,7 @@ def planned(table: str, store: ObjectStore) -> tuple[Shard, ColumnMapping]:
 
 
 @pytest.mark.parametrize("fault", [f for f in PASSING if f is not Fault.LOST_ANSWER], ids=lambda fault: fault.name)
-def test_rows_are_read_through_faults(store, table, fault):
+def test_rows_are_read_through_faults(store: Any, table: str, fault: Any) -> None:
     shard, mapping = planned(table, store)
     expected = list(read_shard(shard, mapping, store.options, sample=None))
     with fault_proxy(store, [Rule(fault=fault, first=2, last=4)]) as proxy:
@@ -67,13 +68,13 @@ def test_rows_are_read_through_faults(store, table, fault):
     [(Fault.RESET, StorageError), (Fault.EXPIRED_403, CredentialsError), (Fault.DENIED, StorageError)],
 )
 @pytest.mark.parametrize("first", [1, 2])
-def test_a_broken_store_is_never_corrupt_data(store, table, fault, error, first):
+def test_a_broken_store_is_never_corrupt_data(store: Any, table: str, fault: Any, error: Any, first: int) -> None:
     shard, mapping = planned(table, store)
     with fault_proxy(store, [Rule(fault=fault, first=first)]) as proxy, pytest.raises(error):
         list(read_shard(shard, mapping, proxy.store.options, sample=None, retry=HASTY))
 
 
-def test_corrupt_data_is_never_a_broken_store(store, place, table):
+def test_corrupt_data_is_never_a_broken_store(store: Any, place: Any, table: str) -> None:
     shard, mapping = planned(table, store)
     data = bytearray(Storage(place, store.options).read_bytes("in/part.parquet"))
     data[200:4000] = b"\xff" * 3800
@@ -84,7 +85,9 @@ def test_corrupt_data_is_never_a_broken_store(store, place, table):
 
 
 @pytest.mark.parametrize("change", ["rewritten", "gone", "no table any more"])
-def test_a_file_that_changed_since_it_was_planned_stops_the_run(store, place, table, change):
+def test_a_file_that_changed_since_it_was_planned_stops_the_run(
+    store: Any, place: Any, table: str, change: str
+) -> None:
     shard, mapping = planned(table, store)
     direct = Storage(place, store.options)
     if change == "gone":
@@ -97,7 +100,9 @@ def test_a_file_that_changed_since_it_was_planned_stops_the_run(store, place, ta
 
 @pytest.mark.parametrize("source", ["in", "in/*.parquet", "in/part.parquet", "*/*.parquet"])
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.DROP], ids=lambda fault: fault.name)
-def test_no_input_file_is_left_out_for_a_fault(store, place, table, source, fault, monkeypatch):
+def test_no_input_file_is_left_out_for_a_fault(
+    store: Any, place: Any, table: str, source: str, fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(RETRY_SECONDS_VARIABLE, "8")
     with fault_proxy(store, random_rules(0.3, fault), seed=7) as proxy:
         paths = list_files((f"{place}/{source}",), proxy.store.options, output="/nowhere")
@@ -110,13 +115,17 @@ def test_no_input_file_is_left_out_for_a_fault(store, place, table, source, faul
     ("fault", "error"),
     [(Fault.EXPIRED_400, CredentialsError), (Fault.DENIED, StorageError), (Fault.ERROR_500, StorageError)],
 )
-def test_an_input_that_cannot_be_listed_is_no_empty_one(store, place, table, source, fault, error, monkeypatch):
+def test_an_input_that_cannot_be_listed_is_no_empty_one(
+    store: Any, place: Any, table: str, source: str, fault: Any, error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(RETRY_SECONDS_VARIABLE, "0.1")
     with fault_proxy(store, [Rule(fault=fault)]) as proxy, pytest.raises(error):
         list_files((f"{place}/{source}",), proxy.store.options, output="/nowhere")
 
 
-def test_one_directory_that_cannot_be_listed_is_not_passed_over(store, place, table, monkeypatch):
+def test_one_directory_that_cannot_be_listed_is_not_passed_over(
+    store: Any, place: Any, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(RETRY_SECONDS_VARIABLE, "0.1")
     Storage(place, store.options).write_bytes("other/part.parquet", parquet_bytes(3))
     rule = Rule(fault=Fault.SLOW_DOWN, when=lambda request: "other" in request.query.get("prefix", [""])[0])
@@ -124,7 +133,7 @@ def test_one_directory_that_cannot_be_listed_is_not_passed_over(store, place, ta
         list_files((f"{place}/*/*.parquet",), proxy.store.options, output="/nowhere")
 
 
-def test_starting_over_removes_markers_that_no_listing_shows(store, place, table):
+def test_starting_over_removes_markers_that_no_listing_shows(store: Any, place: Any, table: str) -> None:
     """Else a shard of the old run would pass for one of the new."""
     plan, direct = plan_of(table, store), Storage(place, store.options)
     names = ["config.json", *(marker_name(shard.shard_id) for shard in plan.shards)]
@@ -147,7 +156,7 @@ def fetcher(proxy: FaultProxy, retry: RetryPolicy = PATIENT) -> ImageFetcher:
 
 
 @pytest.mark.parametrize("fault", [f for f in PASSING if f is not Fault.LOST_ANSWER], ids=lambda fault: fault.name)
-def test_images_are_fetched_through_faults(store, place, fault):
+def test_images_are_fetched_through_faults(store: Any, place: Any, fault: Any) -> None:
     with fault_proxy(store, [Rule(fault=fault, last=3)]) as proxy:
         assert fetcher(proxy).fetch(f"{place}/a/one") == CONTENT
         assert fetcher(proxy).fetch(f"{place}/a/empty") == b""
@@ -155,13 +164,13 @@ def test_images_are_fetched_through_faults(store, place, fault):
 
 
 @pytest.mark.parametrize("fault", [Fault.EXPIRED_400, Fault.EXPIRED_403], ids=lambda fault: fault.name)
-def test_no_image_fails_for_the_credentials(store, place, fault):
+def test_no_image_fails_for_the_credentials(store: Any, place: Any, fault: Any) -> None:
     with fault_proxy(store, [Rule(fault=fault)]) as proxy, pytest.raises(CredentialsError, match="ExpiredToken"):
         fetcher(proxy).fetch(f"{place}/a/one")
 
 
 @pytest.mark.parametrize(("fault", "code"), [(Fault.DENIED, "forbidden"), (Fault.ERROR_500, "unavailable")])
-def test_an_image_that_the_store_withholds_fails_alone(store, place, fault, code):
+def test_an_image_that_the_store_withholds_fails_alone(store: Any, place: Any, fault: Any, code: str) -> None:
     with fault_proxy(store, [Rule(fault=fault, when=path_matches("a/one$"))]) as proxy:
         reading = fetcher(proxy, HASTY)
         with pytest.raises(FetchError, match=code):

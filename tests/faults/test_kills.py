@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -41,12 +42,12 @@ WRITES = ["manifest", "config", "records/", "annotations/", "errors", "throughpu
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> str:
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_table(tmp_path_factory.mktemp("input") / "in.parquet", mixed_rows(NUM_ROWS))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, source, local_ray) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, source: str, local_ray: None) -> Path:
     """The output of a run that nobody disturbed."""
     output = tmp_path_factory.mktemp("whole") / "out"
     finish(source, output)
@@ -54,7 +55,9 @@ def whole(tmp_path_factory, source, local_ray) -> Path:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_driver_killed_at_a_random_moment(fault_table, tmp_path, source, whole, seed):
+def test_a_driver_killed_at_a_random_moment(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, seed: Any
+) -> None:
     """Odd seeds: the cluster outlives its driver. Even seeds: everything on the machine dies with it."""
     rng, output = random.Random(seed), tmp_path / "out"
     address = ray.get_runtime_context().gcs_address if seed % 2 else None
@@ -80,7 +83,9 @@ def cluster(local_ray: None) -> str:
 
 
 @pytest.mark.parametrize("write", [pytest.param(w, marks=pytest.mark.core if w == "_SUCCESS" else ()) for w in WRITES])
-def test_a_driver_killed_just_before_a_write(fault_table, tmp_path, source, whole, cluster, write):
+def test_a_driver_killed_just_before_a_write(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, cluster: str, write: Any
+) -> None:
     output = tmp_path / "out"
     process = start_driver(DrivePlan(source, str(output), 0.0, kill_at=write, ray_address=cluster))
     _, errors = process.communicate(timeout=LONGEST_S)
@@ -91,7 +96,9 @@ def test_a_driver_killed_just_before_a_write(fault_table, tmp_path, source, whol
 
 
 @pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.core), "after"])
-def test_workers_killed_between_data_file_and_marker(fault_table, tmp_path, source, whole, moment):
+def test_workers_killed_between_data_file_and_marker(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, moment: str
+) -> None:
     kills = 3
     flags = tmp_path / "flags"
     flags.mkdir()
@@ -109,7 +116,9 @@ def test_workers_killed_between_data_file_and_marker(fault_table, tmp_path, sour
 
 @pytest.mark.parametrize("seed", FEW_SEEDS)
 @pytest.mark.parametrize("stage", ["AnnotateStage", "DecodeStage"])
-def test_a_worker_killed_at_random_moments(fault_table, tmp_path, source, whole, stage, seed):
+def test_a_worker_killed_at_random_moments(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, stage: str, seed: Any
+) -> None:
     output = tmp_path / "out"
     config = run_config(source, output, shard_images=SHARD_IMAGES)
     engine = FakeEngine(seconds_per_image=SLOW_S, seconds_per_prepare=SLOW_S)
@@ -122,7 +131,9 @@ def test_a_worker_killed_at_random_moments(fault_table, tmp_path, source, whole,
 
 
 @pytest.mark.parametrize("seed", FEW_SEEDS[:3])
-def test_two_drivers_on_one_output(fault_table, tmp_path, source, whole, cluster, seed):
+def test_two_drivers_on_one_output(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, cluster: str, seed: Any
+) -> None:
     output = tmp_path / "out"
     started = time.monotonic()
     process = start_driver(DrivePlan(source, str(output), SLOW_S, ray_address=cluster))
@@ -137,7 +148,9 @@ def test_two_drivers_on_one_output(fault_table, tmp_path, source, whole, cluster
 
 
 @pytest.mark.parametrize(("scenario", "injected"), [("lost_node", 2), ("full_disk", 1)])
-def test_a_scenario_with_a_machine_of_its_own(fault_table, tmp_path, source, whole, scenario, injected):
+def test_a_scenario_with_a_machine_of_its_own(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, scenario: str, injected: int
+) -> None:
     """A node of a cluster removed half-way; a disk that is full while shards are committed."""
     output = tmp_path / "out"
     command = [sys.executable, "-m", f"tests.faults.{scenario}", source, str(output)]

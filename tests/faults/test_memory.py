@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,7 @@ def write_small(path: Path, count: int) -> Path:
     return path
 
 
-def test_memory_is_flat_from_5k_to_50k_records(tmp_path, memory_table):
+def test_memory_is_flat_from_5k_to_50k_records(tmp_path: Path, memory_table: Any) -> None:
     peaks = {}
     for count in (FEW, MANY):
         source = write_small(tmp_path / f"{count}.parquet", count)
@@ -55,7 +56,7 @@ def test_memory_is_flat_from_5k_to_50k_records(tmp_path, memory_table):
         assert peaks[MANY][process] <= MAX_GROWTH * peaks[FEW][process] + SLACK_MIB, peaks
 
 
-def test_a_large_image_with_many_phrases(tmp_path, memory_table):
+def test_a_large_image_with_many_phrases(tmp_path: Path, memory_table: Any) -> None:
     """12 megapixels, 300 phrases, the shipped model."""
     coarse = np.random.default_rng(1).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -77,7 +78,7 @@ def test_a_large_image_with_many_phrases(tmp_path, memory_table):
     assert peaks["worker_mib"] <= WORKER_CEILING_MIB
 
 
-def test_a_row_group_of_two_gigabytes(tmp_path, memory_table):
+def test_a_row_group_of_two_gigabytes(tmp_path: Path, memory_table: Any) -> None:
     count, side = 128, 2400
     plain = np.kron(np.random.default_rng(2).integers(0, 255, (8, 8, 3)), np.ones((side // 8, side // 8, 1)))
     source = tmp_path / "in.parquet"

@@ -6,6 +6,8 @@ import io
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +24,12 @@ NUM_ROWS = 24
 POISONED = (5, 6, 17)  # two of them neighbours in one shard
 
 
-def rows_with(changes: dict, poisoned: tuple[int, ...] = POISONED) -> list[dict]:
+def rows_with(changes: dict[str, Any], poisoned: tuple[int, ...] = POISONED) -> list[dict[str, Any]]:
     """Rows of which some are poisoned."""
     return [row(number, **(changes if number in poisoned else {})) for number in range(NUM_ROWS)]
 
 
-def check(fault_table, output, *, fault: str, elapsed: float, poisoned: tuple[int, ...] = POISONED) -> None:
+def check(fault_table: Any, output: Any, *, fault: str, elapsed: float, poisoned: tuple[int, ...] = POISONED) -> None:
     """Only the poisoned rows failed, each with a reason that says what it did."""
     records = read_records(output)
     rows = [record["source_row"] for record in records]
@@ -56,7 +58,7 @@ def check(fault_table, output, *, fault: str, elapsed: float, poisoned: tuple[in
         pytest.param("model's process killed", {"phrases": [KILL_PHRASE]}),
     ],
 )
-def test_records_that_kill_their_worker(fault_table, tmp_path, fault, changes):
+def test_records_that_kill_their_worker(fault_table: Any, tmp_path: Path, fault: str, changes: Any) -> None:
     source = write_table(tmp_path / "in.parquet", rows_with(changes), row_group_size=NUM_ROWS)
     started = time.monotonic()
     config = run_config(source, tmp_path / "out", shard_images=8)
@@ -64,7 +66,7 @@ def test_records_that_kill_their_worker(fault_table, tmp_path, fault, changes):
     check(fault_table, tmp_path / "out", fault=fault, elapsed=time.monotonic() - started)
 
 
-def test_records_that_take_all_memory(fault_table, tmp_path):
+def test_records_that_take_all_memory(fault_table: Any, tmp_path: Path) -> None:
     """Ray's own guard of the node's memory kills the decoder, again and again, until the record stands alone."""
     changes = {"image": png(picture(1, height=GREEDY_HEIGHT))}
     source = write_table(tmp_path / "in.parquet", rows_with(changes, POISONED[:1]), row_group_size=NUM_ROWS)

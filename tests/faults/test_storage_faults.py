@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ OPERATIONS: dict[str, tuple[Callable[[Storage], object], Callable[[object, Stora
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_operation_outlives_every_fault(store, place, operation, fault):
+def test_every_operation_outlives_every_fault(store: Any, place: Any, operation: Any, fault: Any) -> None:
     if fault is Fault.LOST_ANSWER and operation not in (*WRITING, "check"):
         rules = [Rule(fault=Fault.DROP, last=3)]  # nothing is done to be lost: a plain loss of the answer
     else:
@@ -62,7 +63,7 @@ def test_every_operation_outlives_every_fault(store, place, operation, fault):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_store_that_stays_down_stops_after_bounded_tries(store, place, operation):
+def test_a_store_that_stays_down_stops_after_bounded_tries(store: Any, place: Any, operation: Any) -> None:
     act, _ = OPERATIONS[operation]
     with fault_proxy(store, [Rule(fault=Fault.SLOW_DOWN)]) as proxy:
         with pytest.raises(StorageError, match=r"SlowDown|503"):  # an answer to HEAD has a status only
@@ -72,7 +73,7 @@ def test_a_store_that_stays_down_stops_after_bounded_tries(store, place, operati
 
 @pytest.mark.parametrize("fault", [Fault.EXPIRED_400, Fault.EXPIRED_403], ids=lambda fault: fault.name)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_refused_credentials_are_told_at_once(store, place, operation, fault):
+def test_refused_credentials_are_told_at_once(store: Any, place: Any, operation: Any, fault: Any) -> None:
     act, _ = OPERATIONS[operation]
     with fault_proxy(store, [Rule(fault=fault)]) as proxy:
         with pytest.raises(CredentialsError, match="ExpiredToken"):
@@ -81,7 +82,7 @@ def test_refused_credentials_are_told_at_once(store, place, operation, fault):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_is_not_allowed_stops_the_run(store, place, operation):
+def test_what_is_not_allowed_stops_the_run(store: Any, place: Any, operation: Any) -> None:
     act, _ = OPERATIONS[operation]
     error = ValueError if operation == "check" else StorageError
     with fault_proxy(store, [Rule(fault=Fault.DENIED)]) as proxy, pytest.raises(error, match="denied"):
@@ -89,7 +90,9 @@ def test_what_is_not_allowed_stops_the_run(store, place, operation):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_uploads_in_parts_are_whole_or_not_there(store, place, seed, monkeypatch):
+def test_uploads_in_parts_are_whole_or_not_there(
+    store: Any, place: Any, seed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storage_module, "_PART_BYTES", 5 << 20)
     content = random.Random(seed).randbytes(11 << 20)
     with fault_proxy(store, random_rules(0.06, Fault.DROP, Fault.RESET, Fault.LOST_ANSWER), seed=seed) as proxy:
@@ -101,7 +104,7 @@ def test_uploads_in_parts_are_whole_or_not_there(store, place, seed, monkeypatch
     assert Storage(place, store.options).read_bytes("a/large") == content
 
 
-def test_a_stream_that_cannot_be_sent_leaves_nothing(store, place):
+def test_a_stream_that_cannot_be_sent_leaves_nothing(store: Any, place: Any) -> None:
     with fault_proxy(store, [Rule(fault=Fault.SLOW_DOWN, when=method_is("PUT"))]) as proxy:
         failing = Storage(place, proxy.store.options, retry=HASTY)
         with pytest.raises(StorageError, match="SlowDown"):
@@ -114,7 +117,7 @@ def test_a_stream_that_cannot_be_sent_leaves_nothing(store, place):
 
 @pytest.mark.core
 @pytest.mark.parametrize("lost", [1, 2, 5])
-def test_an_object_whose_answer_was_lost_is_this_calls(store, place, lost):
+def test_an_object_whose_answer_was_lost_is_this_calls(store: Any, place: Any, lost: int) -> None:
     with fault_proxy(store, [Rule(fault=Fault.LOST_ANSWER, when=method_is("PUT"), last=lost)]) as proxy:
         storage = Storage(place, proxy.store.options, retry=PATIENT)
         assert storage.create_exclusive("m/x", b"mine")
@@ -125,7 +128,7 @@ def test_an_object_whose_answer_was_lost_is_this_calls(store, place, lost):
 
 @pytest.mark.core
 @pytest.mark.parametrize("lost", [1, 4])
-def test_a_lost_answer_is_no_death_of_a_worker(store, place, lost):
+def test_a_lost_answer_is_no_death_of_a_worker(store: Any, place: Any, lost: int) -> None:
     with fault_proxy(store, [Rule(fault=Fault.LOST_ANSWER, when=method_is("PUT"), last=lost)]) as proxy:
         storage = Storage(place, proxy.store.options, retry=PATIENT)
         guard = Guard(storage=storage, session="now", stage="decode", shard_id="s1")
@@ -137,7 +140,7 @@ def test_a_lost_answer_is_no_death_of_a_worker(store, place, lost):
 @pytest.mark.parametrize(
     "fault", [Fault.NO_CONDITIONS_501, Fault.NO_CONDITIONS_400, Fault.IGNORED_CONDITION], ids=lambda fault: fault.name
 )
-def test_stores_without_conditional_writes(store, place, fault):
+def test_stores_without_conditional_writes(store: Any, place: Any, fault: Any) -> None:
     with fault_proxy(store, [Rule(fault=fault)]) as proxy:
         storage = Storage(place, proxy.store.options, retry=PATIENT)
         assert storage.create_exclusive("m/x", b"first")
@@ -146,11 +149,11 @@ def test_stores_without_conditional_writes(store, place, fault):
     assert Storage(place, store.options).read_bytes("m/x") == b"first"
 
 
-def test_without_conditions_the_last_writers_content_stays_and_the_other_sees_it(store, place):
+def test_without_conditions_the_last_writers_content_stays_and_the_other_sees_it(store: Any, place: Any) -> None:
     """The other writes between this one's look and its reading back."""
     other = Storage(place, store.options)
 
-    def overtake(request) -> bool:
+    def overtake(request: pytest.FixtureRequest) -> bool:
         if request.method == "GET" and request.path.endswith("m/x") and other.exists("m/x"):
             other.write_bytes("m/x", b"theirs")
         return False

@@ -67,7 +67,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory, local_ray) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Iterator[Bench]:
     directory = tmp_path_factory.mktemp("bench")
     rows = mixed_rows(NUM_ROWS)
     with object_store() as store:
@@ -88,7 +88,7 @@ def bench(tmp_path_factory, local_ray) -> Iterator[Bench]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch):
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RETRY_SECONDS_VARIABLE, "10")
 
 
@@ -98,7 +98,7 @@ def hasty_client(proxy: FaultProxy, **changes: Any) -> ObjectStore:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_faults_of_every_kind_at_random(bench, fault_table, seed):
+def test_faults_of_every_kind_at_random(bench: Bench, fault_table: Any, seed: Any) -> None:
     with fault_proxy(bench.store, random_rules(0.02), seed=seed) as proxy:
         seconds = bench.run(hasty_client(proxy), f"random-{seed}")
         assert len(proxy.injected) >= 3
@@ -106,7 +106,7 @@ def test_faults_of_every_kind_at_random(bench, fault_table, seed):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_images_by_uri_over_a_failing_store(bench, fault_table, seed):
+def test_images_by_uri_over_a_failing_store(bench: Bench, fault_table: Any, seed: Any) -> None:
     with fault_proxy(bench.store, random_rules(0.03), seed=100 + seed) as proxy:
         seconds = bench.run(hasty_client(proxy), f"uris-{seed}", table="uris")
         fault = "storage faults at random, images by URI"
@@ -116,11 +116,11 @@ def test_images_by_uri_over_a_failing_store(bench, fault_table, seed):
     assert not any(error.startswith(("unavailable", "forbidden")) for error in errors)
 
 
-def test_every_put_is_answered_to_nobody(bench, fault_table):
+def test_every_put_is_answered_to_nobody(bench: Bench, fault_table: Any) -> None:
     """The first answer to each object is lost; nothing is done twice, nobody is taken for dead."""
     seen: set[str] = set()
 
-    def first_time(request) -> bool:
+    def first_time(request: pytest.FixtureRequest) -> bool:
         new = request.method == "PUT" and request.path not in seen
         seen.add(request.path)
         return new
@@ -135,7 +135,7 @@ def test_every_put_is_answered_to_nobody(bench, fault_table):
 
 
 @pytest.mark.parametrize("lag_s", [3600.0, 3.0])
-def test_listings_that_lag(bench, fault_table, lag_s):
+def test_listings_that_lag(bench: Bench, fault_table: Any, lag_s: float) -> None:
     output = f"stale-{lag_s:.0f}"
     rule = Rule(fault=Fault.STALE_LISTING, when=lambda request: request.path.startswith("bucket"))
     with fault_proxy(bench.store, [rule], listing_lag_s=lag_s) as proxy:
@@ -159,7 +159,7 @@ def test_listings_that_lag(bench, fault_table, lag_s):
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
-def test_credentials_that_expire_half_way(bench, fault_table, fault, first):
+def test_credentials_that_expire_half_way(bench: Bench, fault_table: Any, fault: Any, first: int) -> None:
     output = f"expired-{first}"
     rule = Rule(fault=fault, first=first, when=lambda request: request.access_key == OLD_KEY)
     with fault_proxy(bench.store, [rule]) as proxy:
@@ -177,7 +177,7 @@ def markers(bench: Bench, output: str) -> dict[str, bytes]:
     return {name: storage.read_bytes(name) for name in storage.list("_done")}
 
 
-def test_a_resumed_run_does_not_repeat_what_a_lagging_listing_hides(bench, fault_table):
+def test_a_resumed_run_does_not_repeat_what_a_lagging_listing_hides(bench: Bench, fault_table: Any) -> None:
     expired = Rule(fault=Fault.EXPIRED_403, first=120, when=lambda request: request.access_key == OLD_KEY)
     with fault_proxy(bench.store, [expired], listing_lag_s=3600.0) as proxy:
         with pytest.raises(StorageError, match="fresh ones"):
@@ -201,14 +201,14 @@ def test_a_resumed_run_does_not_repeat_what_a_lagging_listing_hides(bench, fault
 
 
 @pytest.mark.parametrize("fault", [Fault.NO_CONDITIONS_501, Fault.IGNORED_CONDITION], ids=lambda fault: fault.name)
-def test_a_store_without_conditional_writes(bench, fault_table, fault):
+def test_a_store_without_conditional_writes(bench: Bench, fault_table: Any, fault: Any) -> None:
     output = f"plain-{fault.name.lower()}"
     with fault_proxy(bench.store, [Rule(fault=fault)]) as proxy:
         seconds = bench.run(hasty_client(proxy), output)
         bench.check(fault_table, output, fault="no conditional writes", proxy=proxy, resumed_s=seconds)
 
 
-def test_an_image_that_is_withheld_fails_alone(bench):
+def test_an_image_that_is_withheld_fails_alone(bench: Bench) -> None:
     denied = Rule(fault=Fault.DENIED, when=path_matches(r"images/2\.png$"))
     with fault_proxy(bench.store, [denied]) as proxy:
         bench.run(hasty_client(proxy), "denied", table="uris")
@@ -217,7 +217,7 @@ def test_an_image_that_is_withheld_fails_alone(bench):
     assert [*found[:2], *found[3:]] == [*expected[:2], *expected[3:]]
 
 
-def test_a_finished_run_is_left_alone_over_a_failing_store(bench):
+def test_a_finished_run_is_left_alone_over_a_failing_store(bench: Bench) -> None:
     rules = [*random_rules(0.2, Fault.SLOW_DOWN, Fault.DROP), Rule(fault=Fault.DENIED, when=method_is("PUT", "DELETE"))]
     with fault_proxy(bench.store, rules) as proxy:
         stream = io.StringIO()

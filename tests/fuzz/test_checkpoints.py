@@ -6,6 +6,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ FILES = {"model.safetensors": save(STATE), "zip.bin": _pickled(as_zip=True), "le
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_mutated_weights(name):
+def test_mutated_weights(name: Any) -> None:
     @fuzz(300)
     @given(mutated([FILES[name]]))
     def check(data: bytes) -> None:
@@ -76,7 +77,7 @@ HEADERS = st.dictionaries(
 
 @fuzz(300)
 @given(HEADERS, st.binary(max_size=64), st.integers(-9, 9))
-def test_lying_safetensors_headers(header, body, offset):
+def test_lying_safetensors_headers(header: Any, body: Any, offset: Any) -> None:
     text = json.dumps(header).encode()
     _check_weights("model.safetensors", max(0, len(text) + offset).to_bytes(8, "little") + text + body)
 
@@ -86,7 +87,7 @@ CONFIG = json.loads((GLAMM_TINY / "config.json").read_text())
 
 @fuzz(300)
 @given(st.dictionaries(st.sampled_from([*CONFIG, "sam", "rope_theta"]), SIZES, min_size=1, max_size=3), st.booleans())
-def test_configurations(changes, nested):
+def test_configurations(changes: Any, nested: Any) -> None:
     values = CONFIG | ({"sam": CONFIG.get("sam", {}) | changes} if nested else changes)
     clip = ClipSizes(vision_width=CONFIG["mm_hidden_size"], vision_heads=1)
     config, error = attempt(ValueError, GlammConfig.from_published, values, clip)
@@ -99,7 +100,7 @@ def test_configurations(changes, nested):
 
 @fuzz(300)
 @given(mutated([(GLAMM_TINY / "tokenizer.model").read_bytes()]))
-def test_mutated_tokenizers(data):
+def test_mutated_tokenizers(data: Any) -> None:
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "tokenizer.model").write_bytes(data)
         try:

@@ -7,6 +7,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -77,7 +78,7 @@ def _write(given: list[tuple[str, np.ndarray, list[str], list[float]]], max_part
 
 @fuzz(150)
 @given(st.lists(images(), min_size=1, max_size=5), st.integers(1, 20_000))
-def test_whatever_is_written_loads_and_is_what_went_in(given_images, max_part_bytes):
+def test_whatever_is_written_loads_and_is_what_went_in(given_images: Any, max_part_bytes: Any) -> None:
     parts = _write(given_images, max_part_bytes)
     expected = [(masks.shape[1:], [mask for mask in masks if mask.any()]) for _, masks, _, _ in given_images]
     loaded = [_load(data) for data in parts.values()]
@@ -85,7 +86,7 @@ def test_whatever_is_written_loads_and_is_what_went_in(given_images, max_part_by
     annotations = [annotation for coco in loaded for annotation in coco.dataset["annotations"]]
     assert [image["id"] for image in images] == list(range(1, len(given_images) + 1))
     assert [annotation["id"] for annotation in annotations] == list(range(1, len(annotations) + 1))
-    by_image: dict[int, list[dict]] = {image["id"]: [] for image in images}
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
     for annotation in annotations:
         by_image[annotation["image_id"]].append(annotation)
     for image, (size_hw, masks) in zip(images, expected, strict=True):
@@ -93,7 +94,7 @@ def test_whatever_is_written_loads_and_is_what_went_in(given_images, max_part_by
         _check_annotations(by_image[image["id"]], masks)
 
 
-def _check_annotations(annotations: list[dict], masks: list[np.ndarray]) -> None:
+def _check_annotations(annotations: list[dict[str, Any]], masks: list[np.ndarray]) -> None:
     assert len(annotations) == len(masks)
     for annotation, mask in zip(annotations, masks, strict=True):
         assert (annotation["category_id"], annotation["iscrowd"]) == (1, 0)
@@ -124,14 +125,14 @@ def _refuse(name: str) -> None:
 
 @fuzz(100)
 @given(st.lists(images(), min_size=1, max_size=5), st.integers(200, 20_000))
-def test_parts_keep_their_size(given_images, max_part_bytes):
+def test_parts_keep_their_size(given_images: Any, max_part_bytes: Any) -> None:
     for data in _write(given_images, max_part_bytes).values():
         assert len(data) <= max_part_bytes or len(json.loads(data)["images"]) == 1
 
 
 @fuzz(300)
 @given(hnp.arrays(bool, SHAPES))
-def test_masks_survive(mask):
+def test_masks_survive(mask: Any) -> None:
     encoded = encode_mask(mask)
     assert np.array_equal(decode_mask(encoded), mask)
     theirs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))

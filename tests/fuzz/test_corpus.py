@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.fuzz.attempt import attempt
 from tests.fuzz.harness import check_outcome, run_file
 
 CORPUS = Path(__file__).parent / "corpus"
-EXPECTED: dict[str, dict] = json.loads((CORPUS / "expected.json").read_text(encoding="utf-8"))
+EXPECTED: dict[str, dict[str, Any]] = json.loads((CORPUS / "expected.json").read_text(encoding="utf-8"))
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*"),
@@ -24,14 +25,14 @@ pytestmark = [
 ]
 
 
-def test_every_file_has_an_expectation():
+def test_every_file_has_an_expectation() -> None:
     files = {str(path.relative_to(CORPUS)) for path in CORPUS.glob("*/*")}
     assert files == {f"{kind}/{name}" for kind, entries in EXPECTED.items() for name in entries}
     assert ray.data.__name__ == "ray.data"
 
 
 @pytest.mark.parametrize("name", EXPECTED["images"])
-def test_images(name):
+def test_images(name: Any) -> None:
     """A size, or the code of the reason."""
     started = time.process_time()
     decoded, error = attempt(ImageError, decode_image, (CORPUS / "images" / name).read_bytes())
@@ -41,7 +42,7 @@ def test_images(name):
 
 
 @pytest.mark.parametrize("name", EXPECTED["tables"])
-def test_tables(name, tmp_path, monkeypatch):
+def test_tables(name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Why the file is refused, or each record as its row, image id, file name, status and beginning of its reason."""
     monkeypatch.chdir(tmp_path)
     expected = EXPECTED["tables"][name]
@@ -60,7 +61,7 @@ def test_tables(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", EXPECTED["weights"])
-def test_weights(name, tmp_path, monkeypatch):
+def test_weights(name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names and shapes, or why the file is refused."""
     monkeypatch.chdir(tmp_path)
     path, expected = CORPUS / "weights" / name, EXPECTED["weights"][name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ for _data in [*(wild.data for wild in wild_images().values()), *broken_images().
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_mutated_images(kind):
+def test_mutated_images(kind: Any) -> None:
     others = [seeds[0] for seeds in SEEDS.values()]
 
     @fuzz(400)

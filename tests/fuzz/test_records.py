@@ -6,6 +6,7 @@ import io
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,7 +113,7 @@ def _run(table: pa.Table) -> Outcome:
 
 @fuzz(60)
 @given(tables())
-def test_every_row_of_any_table_ends_as_records(table):
+def test_every_row_of_any_table_ends_as_records(table: Any) -> None:
     started = time.process_time()
     outcome = _run(table)
     assert time.process_time() - started < 2
@@ -147,7 +148,7 @@ FILES = [
 
 @fuzz(80)
 @given(mutated(FILES))
-def test_damaged_parquet_is_refused_or_ends_as_records(data):
+def test_damaged_parquet_is_refused_or_ends_as_records(data: Any) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "input.parquet"
         path.write_bytes(data)

@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -87,7 +88,7 @@ def _may_read(policy: UriPolicy, kind: str, location: str) -> bool:
 
 @fuzz(1500)
 @given(URIS, st.sampled_from((REMOTE, ROOTED, OPEN_WEB)))
-def test_a_remote_table_reads_only_what_was_allowed(uri, policy):
+def test_a_remote_table_reads_only_what_was_allowed(uri: Any, policy: Any) -> None:
     target, error = attempt(FetchError, policy.resolve, uri)
     if error is not None:
         assert error.code in ("refused", "bad_uri")
@@ -117,7 +118,7 @@ def _is_private(address: str) -> bool:
 
 @fuzz(600)
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str))
-def test_no_private_address_is_connected_to(address):
+def test_no_private_address_is_connected_to(address: Any) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     answers = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
     found, error = attempt(
@@ -172,7 +173,7 @@ LOCAL_PATHS = st.lists(
 
 @fuzz(1500)
 @given(st.sampled_from(("", "file://", "file://localhost", "BASE/", "file://BASE/pictures/")), LOCAL_PATHS)
-def test_a_local_table_stays_in_the_image_root(tree, scheme, path):
+def test_a_local_table_stays_in_the_image_root(tree: Path, scheme: Any, path: Any) -> None:
     uri = (scheme + path).replace("BASE", str(tree))
     policy = UriPolicy.for_input("t.parquet", image_root=str(tree / "pictures"))
     data, error = attempt(FetchError, ImageFetcher(policy).fetch, uri)
@@ -186,7 +187,7 @@ def test_a_local_table_stays_in_the_image_root(tree, scheme, path):
 
 @fuzz(300)
 @given(URIS)
-def test_a_remote_table_never_reads_a_local_file(uri):
+def test_a_remote_table_never_reads_a_local_file(uri: Any) -> None:
     for policy in (REMOTE, OPEN_WEB, ROOTED):
         target, _ = attempt(FetchError, policy.resolve, uri)
         assert target is None or target.kind != "file"

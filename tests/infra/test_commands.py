@@ -35,7 +35,7 @@ def configured(flags: list[str]) -> RunConfig:
     return config
 
 
-def test_scripts_are_where_the_image_has_them():
+def test_scripts_are_where_the_image_has_them() -> None:
     (home,) = [item.value for item in final_stage("WORKDIR")]
     found = {words[0] for words in calls(COMMANDS, JOBS)}
     assert len(found) >= 4
@@ -45,7 +45,7 @@ def test_scripts_are_where_the_image_has_them():
     assert all(words[0].startswith(f"{home}/") for words in calls(inside, JOBS) if Path(words[0]).stem == "annotate")
 
 
-def test_annotations_are_configured():
+def test_annotations_are_configured() -> None:
     found = [configured(flags) for flags in job_calls("annotate")]
     assert len(found) == 4
     assert all(not config.storage_options for config in found)
@@ -56,7 +56,7 @@ def test_annotations_are_configured():
             assert config.model.model == "demo"
 
 
-def test_the_default_command_of_the_image_prints_the_flags(capsys):
+def test_the_default_command_of_the_image_prints_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     (command,) = [item.value for item in dockerfile() if item.name == "CMD"]
     assert command == '["python", "jobs/annotate.py", "--help"]'
     with pytest.raises(SystemExit):
@@ -64,7 +64,7 @@ def test_the_default_command_of_the_image_prints_the_flags(capsys):
     assert "--num-retain-tokens" in capsys.readouterr().out
 
 
-def test_the_run_uses_the_converted_model_and_the_pods_that_may_come(monkeypatch):
+def test_the_run_uses_the_converted_model_and_the_pods_that_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr("litelvlm.convert.convert_checkpoint", lambda *given, **more: asked.append(given) or given[1])
     (flags,) = job_calls("convert")
@@ -79,7 +79,9 @@ def test_the_run_uses_the_converted_model_and_the_pods_that_may_come(monkeypatch
 
 
 @pytest.mark.parametrize("job", [throughput, report])
-def test_jobs_that_watch_take_their_arguments(job, monkeypatch, capsys):
+def test_jobs_that_watch_take_their_arguments(
+    job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """They get past their parser to the output, which is not there."""
     (flags,) = job_calls(job.__name__.split(".")[-1])
     opened = []
@@ -96,12 +98,12 @@ def test_jobs_that_watch_take_their_arguments(job, monkeypatch, capsys):
 RAY_CALLS = calls(COMMANDS, r"ray (?:up|down|dashboard|start|stop|drain-node|job \w+)")
 
 
-def test_ray_commands_of_every_kind_are_found():
+def test_ray_commands_of_every_kind_are_found() -> None:
     assert {words[1] for words in RAY_CALLS} == {"up", "down", "dashboard", "start", "stop", "drain-node", "job"}
 
 
 @pytest.mark.parametrize("words", RAY_CALLS, ids=" ".join)
-def test_ray_commands_parse(words, monkeypatch):
+def test_ray_commands_parse(words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     command: click.Command = cli
     arguments = words[1:]
@@ -114,7 +116,7 @@ def test_ray_commands_parse(words, monkeypatch):
                 assert Path(argument).is_file()
 
 
-def test_kubectl_gets_files_that_exist():
+def test_kubectl_gets_files_that_exist() -> None:
     found = calls(guide_commands(), "kubectl (?:apply|create)")
     files = [words[words.index("--filename") + 1] for words in found if "--filename" in words]
     files += [line.split("--filename ")[1].split("`")[0] for line in (ROOT / "docs/cluster.md").read_text().splitlines()
@@ -123,7 +125,7 @@ def test_kubectl_gets_files_that_exist():
     assert all((ROOT / name).is_file() for name in files)
 
 
-def test_start_parameters_are_options_of_ray_start():
+def test_start_parameters_are_options_of_ray_start() -> None:
     known = {option.lstrip("-") for parameter in cli.commands["start"].params for option in parameter.opts}
     groups = document("kuberay/rayjob.yaml")["spec"]["rayClusterSpec"]
     given = [name for parameters in values_of(groups, "rayStartParams") for name in parameters]

@@ -33,13 +33,13 @@ def dashboard() -> dict[str, Any]:
     return json.loads((GRAFANA / "dashboards/annotate.json").read_text())
 
 
-def test_grafanas_own_types_hold_all_of_it(dashboard):
+def test_grafanas_own_types_hold_all_of_it(dashboard: dict[str, Any]) -> None:
     register_default_plugins()
     held = json.loads(json.dumps(Dashboard.from_json(dashboard), cls=JSONEncoder))
     assert list(_missing(dashboard, held, "dashboard")) == []
 
 
-def test_panels_have_a_place_of_their_own_and_a_source(dashboard):
+def test_panels_have_a_place_of_their_own_and_a_source(dashboard: dict[str, Any]) -> None:
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
@@ -54,7 +54,7 @@ def test_panels_have_a_place_of_their_own_and_a_source(dashboard):
             assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
 
 
-def test_every_query_asks_for_metrics_and_tags_that_the_code_registers(dashboard):
+def test_every_query_asks_for_metrics_and_tags_that_the_code_registers(dashboard: dict[str, Any]) -> None:
     asked = set()
     for query in _queries(dashboard):
         tree = promql_parser.parse(query.replace("$__rate_interval", "1m"))
@@ -67,7 +67,7 @@ def test_every_query_asks_for_metrics_and_tags_that_the_code_registers(dashboard
     assert asked == set(METRICS), "a metric that nobody sees"
 
 
-def test_legends_name_tags_that_are_grouped_by(dashboard):
+def test_legends_name_tags_that_are_grouped_by(dashboard: dict[str, Any]) -> None:
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             if "{{" in target["legendFormat"]:
@@ -75,13 +75,13 @@ def test_legends_name_tags_that_are_grouped_by(dashboard):
                 assert f"by ({tag})" in target["expr"]
 
 
-def test_runs_are_chosen_by_the_tag_that_tells_them_apart(dashboard):
+def test_runs_are_chosen_by_the_tag_that_tells_them_apart(dashboard: dict[str, Any]) -> None:
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     assert variables["run"]["query"] == "label_values(ray_litelvlm_shards_left, run)"
     assert all('run=~"$run"' in query for query in _queries(dashboard))
 
 
-def test_what_grafana_is_provisioned_with_fits_the_dashboard(dashboard):
+def test_what_grafana_is_provisioned_with_fits_the_dashboard(dashboard: dict[str, Any]) -> None:
     source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
     assert source["type"] == dashboard["panels"][0]["datasource"]["type"] == "prometheus"
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/annotate.yaml").read_text())["providers"][0]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -44,13 +45,13 @@ def files_of(package: str) -> set[str]:
     return {str(path) for path in paths if not NOT_CODE & set(path.parts)}
 
 
-def test_requirements_are_the_project_s_own(tmp_path):
+def test_requirements_are_the_project_s_own(tmp_path: Path) -> None:
     assert requirements(tmp_path) == ["boto3", *project()["dependencies"]]
     extras = project()["optional-dependencies"]
     assert requirements(tmp_path, "fp8 plan") == ["boto3", *project()["dependencies"], *extras["fp8"], *extras["plan"]]
 
 
-def test_every_package_that_is_installed_is_pinned(tmp_path):
+def test_every_package_that_is_installed_is_pinned(tmp_path: Path) -> None:
     wanted = [Requirement(line) for line in requirements(tmp_path, "plan")]  # fp8 is not installed for tests
     seen: set[tuple[str, frozenset[str]]] = set()
     while wanted:
@@ -68,14 +69,14 @@ def test_every_package_that_is_installed_is_pinned(tmp_path):
     assert not names - set(pins())
 
 
-def test_the_python_of_the_image_is_one_that_the_project_takes():
+def test_the_python_of_the_image_is_one_that_the_project_takes() -> None:
     arguments = build_arguments()
     assert arguments["PYTHON_VERSION"] in SpecifierSet(project()["requires-python"])
     bases = [item.value.split()[0] for item in dockerfile() if item.name == "FROM"]
     assert set(bases) == {"python:${PYTHON_VERSION}-slim-${DEBIAN}"}
 
 
-def test_what_is_copied_reaches_the_builder_and_nothing_else_does():
+def test_what_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
     copied = [source for item in dockerfile() if item.name == "COPY" for source in item.copied[0]]
     context = build_context()
     for source in copied:
@@ -85,13 +86,13 @@ def test_what_is_copied_reaches_the_builder_and_nothing_else_does():
 
 
 @pytest.mark.parametrize("package", CODE)
-def test_every_file_of_the_code_reaches_the_builder(package):
+def test_every_file_of_the_code_reaches_the_builder(package: Any) -> None:
     files = files_of(package)
     assert files
     assert files <= build_context()
 
 
-def test_packages_that_the_code_imports_are_copied():
+def test_packages_that_the_code_imports_are_copied() -> None:
     """The project imports `litelvlm` alone, whose links lead to the others."""
     linked = {path.name for path in (ROOT / "litelvlm").iterdir() if path.is_symlink()}
     own = {path.parent.name for path in ROOT.glob("*/__init__.py")}
@@ -107,7 +108,7 @@ def test_packages_that_the_code_imports_are_copied():
     assert imported | linked <= copied
 
 
-def test_edits_of_code_do_not_install_packages_again():
+def test_edits_of_code_do_not_install_packages_again() -> None:
     stage = final_stage()
     install = next(index for index, item in enumerate(stage) if item.name == "RUN" and "pip install" in item.value)
     before = {source for item in stage[:install] if item.name == "COPY" for source in item.copied[0]}
@@ -119,7 +120,7 @@ def test_edits_of_code_do_not_install_packages_again():
     assert words[words.index("--requirement") + 1] == "/requirements/requirements.txt"
 
 
-def test_the_image_runs_as_a_numbered_user_who_owns_cache_and_models():
+def test_the_image_runs_as_a_numbered_user_who_owns_cache_and_models() -> None:
     stage = final_stage()
     users = [item.value for item in stage if item.name == "USER"]
     assert len(users) == 1
@@ -133,14 +134,14 @@ def test_the_image_runs_as_a_numbered_user_who_owns_cache_and_models():
     assert image_environment()["HF_HOME"].startswith("/cache/")
 
 
-def test_programs_that_others_call_are_installed():
+def test_programs_that_others_call_are_installed() -> None:
     """KubeRay's probes, the head of `ray up`, and Triton."""
     words = next(item for item in final_stage("RUN") if "apt-get" in item.value).words
     assert {"wget", "rsync", "openssh-client", "gcc", "libc6-dev"} <= set(words)
 
 
 @pytest.mark.slow
-def test_the_copied_tree_runs_the_shipped_checkpoint_by_itself(tmp_path):
+def test_the_copied_tree_runs_the_shipped_checkpoint_by_itself(tmp_path: Path) -> None:
     """The job prepares a run in a tree made as the Dockerfile makes it, and imports no project code from elsewhere."""
     tree = tmp_path / "image"
     for name in build_context():

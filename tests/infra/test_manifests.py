@@ -52,13 +52,13 @@ def mounts(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", sorted(INFRA.rglob("*.yaml")), ids=lambda path: path.name)
-def test_every_yaml_file_holds_mappings(path):
+def test_every_yaml_file_holds_mappings(path: Any) -> None:
     found = documents(path)
     assert found
     assert all(isinstance(item, dict) for item in found)
 
 
-def test_versions_agree_everywhere():
+def test_versions_agree_everywhere() -> None:
     ray, python = pins()["ray"], Version(build_arguments()["PYTHON_VERSION"])
     tag = f"{IMAGE_NAME}:{project()['version']}-ray{ray}"
     trees = [tree for path in MANIFESTS for tree in documents(path)]
@@ -72,7 +72,7 @@ def test_versions_agree_everywhere():
     assert set(re.findall(r"\bPython \(?(3\.\d+)", guide)) == {f"{python.major}.{python.minor}"}
 
 
-def test_a_failed_run_is_repeated_and_a_finished_cluster_goes_away():
+def test_a_failed_run_is_repeated_and_a_finished_cluster_goes_away() -> None:
     spec = RAYJOB["spec"]
     assert (RAYJOB["apiVersion"], RAYJOB["kind"]) == ("ray.io/v1", "RayJob")
     assert spec["backoffLimit"] >= 1
@@ -82,7 +82,7 @@ def test_a_failed_run_is_repeated_and_a_finished_cluster_goes_away():
     assert CLUSTER["authOptions"] == {"mode": "token"}
 
 
-def test_workers_come_on_demand_and_the_head_takes_no_work():
+def test_workers_come_on_demand_and_the_head_takes_no_work() -> None:
     head, worker = GROUPS["head"], GROUPS["worker"]
     assert CLUSTER["enableInTreeAutoscaling"] is True
     assert worker["minReplicas"] == worker["replicas"] == 0 < worker["maxReplicas"]
@@ -94,7 +94,7 @@ def test_workers_come_on_demand_and_the_head_takes_no_work():
 
 
 @pytest.mark.parametrize("name", sorted(GROUPS))
-def test_the_object_store_fits_into_shared_memory_and_that_into_the_pod(name):
+def test_the_object_store_fits_into_shared_memory_and_that_into_the_pod(name: Any) -> None:
     shared = mounts(PODS[name])["/dev/shm"]["emptyDir"]
     assert shared["medium"] == "Memory"
     store = int(GROUPS[name]["rayStartParams"]["object-store-memory"])
@@ -103,7 +103,7 @@ def test_the_object_store_fits_into_shared_memory_and_that_into_the_pod(name):
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
-def test_pods_get_what_they_ask_for_and_are_not_root(name):
+def test_pods_get_what_they_ask_for_and_are_not_root(name: Any) -> None:
     resources = container(PODS[name])["resources"]
     assert resources["requests"] == resources["limits"]
     security = PODS[name]["securityContext"]
@@ -112,7 +112,7 @@ def test_pods_get_what_they_ask_for_and_are_not_root(name):
 
 
 @pytest.mark.parametrize("name", sorted(PODS))
-def test_volumes_and_secrets_exist_and_no_secret_is_written_down(name):
+def test_volumes_and_secrets_exist_and_no_secret_is_written_down(name: Any) -> None:
     secret = document("kuberay/secret.example.yaml")
     assert [source["secretRef"]["name"] for source in container(PODS[name])["envFrom"]] == [secret["metadata"]["name"]]
     assert not any(value for key, value in secret["stringData"].items() if "KEY" in key or "TOKEN" in key)
@@ -125,7 +125,7 @@ def test_volumes_and_secrets_exist_and_no_secret_is_written_down(name):
     assert any(cache.startswith(f"{path}/") for path in found)
 
 
-def test_a_worker_drains_within_its_grace_period():
+def test_a_worker_drains_within_its_grace_period() -> None:
     hook = container(PODS["worker"])["lifecycle"]["preStop"]["exec"]["command"][-1]
     waits = [int(seconds) for seconds in re.findall(r"(?:timeout|sleep) (\d+)", hook)]
     deadline = int(re.search(r"--deadline-remaining-seconds (\d+)", hook)[1])
@@ -134,7 +134,7 @@ def test_a_worker_drains_within_its_grace_period():
     assert sum(waits) < PODS["worker"]["terminationGracePeriodSeconds"]
 
 
-def test_prometheus_scrapes_the_port_that_the_pods_name():
+def test_prometheus_scrapes_the_port_that_the_pods_name() -> None:
     monitor = document("kuberay/pod_monitor.yaml")
     assert monitor["spec"]["selector"]["matchLabels"] == {"ray.io/is-ray-node": "yes"}
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
@@ -143,21 +143,21 @@ def test_prometheus_scrapes_the_port_that_the_pods_name():
         assert ports[endpoint["port"]] == 8080
 
 
-def test_a_conversion_with_bad_usage_is_not_repeated():
+def test_a_conversion_with_bad_usage_is_not_repeated() -> None:
     (rule,) = CONVERT["spec"]["podFailurePolicy"]["rules"]
     assert rule["action"] == "FailJob"
     assert rule["onExitCodes"] == {"containerName": container(PODS["convert"])["name"], "operator": "In", "values": [2]}
     assert PODS["convert"]["restartPolicy"] == "Never"
 
 
-def test_ray_takes_the_cluster_file():
+def test_ray_takes_the_cluster_file() -> None:
     config = document("ray-up/aws.yaml")
     validate_config(prepare_config(copy.deepcopy(config)))
     with pytest.raises(jsonschema.ValidationError):
         validate_config(prepare_config(copy.deepcopy(config) | {"idle_timeout": 5}))
 
 
-def test_rented_machines_are_what_ray_is_told_they_are():
+def test_rented_machines_are_what_ray_is_told_they_are() -> None:
     config = document("ray-up/aws.yaml")
     types = config["available_node_types"]
     head, gpu = types[config["head_node_type"]], types["gpu"]

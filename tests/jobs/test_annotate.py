@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -29,7 +30,7 @@ def annotate(*arguments: str, timeout_s: float = 240) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> str:
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [row(number, "the red box", "a dog") for number in range(6)]
     rows[2]["image"] = b"<html>"
     return write_table(tmp_path_factory.mktemp("cli") / "in.parquet", rows)
@@ -75,7 +76,9 @@ def other_model(tmp_path: Path) -> str:
         (["--output", "{file}/out"], "output"),
     ],
 )
-def test_mistakes_end_in_one_line_and_code_2(arguments, message, source, tmp_path, capsys):
+def test_mistakes_end_in_one_line_and_code_2(
+    arguments: Any, message: str, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = {"tmp": tmp_path, "broken": not_parquet(tmp_path), "model": other_model(tmp_path), "file": source}
     given = [argument.format(**places) for argument in arguments]
     defaults = ["--input", source, "--output", str(tmp_path / "out"), *MODEL]
@@ -88,14 +91,18 @@ def test_mistakes_end_in_one_line_and_code_2(arguments, message, source, tmp_pat
 
 
 @pytest.mark.parametrize("missing", ["--input", "--output"])
-def test_the_two_paths_must_be_given(missing, source, tmp_path, capsys):
+def test_the_two_paths_must_be_given(
+    missing: str, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = {"--input": source, "--output": str(tmp_path / "out")}
     del arguments[missing]
     assert main([part for pair in arguments.items() for part in pair]) == 2
     assert f"{missing} is missing" in capsys.readouterr().err
 
 
-def test_an_output_of_something_else_is_left_alone(source, tmp_path, capsys):
+def test_an_output_of_something_else_is_left_alone(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "out/records").mkdir(parents=True)
     (tmp_path / "out/records/precious.parquet").write_bytes(b"mine")
     assert main(["--input", source, "--output", str(tmp_path / "out"), *MODEL]) == 2
@@ -103,7 +110,9 @@ def test_an_output_of_something_else_is_left_alone(source, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["records"]
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(source, tmp_path, capsys):
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--input", source, "--output", str(tmp_path / "out"), *MODEL, "--shard-images", "4", "--limit", "5"]
     assert main([*arguments, "--dry-run"]) == 0
     printed = capsys.readouterr().out
@@ -112,7 +121,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(source, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_flags_win_over_the_file(tmp_path):
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("input: a.parquet\noutput: out\nrule: paper\nnum-retain-tokens: 48\nnum-actors: 2,4\n")
     config, _ = read_flags(["--config", str(path), "--rule", "none"])
@@ -121,7 +130,7 @@ def test_flags_win_over_the_file(tmp_path):
 
 
 @pytest.mark.ray
-def test_a_run_its_repetition_and_refusals(source, tmp_path):
+def test_a_run_its_repetition_and_refusals(source: str, tmp_path: Path) -> None:
     output = tmp_path / "out"
     arguments = ["--input", source, "--output", str(output), *MODEL, "--shard-images", "4", "--max-failure-rate", "0.2"]
     first = annotate(*arguments)
@@ -146,7 +155,7 @@ def test_a_run_its_repetition_and_refusals(source, tmp_path):
 
 
 @pytest.mark.ray
-def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(source, tmp_path):
+def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(source: str, tmp_path: Path) -> None:
     output = tmp_path / "out"
     run = annotate("--input", source, "--output", str(output), *MODEL, "--max-failure-rate", "0.1")
     assert run.returncode == 3, run.stderr
@@ -157,7 +166,9 @@ def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(sourc
     assert list((output / "_done").iterdir())
 
 
-def test_a_checkpoint_of_another_shape_is_bad_usage(source, tmp_path, capsys):
+def test_a_checkpoint_of_another_shape_is_bad_usage(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = tmp_path / "model"
     model.mkdir()
     for path in GLAMM_TINY.iterdir():

@@ -1,5 +1,8 @@
 """The command on drawn scenes with the shipped checkpoint; its mistakes."""
 
+from pathlib import Path
+from typing import Any
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -8,7 +11,7 @@ from litelvlm.jobs.evaluate import main, read_flags
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
+def test_a_sweep_of_the_shipped_checkpoint(tmp_path: Path) -> None:
     table, output = tmp_path / "scenes.parquet", tmp_path / "out"
     assert write_scenes(["--scenes", "6", "--output", str(table)]) == 0
     flags = ["--input", str(table), "--output", str(output), "--num-cpus", "4", "--dataset", "drawn scenes"]
@@ -30,7 +33,7 @@ def test_a_sweep_of_the_shipped_checkpoint(tmp_path):
     assert "every: every expression of an image in one conversation" in page
 
 
-def test_flags_become_a_configuration():
+def test_flags_become_a_configuration() -> None:
     flags = ["--input", "a.parquet", "--output", "out", "--rules", "paper,none", "--budgets", "8,4", "--seeds", "1,2"]
     config = read_flags([*flags, "--no-boundary"])
     assert (config.sweep.rules, config.sweep.budgets, config.sweep.seeds) == (("paper", "none"), (8, 4), (1, 2))
@@ -53,7 +56,9 @@ def test_flags_become_a_configuration():
         (["--input", "{tmp}/none.parquet", "--output", "{tmp}/o"], "none.parquet"),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path, capsys, flags, reason):
+def test_mistakes_are_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: Any, reason: str
+) -> None:
     assert main([flag.replace("{tmp}", str(tmp_path)) for flag in flags]) == 2
     message = capsys.readouterr().err
     assert reason in message
@@ -61,7 +66,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys, flags, reason):
     assert message.count("\n") == 1
 
 
-def test_a_table_without_masks_is_refused(tmp_path, capsys):
+def test_a_table_without_masks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "scenes.parquet"
     write_scenes(["--scenes", "1", "--output", str(table)])
     flags = ["--input", str(table), "--output", str(tmp_path / "o"), "--mask-column", "truth"]
@@ -69,7 +74,7 @@ def test_a_table_without_masks_is_refused(tmp_path, capsys):
     assert "--mask-column truth: no such column" in capsys.readouterr().err
 
 
-def test_a_layer_that_the_model_does_not_have_is_refused(tmp_path, capsys):
+def test_a_layer_that_the_model_does_not_have_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "scenes.parquet"
     write_scenes(["--scenes", "1", "--output", str(table)])
     assert main(["--input", str(table), "--output", str(tmp_path / "o"), "--fastv-layer", "6"]) == 2

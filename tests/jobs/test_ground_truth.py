@@ -1,5 +1,8 @@
 """From the published files to one table, by the command."""
 
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +21,7 @@ from tests.evaluation.datasets.refer_files import (
 )
 
 
-def test_refcoco_with_its_images(tmp_path, capsys):
+def test_refcoco_with_its_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_refcoco(tmp_path / "data")
     write_images(tmp_path / "train2014")
     target = tmp_path / "val.parquet"
@@ -30,7 +33,7 @@ def test_refcoco_with_its_images(tmp_path, capsys):
     assert row["phrases"] == ["man left", "the guy in red", "dog"]
 
 
-def test_its_own_output_is_a_table_with_a_mask_column(tmp_path):
+def test_its_own_output_is_a_table_with_a_mask_column(tmp_path: Path) -> None:
     write_grefcoco(tmp_path / "data")
     write_images(tmp_path / "train2014")
     first, second = str(tmp_path / "first.parquet"), str(tmp_path / "second.parquet")
@@ -44,7 +47,7 @@ def test_its_own_output_is_a_table_with_a_mask_column(tmp_path):
     assert rows[0]["image"]["bytes"] == rows[1]["image"]["bytes"]
 
 
-def test_scattered_rows_are_brought_together(tmp_path, capsys):
+def test_scattered_rows_are_brought_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn, torn = str(tmp_path / "drawn.parquet"), str(tmp_path / "torn.parquet")
     assert write_scenes(["--scenes", "5", "--output", drawn]) == 0
     lists = ("phrases", "masks", "sentence_ids", "kinds")
@@ -64,7 +67,9 @@ def test_scattered_rows_are_brought_together(tmp_path, capsys):
     assert found == expected
 
 
-def test_an_input_is_not_overwritten(tmp_path, capsys, monkeypatch):
+def test_an_input_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_grefcoco(tmp_path / "data")
     write_images(tmp_path / "train2014")
     monkeypatch.chdir(tmp_path)
@@ -86,7 +91,9 @@ def test_an_input_is_not_overwritten(tmp_path, capsys, monkeypatch):
         (["--split", "val", "--output", "{tmp}/x.parquet", "--embed-images", "{tmp}/nowhere"], "image 7: not_found"),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path, capsys, flags, reason):
+def test_mistakes_are_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: Any, reason: str
+) -> None:
     write_refcoco(tmp_path)
     flags = [flag.replace("{tmp}", str(tmp_path)) for flag in flags]
     assert main(["refer", "--root", str(tmp_path), "--dataset", "refcoco", *flags]) == 2
@@ -96,13 +103,13 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys, flags, reason):
     assert not list(tmp_path.glob("*.parquet*"))
 
 
-def test_originals_in_a_bucket_are_refused(tmp_path, capsys):
+def test_originals_in_a_bucket_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--dataset", "refcoco", "--split", "val", "--output", str(tmp_path / "x.parquet")]
     assert main(["refer", "--root", "s3://bucket/data", *flags]) == 2
     assert "--root s3://bucket/data: the original files must lie on this machine" in capsys.readouterr().err
 
 
-def _embed(tmp_path, picture_of_7, **saved):
+def _embed(tmp_path: Path, picture_of_7: Any, **saved: Any) -> Any:
     write_refcoco(tmp_path / "data")
     (tmp_path / "train2014").mkdir()
     picture_of_7.save(tmp_path / "train2014" / file_name(7), "jpeg", **saved)
@@ -110,7 +117,7 @@ def _embed(tmp_path, picture_of_7, **saved):
     return main([*flags, "--output", str(tmp_path / "x.parquet"), "--embed-images", str(tmp_path / "train2014")])
 
 
-def test_images_with_a_rotation_tag_are_counted(tmp_path, capsys):
+def test_images_with_a_rotation_tag_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tag = Image.Exif()
     tag[ExifTags.Base.Orientation] = 6
     stored = picture(7).transpose(Image.Transpose.ROTATE_90)

@@ -20,14 +20,14 @@ PER_IMAGE_S = 0.130 + 3 * (0.001 + 0.004 + 0.006) + 3 * 0.252 * made.PER_KILOTOK
 
 
 @pytest.fixture(autouse=True)
-def prices(tmp_path, monkeypatch) -> None:
+def prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text(made.PRICES)
     monkeypatch.setattr("litelvlm.pipeline.planner.prices.DEFAULT_PRICES", path)
 
 
 @pytest.fixture
-def run(tmp_path) -> str:
+def run(tmp_path: Path) -> str:
     table = made.compared(made.rows(tokens=192), ratio=1.5, iou=0.9)
     return made.write_run(tmp_path / "r192", table)
 
@@ -53,7 +53,7 @@ def one(found: dict[str, Any], **wanted: Any) -> dict[str, Any]:
     return chosen[0]
 
 
-def test_one_instance_takes_what_its_shards_take(run, capsys):
+def test_one_instance_takes_what_its_shards_take(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = plan("--run", run, *JOB, "--gpu", "h100", "--budgets", "192", capsys=capsys)
     only = found["plans"][0]
     assert only["basis"] == "measured"
@@ -69,7 +69,7 @@ def test_one_instance_takes_what_its_shards_take(run, capsys):
     assert not only["extrapolated"]
 
 
-def test_a_deadline_takes_the_fewest_instances_that_keep_it(run, capsys):
+def test_a_deadline_takes_the_fewest_instances_that_keep_it(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--run", run, *JOB, "--gpu", "h100", "--budgets", "192"]
     alone = plan(*arguments, capsys=capsys)["plans"][0]
     some = plan(*arguments, "--deadline-hours", "2", capsys=capsys)["plans"][0]
@@ -81,21 +81,23 @@ def test_a_deadline_takes_the_fewest_instances_that_keep_it(run, capsys):
     assert some["cost"] > alone["cost"]
 
 
-def test_a_deadline_that_cannot_be_kept_is_said(run, capsys):
+def test_a_deadline_that_cannot_be_kept_is_said(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = plan("--run", run, *JOB, "--gpu", "h100", "--deadline-hours", "0.05", capsys=capsys)
     assert not found["plans"][0]["possible"]
     assert "cannot be kept" in found["text"]
     assert "(late)" in found["text"]
 
 
-def test_whole_instances_are_paid_for(run, capsys):
+def test_whole_instances_are_paid_for(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = plan("--run", run, *JOB, "--gpu", "h200", "--budgets", "192", capsys=capsys)
     only = found["plans"][0]
     assert (only["instances"], only["gpus"]) == (1, 8)
     assert only["cost"] == pytest.approx(only["hours"] * 64)
 
 
-def test_another_device_is_modelled_by_the_less_favourable_figure_and_said_so(run, capsys):
+def test_another_device_is_modelled_by_the_less_favourable_figure_and_said_so(
+    run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--budgets", "192", capsys=capsys)
     other, same = one(found, gpu="l40s"), one(found, gpu="h100")
     assert other["speed"] == pytest.approx(864 / 3350)
@@ -109,7 +111,7 @@ def test_another_device_is_modelled_by_the_less_favourable_figure_and_said_so(ru
     assert "not measured on l40s" in found["text"]
 
 
-def test_too_few_cores_make_the_device_wait(tmp_path, capsys):
+def test_too_few_cores_make_the_device_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = [values | {"decode_cpu_s": values["images"] * 3.0} for values in made.rows()]
     run = made.write_run(tmp_path / "slow", table)
     found = plan("--run", run, *JOB, "--gpu", "l40s", "h200", capsys=capsys)
@@ -120,14 +122,14 @@ def test_too_few_cores_make_the_device_wait(tmp_path, capsys):
     assert "the GPU waits" in found["text"]
 
 
-def test_too_little_memory_is_said(tmp_path, capsys):
+def test_too_little_memory_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made.write_run(tmp_path / "large", made.rows(), baseline={"pruned_peak_bytes": 60_000_000_000})
     found = plan("--run", run, *JOB, "--gpu", "l40s", "h100", capsys=capsys)
     assert "l40s has 48 GB, the runs allocated up to 60.0 GB a device" in one(found, gpu="l40s")["warnings"]
     assert not any("GB" in warning for warning in one(found, gpu="h100")["warnings"])
 
 
-def test_unpruned_comes_from_the_runs_own_comparison(run, capsys):
+def test_unpruned_comes_from_the_runs_own_comparison(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = plan("--run", run, *JOB, "--gpu", "h100", capsys=capsys)
     pruned, unpruned = found["plans"]
     assert (pruned["setting"]["tokens"], unpruned["setting"]["tokens"]) == (192, 576)
@@ -137,7 +139,9 @@ def test_unpruned_comes_from_the_runs_own_comparison(run, capsys):
     assert unpruned["quality"][0]["value"] == 1.0
 
 
-def test_a_budget_between_two_runs_is_interpolated_and_one_outside_extrapolated(run, tmp_path, capsys):
+def test_a_budget_between_two_runs_is_interpolated_and_one_outside_extrapolated(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     unpruned = made.write_run(tmp_path / "all", made.rows(tokens=576), rule="none")
     arguments = ["--run", run, unpruned, *JOB, "--gpu", "h100", "--budgets"]
     found = plan(*arguments, "192", "384", "96", "all", capsys=capsys)
@@ -162,7 +166,9 @@ def test_a_budget_between_two_runs_is_interpolated_and_one_outside_extrapolated(
         (["--megapixels-per-image", "12"], "extrapolated: 12 megapixels an image"),
     ],
 )
-def test_what_lies_outside_the_measured_range_is_said(flags, words, run, capsys):
+def test_what_lies_outside_the_measured_range_is_said(
+    flags: Any, words: str, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = plan("--run", run, *JOB, "--gpu", "h100", *flags, capsys=capsys)
     assert words in found["text"]
     assert "measured, extrapolated" in found["text"]
@@ -170,7 +176,7 @@ def test_what_lies_outside_the_measured_range_is_said(flags, words, run, capsys)
     assert all(any(words in warning for warning in item["warnings"]) for item in found["plans"])
 
 
-def test_ground_truth_counts_as_quality(tmp_path, capsys):
+def test_ground_truth_counts_as_quality(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = {"phrases": 72, "pruned": {"giou": 0.71, "ciou": 0.7}, "unpruned": {"giou": 0.77, "ciou": 0.75}}
     table = made.compared(made.rows(), ratio=1.5, iou=0.9)
     run = made.write_run(tmp_path / "r", table, baseline={"truth": truth})
@@ -180,7 +186,7 @@ def test_ground_truth_counts_as_quality(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_the_chart_is_drawn(suffix, run, tmp_path, capsys):
+def test_the_chart_is_drawn(suffix: str, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     chart = tmp_path / f"chart.{suffix}"
     plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--chart", str(chart), capsys=capsys)
@@ -225,7 +231,9 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--calibrate"], "--run and --calibrate"),
     ],
 )
-def test_mistakes_end_in_one_line_and_code_2(flags, message, run, tmp_path, capsys):
+def test_mistakes_end_in_one_line_and_code_2(
+    flags: Any, message: str, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     places = {
         "tmp": tmp_path,
         "run": run,
@@ -255,7 +263,9 @@ def older(root: Path) -> str:
     return str(root)
 
 
-def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, capsys):
+def test_the_worked_example_is_what_the_commands_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("litelvlm.pipeline.planner.prices.DEFAULT_PRICES", ROOT / "pipeline/planner/prices.yaml")
     monkeypatch.chdir(ROOT)
     blocks = re.findall(
@@ -268,7 +278,9 @@ def test_the_worked_example_is_what_the_commands_print(tmp_path, monkeypatch, ca
         assert (captured.out + captured.err).rstrip("\n") == expected
 
 
-def test_a_calibration_takes_the_flags_of_the_annotation_job(tmp_path, monkeypatch, capsys):
+def test_a_calibration_takes_the_flags_of_the_annotation_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = []
 
     def calibrated(config: Any, *, num_images: int, output: str, stream: Any) -> list[str]:

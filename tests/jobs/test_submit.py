@@ -117,7 +117,7 @@ def wait_for(head: Head, process: subprocess.Popen, *, timeout_s: float = 180.0)
     raise AssertionError("the head did not answer")
 
 
-def test_a_submitted_job_annotates_and_reports_its_exit_code(head, tmp_path):
+def test_a_submitted_job_annotates_and_reports_its_exit_code(head: Head, tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(number, "the red box", "a dog") for number in range(6)])
     output = tmp_path / "out"
     model = ["--model", "demo", "--num-retain-tokens", "48"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from litelvlm.compiled_sam import BUCKETS, CompiledSamEncoder, bucket_sizes, pad_batch
+from litelvlm.engine.annotator import Annotator
 from litelvlm.engine.runner import Runner
 from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
 from tests.litelvlm.test_folded_sam import random_encoder
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler():
+def _fresh_compiler() -> Iterator[Any]:
     torch._dynamo.reset()
     counters.clear()
     yield
@@ -46,19 +49,19 @@ def pixels_for(num_images: int) -> torch.Tensor:
         (19, [8, 8, 2, 1]),
     ],
 )
-def test_batches_are_buckets(count, expected):
+def test_batches_are_buckets(count: int, expected: Any) -> None:
     assert bucket_sizes(count) == expected
 
 
 @pytest.mark.parametrize("count", range(1, 40))
-def test_buckets_hold_all_images_and_little_else(count):
+def test_buckets_hold_all_images_and_little_else(count: Any) -> None:
     sizes = bucket_sizes(count)
     assert set(sizes) <= set(BUCKETS)
     assert 0 <= sum(sizes) - count <= math.ceil(count / 8)
     assert sum(sizes[:-1]) < count
 
 
-def test_padding_adds_rows_of_zeros():
+def test_padding_adds_rows_of_zeros() -> None:
     pixels = pixels_for(3)
     padded = pad_batch(pixels, 8)
     assert padded.shape == (8, 3, 32, 32)
@@ -69,7 +72,7 @@ def test_padding_adds_rows_of_zeros():
 
 @pytest.mark.parametrize("count", [1, 3, 7, 9])
 @torch.inference_mode()
-def test_padding_changes_no_image(count):
+def test_padding_changes_no_image(count: int) -> None:
     """`eager` runs the captured graph as it stands."""
     encoder = random_encoder(grid=8, window=3).double()
     pixels = pixels_for(count).double()
@@ -80,7 +83,7 @@ def test_padding_changes_no_image(count):
 
 
 @torch.inference_mode()
-def test_compiled_equals_eager_and_is_compiled_once_for_a_bucket():
+def test_compiled_equals_eager_and_is_compiled_once_for_a_bucket() -> None:
     encoder = random_encoder(grid=8, window=3)
     compiled, eager = CompiledSamEncoder(encoder, backend="aot_eager"), FoldedSamEncoder(encoder)
     first = pixels_for(4)
@@ -98,7 +101,7 @@ def test_compiled_equals_eager_and_is_compiled_once_for_a_bucket():
 
 
 @torch.inference_mode()
-def test_all_buckets_of_several_models_fit_into_the_cache():
+def test_all_buckets_of_several_models_fit_into_the_cache() -> None:
     for grid in (6, 8, 9):
         encoder = random_encoder(grid=grid, window=3)
         compiled = CompiledSamEncoder(encoder, backend="eager")
@@ -108,11 +111,11 @@ def test_all_buckets_of_several_models_fit_into_the_cache():
 
 
 @torch.inference_mode()
-def test_a_layer_is_one_graph():
+def test_a_layer_is_one_graph() -> None:
     encoder = random_encoder(grid=8, window=3)
     explained = []
 
-    def explain(*args):
+    def explain(*args: Any) -> Any:
         explained.append(torch._dynamo.explain(sam_layer)(*args))
         return sam_layer(*args)
 
@@ -121,10 +124,10 @@ def test_a_layer_is_one_graph():
 
 
 @torch.inference_mode()
-def test_where_compilation_fails_the_encoder_runs_all_the_same(caplog):
+def test_where_compilation_fails_the_encoder_runs_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     calls = []
 
-    def broken(graph, inputs):
+    def broken(graph: Any, inputs: Any) -> None:
         calls.append(graph)
         raise RuntimeError("no compiler\non this machine")
 
@@ -142,10 +145,10 @@ def test_where_compilation_fails_the_encoder_runs_all_the_same(caplog):
 
 
 @torch.inference_mode()
-def test_memory_that_runs_out_is_not_taken_for_a_missing_compiler():
+def test_memory_that_runs_out_is_not_taken_for_a_missing_compiler() -> None:
     """Whoever chose the batch makes it smaller; the encoder stays compiled."""
 
-    def greedy(graph, inputs):
+    def greedy(graph: Any, inputs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     compiled = CompiledSamEncoder(random_encoder(grid=8, window=3), backend=greedy)
@@ -155,6 +158,6 @@ def test_memory_that_runs_out_is_not_taken_for_a_missing_compiler():
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, False), (False, False), (True, True)])
-def test_a_cpu_compiles_only_when_asked(demo_annotator, asked, expected):
+def test_a_cpu_compiles_only_when_asked(demo_annotator: Annotator, asked: Any, expected: bool) -> None:
     runner = Runner(demo_annotator.model, demo_annotator.clip_tokenizer, compile=asked)
     assert isinstance(runner._encode_sam, CompiledSamEncoder) is expected

@@ -57,7 +57,7 @@ def model(request: pytest.FixtureRequest) -> GlammModel:
         return GlammModel(request.param)
 
 
-def test_encoders_and_decoder_need_what_torch_counts(model):
+def test_encoders_and_decoder_need_what_torch_counts(model: GlammModel) -> None:
     config, size = model.config, model.config.sam
     image = torch.empty(1, 3, size.image_size, size.image_size, device="meta")
     assert sam_encoder_flop(size) == _counted(lambda: model.grounding_encoder.encode_images(image))
@@ -70,7 +70,7 @@ def test_encoders_and_decoder_need_what_torch_counts(model):
     assert mask_decoder_flop(size) == _counted(lambda: model.grounding_encoder.decode_masks(embedding, prompt))
 
 
-def test_the_language_model_needs_what_torch_counts(model):
+def test_the_language_model_needs_what_torch_counts(model: GlammModel) -> None:
     config = model.config
     visual = torch.empty(1, config.num_visual_tokens, config.clip.vision_width, device="meta")
     assert projector_flop(config) == _counted(lambda: model.projector(visual))
@@ -83,7 +83,7 @@ def test_the_language_model_needs_what_torch_counts(model):
         assert prefill_flop(config.llm, num_tokens) == pytest.approx(counted, rel=1e-3)  # rotary angles are not ours
 
 
-def test_the_published_model_needs_what_the_literature_counts():
+def test_the_published_model_needs_what_the_literature_counts() -> None:
     config = GlammConfig()
     assert sam_encoder_flop(config.sam) / 1e12 == pytest.approx(5.96, abs=0.005)
     assert clip_vision_flop(config.clip) / 1e12 == pytest.approx(0.38, abs=0.015)
@@ -93,7 +93,7 @@ def test_the_published_model_needs_what_the_literature_counts():
     assert prefills == pytest.approx([8.57, 3.42, 2.57, 1.73], abs=0.006)
 
 
-def test_a_workload_adds_up_its_stages():
+def test_a_workload_adds_up_its_stages() -> None:
     config = GlammConfig()
     one = needed_flop(
         config, Workload(images=1, prompts=1, phrases=1, retained_tokens=192, text_tokens=69, scored_texts=1)
@@ -112,7 +112,7 @@ def test_a_workload_adds_up_its_stages():
     assert set(needed_flop(config, nothing).values()) == {0.0}
 
 
-def test_a_shared_prefix_is_needed_once():
+def test_a_shared_prefix_is_needed_once() -> None:
     config = GlammConfig()
     shared = Workload(images=1, prompts=1, phrases=8, retained_tokens=192, text_tokens=38 + 8 * 31, shared=True)
     apart = Workload(images=1, prompts=8, phrases=8, retained_tokens=8 * 192, text_tokens=8 * 69)

@@ -34,7 +34,7 @@ def random_encoder(*, grid: int, window: int) -> SamVisionEncoder:
 
 @pytest.mark.parametrize(("grid", "window"), [(8, 4), (8, 3), (7, 5), (6, 6), (5, 7)], ids=lambda value: str(value))
 @torch.inference_mode()
-def test_it_equals_the_plain_encoder(grid, window):
+def test_it_equals_the_plain_encoder(grid: int, window: int) -> None:
     encoder = random_encoder(grid=grid, window=window).double()
     pixels = torch.randn(2, 3, grid * 4, grid * 4, dtype=torch.float64)
     expected = encoder(pixels).last_hidden_state

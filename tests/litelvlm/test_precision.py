@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -33,10 +34,10 @@ class Float8DynamicActivationFloat8WeightConfig:
 
 
 @pytest.fixture
-def torchao(monkeypatch):
+def torchao(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchao's interface on a device that has no float8: `quantize_` asks about every module, by its full name."""
 
-    def quantize_(model, config, filter_fn):
+    def quantize_(model: Any, config: Any, filter_fn: Any) -> None:
         assert config == Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
         for name, module in list(model.named_modules()):
             if filter_fn(module, name):
@@ -52,7 +53,7 @@ def torchao(monkeypatch):
     monkeypatch.setattr("litelvlm.loading.check_float8", lambda device: None)
 
 
-def test_exactly_the_intended_layers_are_converted(torchao):
+def test_exactly_the_intended_layers_are_converted(torchao: Any) -> None:
     model = load_model(open_checkpoint("demo", None), CPU, resolve_dtype("float8"))
     converted = {name for name, module in model.named_modules() if isinstance(module, SimulatedFloat8Linear)}
     llama = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
@@ -69,7 +70,7 @@ def test_exactly_the_intended_layers_are_converted(torchao):
     assert {param.dtype for param in model.clip.parameters()} == {torch.bfloat16}
 
 
-def test_a_simulated_layer_errs_by_percents_at_any_scale():
+def test_a_simulated_layer_errs_by_percents_at_any_scale() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(64, 48).requires_grad_(False)
     inputs = torch.randn(60, 64) * torch.logspace(-3, 3, 60)[:, None]
@@ -79,7 +80,7 @@ def test_a_simulated_layer_errs_by_percents_at_any_scale():
     assert 0.005 < error[30:].mean() < error.max() < 0.1  # the bias, which is exact, hides it in small rows
 
 
-def test_float8_keeps_three_bits_at_any_scale():
+def test_float8_keeps_three_bits_at_any_scale() -> None:
     values = torch.randn(50, 64) * torch.logspace(-6, 6, 50)[:, None]
     found = through_float8(values)
     large = values.abs() > values.abs().amax(1, keepdim=True) / 1000
@@ -88,26 +89,26 @@ def test_float8_keeps_three_bits_at_any_scale():
     assert torch.equal(through_float8(torch.zeros(2, 8)), torch.zeros(2, 8))
 
 
-def test_masks_hardly_move():
+def test_masks_hardly_move() -> None:
     agreement = float8_agreement("cpu", num_scenes=10)
     assert agreement.phrases >= 10
     assert 0.9 <= agreement.mean_iou < 1, f"float8 simulated against float32: {agreement}"
 
 
-def test_layers_that_no_kernel_multiplies_stay():
+def test_layers_that_no_kernel_multiplies_stay() -> None:
     model = Annotator.from_pretrained("demo").model
     model.llm.layers[0].mlp.gate_proj = nn.Linear(160, 24)
     assert "llm.layers.0.mlp.gate_proj" not in float8_layers(model)
     assert "llm.layers.0.mlp.up_proj" in float8_layers(model)
 
 
-def test_a_cpu_refuses_it_by_name():
+def test_a_cpu_refuses_it_by_name() -> None:
     with pytest.raises(ValueError, match=r"^dtype: float8 needs a CUDA device, not cpu; use bfloat16 or float32$"):
         Annotator.from_pretrained("demo", dtype="float8")
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6)])
-def test_an_old_gpu_refuses_it_by_name(monkeypatch, capability):
+def test_an_old_gpu_refuses_it_by_name(monkeypatch: pytest.MonkeyPatch, capability: Any) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A100")
     with pytest.raises(ValueError, match=rf"8\.9 or higher.*A100 has {capability[0]}\.{capability[1]}"):
@@ -115,7 +116,7 @@ def test_an_old_gpu_refuses_it_by_name(monkeypatch, capability):
 
 
 @pytest.mark.parametrize("capability", [(8, 9), (9, 0), (10, 0)])
-def test_a_gpu_that_can_needs_torchao(monkeypatch, capability):
+def test_a_gpu_that_can_needs_torchao(monkeypatch: pytest.MonkeyPatch, capability: Any) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(precision, "find_spec", lambda name: name)
     check_float8(CUDA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def release_clip(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_exact_pixels_are_those_of_resizing_the_whole_image(size):
+def test_exact_pixels_are_those_of_resizing_the_whole_image(size: Any) -> None:
     image = photo(size)
     np.testing.assert_array_equal(clip_resize(image, CLIP_SIDE, resize_exactly), release_clip(image))
     sam_size = sam_input_size(size, SAM_SIDE)
@@ -41,7 +42,7 @@ def test_exact_pixels_are_those_of_resizing_the_whole_image(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_fast_pixels_are_almost_the_same(size):
+def test_fast_pixels_are_almost_the_same(size: Any) -> None:
     image = photo(size)
     for fast, exact in (
         (clip_resize(image, CLIP_SIDE, resize_fast), release_clip(image)),
@@ -57,7 +58,7 @@ def test_fast_pixels_are_almost_the_same(size):
         assert (difference > 0).mean() < 0.05
 
 
-def test_a_smaller_decoding_gives_pixels_of_the_same_shape_and_masks_of_the_original_size():
+def test_a_smaller_decoding_gives_pixels_of_the_same_shape_and_masks_of_the_original_size() -> None:
     preprocessor = Preprocessor.from_pretrained(GLAMM_TINY, CLIP_TINY, "fast")
     image = photo((900, 1300))
     height, width = preprocessor.needed_size((900, 1300))
@@ -70,15 +71,15 @@ def test_a_smaller_decoding_gives_pixels_of_the_same_shape_and_masks_of_the_orig
     assert smaller.clip_pixels.shape == whole.clip_pixels.shape
 
 
-def test_exact_resizing_needs_every_pixel():
+def test_exact_resizing_needs_every_pixel() -> None:
     assert Preprocessor.from_pretrained(GLAMM_TINY, CLIP_TINY).needed_size((900, 1300)) is None
 
 
-def test_the_way_of_resizing_travels_with_the_preprocessor():
+def test_the_way_of_resizing_travels_with_the_preprocessor() -> None:
     preprocessor = pickle.loads(pickle.dumps(Preprocessor.from_pretrained(GLAMM_TINY, CLIP_TINY, "fast")))
     assert preprocessor.resizing == "fast"
 
 
-def test_an_unknown_way_is_named():
+def test_an_unknown_way_is_named() -> None:
     with pytest.raises(ValueError, match="resizing: 'quick'"):
         Preprocessor.from_pretrained(GLAMM_TINY, CLIP_TINY, "quick")

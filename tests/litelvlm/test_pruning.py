@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -81,7 +83,7 @@ LITERAL = {
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("rule", sorted(LITERAL))
-def test_rules_equal_their_definitions(rule, data):
+def test_rules_equal_their_definitions(rule: Any, data: Any) -> None:
     num_tokens = data.draw(st.integers(1, 12))
     num_rows = data.draw(st.integers(1, 3))
     counts = [data.draw(st.integers(1, 4)) for _ in range(num_rows)]
@@ -108,7 +110,7 @@ def test_rules_equal_their_definitions(rule, data):
 
 @pytest.mark.parametrize("rule", [*sorted(LITERAL), "random"])
 @pytest.mark.parametrize("budget", [1, 2, 7, 63, 64])
-def test_every_budget_keeps_exactly_that_many(rule, budget):
+def test_every_budget_keeps_exactly_that_many(rule: Any, budget: int) -> None:
     similarity, context = torch.randn(5, 9, 64), torch.rand(5, 64)
     pruning = PruningConfig(num_retain_tokens=budget, rule=rule)
     selection = select_tokens(similarity, context, pruning, seeds=[1, 2, 3, 4, 5])
@@ -123,18 +125,18 @@ def test_every_budget_keeps_exactly_that_many(rule, budget):
     [PruningConfig(), PruningConfig(rule="none", num_retain_tokens=3), PruningConfig(num_retain_tokens=65)],
     ids=["no budget", "rule none", "budget > V"],
 )
-def test_unpruned_is_every_token_in_raster_order(pruning):
+def test_unpruned_is_every_token_in_raster_order(pruning: Any) -> None:
     selection = select_tokens(torch.randn(2, 3, 64), torch.rand(2, 64), pruning)
     order = order_tokens(selection, torch.rand(2, 64), release_order=False)
     assert order.tolist() == [list(range(64))] * 2
 
 
-def test_the_rule_book_holds_every_rule():
+def test_the_rule_book_holds_every_rule() -> None:
     assert sorted(RULE_BOOK) == sorted(set(RULES) - {"none"})
 
 
 @pytest.mark.parametrize("rule", [*sorted(LITERAL), "none", "random"])
-def test_a_row_does_not_depend_on_its_batch(rule):
+def test_a_row_does_not_depend_on_its_batch(rule: Any) -> None:
     similarity, context = torch.randn(6, 4, 50), torch.rand(6, 50)
     pruning = PruningConfig(num_retain_tokens=17, rule=rule)
     seeds = list(range(6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,9 @@ def outlined(low_res: torch.Tensor, size: tuple[int, int], target: int) -> list[
 @pytest.mark.parametrize("offset", [-9.0, 0.0, 3.0, 99.0])
 @pytest.mark.parametrize(("side", "target"), [(256, 1024), (64, 256), (32, 128)])
 @pytest.mark.parametrize("size", SIZES)
-def test_they_are_those_of_the_enlarged_logits_and_encode_as_pycocotools_does(find, size, side, target, offset):
+def test_they_are_those_of_the_enlarged_logits_and_encode_as_pycocotools_does(
+    find: Any, size: Any, side: int, target: int, offset: Any
+) -> None:
     low_res = blobs(hash((size, side)) % 1000, 3, side, offset)
     expected = masks_of(low_res, size, target)
     for run_lengths, mask in zip(find(low_res, size, target), expected, strict=True):
@@ -64,7 +68,7 @@ def test_they_are_those_of_the_enlarged_logits_and_encode_as_pycocotools_does(fi
     offset=st.floats(-8, 8),
     noise=st.floats(0, 5),
 )
-def test_both_ways_agree_on_any_size(seed, height, width, offset, noise):
+def test_both_ways_agree_on_any_size(seed: Any, height: Any, width: Any, offset: Any, noise: Any) -> None:
     low_res = blobs(seed, 2, 32, offset)
     low_res += noise * torch.randn(low_res.shape, generator=torch.Generator().manual_seed(seed))
     for one, other in zip(dense(low_res, (height, width), 128), outlined(low_res, (height, width), 128), strict=True):
@@ -73,7 +77,7 @@ def test_both_ways_agree_on_any_size(seed, height, width, offset, noise):
         assert (first != second).sum() <= 1
 
 
-def test_bands_of_columns_change_nothing(monkeypatch):
+def test_bands_of_columns_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     low_res = blobs(1, 3, 64, 0.0)
     whole = dense(low_res, (211, 307), 256)
     monkeypatch.setattr("litelvlm.run_lengths._BAND_PIXELS", 3 * 211 * 10)
@@ -82,18 +86,18 @@ def test_bands_of_columns_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
-def test_nothing_and_everything(value):
+def test_nothing_and_everything(value: Any) -> None:
     low_res = torch.full((1, 64, 64), value)
     for find in (dense, outlined):
         (run_lengths,) = find(low_res, (30, 50), 256)
         assert run_lengths.tolist() == ([0, 1500] if value > 0 else [1500])
 
 
-def test_nan_is_outside():
+def test_nan_is_outside() -> None:
     low_res = torch.full((1, 64, 64), float("nan"))
     for find in (dense, outlined):
         assert find(low_res, (30, 50), 256)[0].tolist() == [1500]
 
 
-def test_no_phrases():
+def test_no_phrases() -> None:
     assert dense(torch.zeros(0, 64, 64), (30, 50), 256) == outlined(torch.zeros(0, 64, 64), (30, 50), 256) == []

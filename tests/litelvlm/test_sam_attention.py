@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,13 +20,15 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler():
+def _fresh_compiler() -> Iterator[Any]:
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
 
 
-def test_every_formulation_answers_alike_and_is_written_down(tmp_path, monkeypatch, capsys):
+def test_every_formulation_answers_alike_and_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sam_attention, "BATCHES", (2,))
     main(["--rounds", "1", "--results", str(tmp_path)])
     content = json.loads((tmp_path / "sam_attention_cpu.json").read_text())
@@ -38,8 +43,8 @@ def test_every_formulation_answers_alike_and_is_written_down(tmp_path, monkeypat
     assert len(capsys.readouterr().out.splitlines()) == len(rows)
 
 
-def test_what_fails_has_a_row_with_its_reason(monkeypatch):
-    def broken(*args, **kwargs):
+def test_what_fails_has_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
     monkeypatch.setattr(sam_attention.FoldedSamEncoder, "__call__", broken)
@@ -51,7 +56,7 @@ def test_what_fails_has_a_row_with_its_reason(monkeypatch):
     assert line(by_name["folded", False]).endswith("CUDA out of memory.")
 
 
-def test_utilisation_is_work_over_time_and_peak():
+def test_utilisation_is_work_over_time_and_peak() -> None:
     found = figures([0.05, 0.04, 0.2], 4, 6e12, 800e12)
     assert found == {"ms": 50.0, "spread_ms": [40.0, 200.0], "images_per_s": 80.0, "mfu": 0.6}
     assert BATCHES == (1, 4, 8)

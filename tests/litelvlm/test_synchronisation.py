@@ -61,7 +61,7 @@ class ListDetector(TorchFunctionMode):
 
 
 @pytest.fixture(scope="module")
-def meta_annotator(tiny_annotator) -> Annotator:
+def meta_annotator(tiny_annotator: Annotator) -> Annotator:
     """The tiny model without values."""
     with META:
         model = GlammModel(tiny_annotator.config)
@@ -89,7 +89,9 @@ def launch(annotator: Annotator, pruning: PruningConfig, layout: str) -> Any:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("positions", ["compact", "original"])
 @pytest.mark.parametrize("rule", RULES)
-def test_launching_a_batch_does_not_wait(meta_annotator, monkeypatch, rule, positions, layout):
+def test_launching_a_batch_does_not_wait(
+    meta_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, rule: Any, positions: str, layout: Any
+) -> None:
     monkeypatch.setattr("litelvlm.engine.batch.HostCopies", lambda *tensors: tensors)
     pruning = PruningConfig(rule=rule, num_retain_tokens=20, positions=positions)
     launched = launch(meta_annotator, pruning, layout)
@@ -110,6 +112,6 @@ def test_launching_a_batch_does_not_wait(meta_annotator, monkeypatch, rule, posi
         lambda x: x.cpu(),
     ],
 )
-def test_the_detector_detects(wait):
+def test_the_detector_detects(wait: Any) -> None:
     with pytest.raises((AssertionError, RuntimeError, NotImplementedError)), SyncDetector(), ListDetector():
         wait(torch.zeros(3, device=META))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def load_cases() -> list[Case]:
     return [_load(values) for values in cases]
 
 
-def _load(values: dict) -> Case:
+def _load(values: dict[str, Any]) -> Case:
     rles = [{"size": mask["size"], "counts": mask["counts"].encode()} for mask in values["masks"]]
     return Case(
         name=values["name"],

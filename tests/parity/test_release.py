@@ -37,32 +37,32 @@ def _annotate(annotator: Annotator, case: Case) -> AnnotationResult:
 
 
 @pytest.fixture(scope="module")
-def results(tiny_annotator) -> dict[str, AnnotationResult]:
+def results(tiny_annotator: Annotator) -> dict[str, AnnotationResult]:
     """Each case annotated alone, once."""
     return {case.name: _annotate(tiny_annotator, case) for case in CASES}
 
 
-def test_all_cases_are_here():
+def test_all_cases_are_here() -> None:
     assert len(CASES) == 16
 
 
-def test_token_ids_equal_the_release(tiny_annotator, case):
+def test_token_ids_equal_the_release(tiny_annotator: Annotator, case: Case) -> None:
     assert list(_prompt(tiny_annotator, case).input_ids) == case.recorded["input_ids"].tolist()
 
 
-def test_clip_pixels_are_within_one_level(tiny_annotator, case):
+def test_clip_pixels_are_within_one_level(tiny_annotator: Annotator, case: Case) -> None:
     prepared = tiny_annotator.preprocessor.prepare(case.image)
     pixels = normalize_clip([prepared.clip_pixels], torch.device("cpu"), torch.float32)[0]
     assert (pixels - case.recorded["clip_pixels"]).abs().max() <= EIGHT_BIT_LEVEL
 
 
-def test_retained_tokens_equal_the_release_in_order(results, case):
+def test_retained_tokens_equal_the_release_in_order(results: dict[str, AnnotationResult], case: Case) -> None:
     expected = case.recorded.get("retained", torch.arange(64))
     for retained in results[case.name].retained:
         assert retained.tolist() == expected.tolist()
 
 
-def test_context_ranking_equals_the_release(tiny_annotator, case):
+def test_context_ranking_equals_the_release(tiny_annotator: Annotator, case: Case) -> None:
     if "context_ranking" not in case.recorded:
         assert case.pruning.rule == "none"
         return
@@ -75,7 +75,9 @@ def test_context_ranking_equals_the_release(tiny_annotator, case):
     assert ranking[: len(recorded)].tolist() == recorded.tolist()
 
 
-def test_inputs_and_hidden_states_match(tiny_annotator, results, case):
+def test_inputs_and_hidden_states_match(
+    tiny_annotator: Annotator, results: dict[str, AnnotationResult], case: Case
+) -> None:
     """The whole prompt, up to where the engine stops computing."""
     prompt = _prompt(tiny_annotator, case)
     prepared = tiny_annotator.preprocessor.prepare(case.image)
@@ -96,33 +98,33 @@ def test_inputs_and_hidden_states_match(tiny_annotator, results, case):
     torch.testing.assert_close(hidden, recorded["last_hidden"][len(before) :], rtol=1e-3, atol=1e-4)
 
 
-def test_mask_prompts_match(results, case):
+def test_mask_prompts_match(results: dict[str, AnnotationResult], case: Case) -> None:
     recorded = case.recorded["mask_prompts"].numpy()
     error = np.abs(results[case.name].mask_prompts - recorded).max()
     assert error <= 1e-3 * np.abs(recorded).max()
 
 
-def test_logits_and_predicted_iou_match(results, case):
+def test_logits_and_predicted_iou_match(results: dict[str, AnnotationResult], case: Case) -> None:
     result = results[case.name]
     np.testing.assert_allclose(result.low_res_logits, case.recorded["low_res_logits"].float(), atol=1e-3)
     np.testing.assert_allclose(result.predicted_iou, case.recorded["iou_prediction"], atol=1e-4)
 
 
-def test_image_embedding_matches(tiny_annotator, case):
+def test_image_embedding_matches(tiny_annotator: Annotator, case: Case) -> None:
     prepared = tiny_annotator.preprocessor.prepare(case.image)
     with torch.inference_mode():
         embedding = tiny_annotator._runner.encode_sam([prepared])[0]
     torch.testing.assert_close(embedding.mean((1, 2)), case.recorded["image_embedding_mean"], rtol=1e-3, atol=1e-4)
 
 
-def test_masks_match(results, case):
+def test_masks_match(results: dict[str, AnnotationResult], case: Case) -> None:
     result = results[case.name]
     assert result.masks.shape == case.masks.shape
     for mask, recorded in zip(result.masks, case.masks, strict=True):
         assert mask_iou(mask, recorded) >= 0.999
 
 
-def test_separate_layout_is_the_same_for_one_phrase(tiny_annotator):
+def test_separate_layout_is_the_same_for_one_phrase(tiny_annotator: Annotator) -> None:
     single = [case for case in CASES if len(case.phrases) == 1]
     assert single
     for case in single:
@@ -131,7 +133,7 @@ def test_separate_layout_is_the_same_for_one_phrase(tiny_annotator):
         assert mask_iou(result.masks[0], case.masks[0]) >= 0.999
 
 
-def test_all_images_in_one_batch_still_match(tiny_annotator):
+def test_all_images_in_one_batch_still_match(tiny_annotator: Annotator) -> None:
     """Cases of one template share a call; their images have different sizes and phrase counts."""
     groups: dict[tuple, list[Case]] = {}
     for case in CASES:
@@ -144,7 +146,7 @@ def test_all_images_in_one_batch_still_match(tiny_annotator):
                 assert mask_iou(mask, recorded) >= 0.999
 
 
-def test_bfloat16_stays_close_without_pruning():
+def test_bfloat16_stays_close_without_pruning() -> None:
     annotator = Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY, dtype="bfloat16")
     case = next(case for case in CASES if case.name == "case00_full")
     recorded = case.recorded["mask_prompts"].numpy()

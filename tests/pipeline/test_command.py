@@ -1,5 +1,7 @@
 """How jobs end: exit codes, and one line without secrets."""
 
+from typing import Any
+
 import pytest
 
 from litelvlm.pipeline.command import JobParser, run_job
@@ -7,8 +9,8 @@ from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
 
 
-def _failing(error):
-    def work(secrets):
+def _failing(error: Any) -> Any:
+    def work(secrets: Any) -> None:
         secrets.of({"secret": "hunter22-secret"})
         raise error
 
@@ -26,7 +28,7 @@ def _failing(error):
         (ValueError("odd"), 1, "error: crashed: ValueError: odd; run again to resume"),
     ],
 )
-def test_a_job_that_resumes(capsys, error, code, line):
+def test_a_job_that_resumes(capsys: pytest.CaptureFixture[str], error: Any, code: int, line: str) -> None:
     assert run_job(_failing(error), resumes=True) == code
     printed = capsys.readouterr().err.strip().splitlines()
     assert printed[-1] == line
@@ -41,12 +43,12 @@ def test_a_job_that_resumes(capsys, error, code, line):
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_a_job_that_is_over_at_once(capsys, error, code, line):
+def test_a_job_that_is_over_at_once(capsys: pytest.CaptureFixture[str], error: Any, code: int, line: str) -> None:
     assert run_job(_failing(error), mistakes=MISTAKES) == code
     assert capsys.readouterr().err == f"{line}\n"
 
 
-def test_secrets_are_in_no_line_and_no_traceback(capsys):
+def test_secrets_are_in_no_line_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     for error in (UsageError, StorageError, DataError, RuntimeError):
         run_job(_failing(error("cannot log in with hunter22-secret at s3://key:word@host/x?token=abc")))
     printed = capsys.readouterr().err
@@ -54,7 +56,7 @@ def test_secrets_are_in_no_line_and_no_traceback(capsys):
     assert not any(secret in printed for secret in ("hunter22", "word@", "token=abc"))
 
 
-def test_what_works_returns_its_code_and_flags_that_do_not_are_told(capsys):
+def test_what_works_returns_its_code_and_flags_that_do_not_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_job(lambda _: 3) == 3
     parser = JobParser(prog="job").add_settings(RunConfig)
     assert run_job(lambda _: len(vars(parser.parse_args(["--limit"])))) == 2

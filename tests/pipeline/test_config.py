@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,18 +51,18 @@ BASE = {"input": ("in.parquet",), "output": "out"}
         ({"colour": "red"}, "unknown setting colour"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(settings, message):
+def test_what_does_not_fit_is_refused_by_name(settings: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RunConfig.from_flat(BASE | settings)
 
 
 @pytest.mark.parametrize(("given", "expected"), [("4", (4, 4)), ("2,16", (2, 16)), (3, (3, 3)), ([1, 2], (1, 2))])
-def test_actors_are_a_number_or_a_range(given, expected):
+def test_actors_are_a_number_or_a_range(given: Any, expected: Any) -> None:
     assert ClusterConfig(num_actors=given).num_actors == expected
 
 
 @pytest.mark.parametrize("given", ["", "a", "1,2,3", None])
-def test_other_actors_are_refused(given):
+def test_other_actors_are_refused(given: Any) -> None:
     with pytest.raises(ValueError, match="--num-actors"):
         ClusterConfig(num_actors=given)
 
@@ -185,7 +186,7 @@ def test_every_flag_of_a_class_is_a_key_of_its_own() -> None:
     assert len(keys) == len(set(keys)) > 30
 
 
-def test_storage_options_nest_and_keep_digits_as_text():
+def test_storage_options_nest_and_keep_digits_as_text() -> None:
     pairs = [
         "key=AK",
         "anon=false",
@@ -201,13 +202,13 @@ def test_storage_options_nest_and_keep_digits_as_text():
     }
 
 
-def test_a_bad_storage_option_is_refused_without_its_text():
+def test_a_bad_storage_option_is_refused_without_its_text() -> None:
     with pytest.raises(ValueError, match="key=value") as caught:
         parse_storage_options(["hunter2"])
     assert "hunter2" not in str(caught.value)
 
 
-def test_yaml_settings_are_read_by_the_flags_names(tmp_path):
+def test_yaml_settings_are_read_by_the_flags_names(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("num-retain-tokens: 48\nrule: paper\n")
     assert load_yaml(str(path)) == {"num_retain_tokens": 48, "rule": "paper"}
@@ -224,7 +225,7 @@ def test_yaml_settings_are_read_by_the_flags_names(tmp_path):
         ("a: [", "not valid YAML"),
     ],
 )
-def test_yaml_that_does_not_fit_is_refused(tmp_path, text, message):
+def test_yaml_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -233,7 +234,7 @@ def test_yaml_that_does_not_fit_is_refused(tmp_path, text, message):
         load_yaml(str(tmp_path / "nowhere.yaml"))
 
 
-def facts_of(**settings):
+def facts_of(**settings: Any) -> Any:
     config = RunConfig.from_flat(BASE | settings)
     files = [{"path": "in.parquet", "rows": settings.get("rows", 1)}]
     return fingerprint_facts(config, files=files, columns="image, phrase", revision="r1")
@@ -249,7 +250,7 @@ def facts_of(**settings):
         {"device": "cpu"},
     ],
 )
-def test_what_changes_no_result_changes_no_fingerprint(settings):
+def test_what_changes_no_result_changes_no_fingerprint(settings: Any) -> None:
     assert fingerprint(facts_of(**settings)) == fingerprint(facts_of())
 
 
@@ -263,19 +264,19 @@ def test_what_changes_no_result_changes_no_fingerprint(settings):
         ({"max_pixels": 10}, "max_pixels was"),
     ],
 )
-def test_what_changes_results_changes_the_fingerprint_and_is_named(settings, named):
+def test_what_changes_results_changes_the_fingerprint_and_is_named(settings: Any, named: str) -> None:
     old, new = facts_of(), facts_of(**settings)
     assert fingerprint(old) != fingerprint(new)
     assert named in "; ".join(describe_differences(old, new))
 
 
-def test_changed_input_files_are_named():
+def test_changed_input_files_are_named() -> None:
     old = {"input_files": [{"path": "a", "rows": 1}, {"path": "b", "rows": 1}]}
     new = {"input_files": [{"path": "a", "rows": 2}, {"path": "c", "rows": 1}]}
     assert describe_differences(old, new) == ["input files differ: 1 added (c), 1 gone (b), 1 changed (a)"]
 
 
-def test_no_secret_is_written_down():
+def test_no_secret_is_written_down() -> None:
     options = {"key": "AKIA123", "client_kwargs": {"aws_session_token": "tok-456"}}
     config = RunConfig.from_flat(BASE | {"storage_options": options})
     text = str(redacted(config))

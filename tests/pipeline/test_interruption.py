@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.pipeline.samples import final_bytes, mixed_rows, run_config, write_ta
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory, local_ray):
+def committed(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Any:
     """A finished run, to be damaged: its plan, configuration and storage."""
     root = tmp_path_factory.mktemp("committed")
     source = write_table(root / "in.parquet", mixed_rows(20))
@@ -26,14 +27,14 @@ def committed(tmp_path_factory, local_ray):
     return make_plan(config, revision=FakeEngine().revision()), config, Storage(str(root / "out"))
 
 
-def test_ending_a_run_twice_changes_nothing(committed):
+def test_ending_a_run_twice_changes_nothing(committed: Any) -> None:
     plan, config, storage = committed
     before = final_bytes(storage.root)
     seal_run(storage, plan, merge_run(storage, plan, config))
     assert final_bytes(storage.root) == before
 
 
-def test_orphans_of_dead_attempts_are_swept(committed):
+def test_orphans_of_dead_attempts_are_swept(committed: Any) -> None:
     plan, config, storage = committed
     orphans = [f"shards/{plan.shards[0].shard_id}.deadbeef.parquet", "_attempts/x/decode/all/s.1", "shards/y.tmp-1"]
     for orphan in orphans:
@@ -42,7 +43,7 @@ def test_orphans_of_dead_attempts_are_swept(committed):
     assert not any(storage.exists(orphan) for orphan in orphans)
 
 
-def test_a_damaged_data_file_is_never_merged(committed):
+def test_a_damaged_data_file_is_never_merged(committed: Any) -> None:
     plan, config, storage = committed
     name = storage.list("shards")[0]
     content = storage.read_bytes(name)
@@ -55,7 +56,7 @@ def test_a_damaged_data_file_is_never_merged(committed):
     storage.write_bytes(name, content)
 
 
-def test_a_missing_marker_is_never_overlooked(committed):
+def test_a_missing_marker_is_never_overlooked(committed: Any) -> None:
     plan, config, storage = committed
     name = storage.list("_done")[1]
     content = storage.read_bytes(name)

@@ -1,5 +1,7 @@
 """Run lengths equal pycocotools' own and survive the way back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,7 +46,7 @@ def _by_pycocotools(mask: np.ndarray) -> EncodedMask:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_equal_to_pycocotools(name):
+def test_equal_to_pycocotools(name: Any) -> None:
     encoded = encode_mask(CASES[name])
     assert encoded == _by_pycocotools(CASES[name])
     assert np.array_equal(decode_mask(encoded), CASES[name])
@@ -53,25 +55,25 @@ def test_equal_to_pycocotools(name):
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(MASKS)
-def test_any_mask_equals_pycocotools(mask):
+def test_any_mask_equals_pycocotools(mask: Any) -> None:
     encoded = encode_mask(mask)
     assert encoded == _by_pycocotools(mask)
     assert np.array_equal(decode_mask(encoded), mask)
 
 
-def test_integer_masks_are_inside_where_not_zero():
+def test_integer_masks_are_inside_where_not_zero() -> None:
     assert encode_mask(np.array([[0, 255], [1, 0]], np.uint8)) == encode_mask(np.array([[0, 1], [1, 0]], bool))
 
 
 @pytest.mark.parametrize("shape", [(4,), (0, 3), (3, 0), (1, 2, 3)])
-def test_other_shapes_are_refused(shape):
+def test_other_shapes_are_refused(shape: Any) -> None:
     with pytest.raises(ValueError, match="mask: expected shape"):
         encode_mask(np.zeros(shape, bool))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.data())
-def test_iou_equals_that_of_the_pixels(data):
+def test_iou_equals_that_of_the_pixels(data: Any) -> None:
     first = data.draw(MASKS)
     second = data.draw(npst.arrays(np.bool_, first.shape))
     union = (first | second).sum()
@@ -79,7 +81,7 @@ def test_iou_equals_that_of_the_pixels(data):
     assert mask_iou(encode_mask(first), encode_mask(second)) == pytest.approx(expected, abs=1e-12)
 
 
-def test_iou_of_empty_masks():
+def test_iou_of_empty_masks() -> None:
     empty, full = encode_mask(CASES["empty"]), encode_mask(CASES["full"])
     assert mask_iou(empty, empty) == 1.0
     assert mask_iou(empty, full) == 0.0
@@ -88,14 +90,14 @@ def test_iou_of_empty_masks():
 
 
 @pytest.mark.parametrize("counts", ["", "0", "\x7f", "zzz", "é", "1" * 9, "P" * 20, "oooooooooooo0", "51"])
-def test_run_lengths_that_do_not_fill_the_size_are_refused(counts):
+def test_run_lengths_that_do_not_fill_the_size_are_refused(counts: Any) -> None:
     with pytest.raises(ValueError, match="mask: "):
         decode_mask(EncodedMask(size_hw=(3, 4), counts=counts, area=1, bbox_xywh=(0.0, 0.0, 1.0, 1.0)))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=20))
-def test_hostile_run_lengths_are_decoded_or_refused(counts):
+def test_hostile_run_lengths_are_decoded_or_refused(counts: Any) -> None:
     encoded = EncodedMask(size_hw=(3, 4), counts=counts, area=1, bbox_xywh=(0.0, 0.0, 1.0, 1.0))
     try:
         decoded = decode_mask(encoded)

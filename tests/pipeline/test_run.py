@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple[list[dict], Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple[list[dict[str, Any]], Path, str]:
     """Input rows, the output of an uninterrupted run over them, and the input's path."""
     root = tmp_path_factory.mktemp("finished")
     rows = mixed_rows(50)
@@ -41,7 +42,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple
     return rows, root / "out", source
 
 
-def test_every_phrase_of_every_row_ends_as_one_record_in_input_order(finished):
+def test_every_phrase_of_every_row_ends_as_one_record_in_input_order(
+    finished: tuple[list[dict[str, Any]], Path, str],
+) -> None:
     rows, output, _ = finished
     expected = [(number, index) for number, given in enumerate(rows) for index in range(len(given["phrases"]))]
     records = read_records(output)
@@ -49,7 +52,7 @@ def test_every_phrase_of_every_row_ends_as_one_record_in_input_order(finished):
     assert {record["status"] for record in records} == {"ok", "empty", "failed"}
 
 
-def test_masks_scores_and_boxes_are_those_of_the_model(finished):
+def test_masks_scores_and_boxes_are_those_of_the_model(finished: tuple[list[dict[str, Any]], Path, str]) -> None:
     _, output, _ = finished
     checked = 0
     for record in read_records(output):
@@ -70,7 +73,7 @@ def test_masks_scores_and_boxes_are_those_of_the_model(finished):
     assert checked > 60
 
 
-def test_failures_name_their_reason_and_fail_nothing_else(finished):
+def test_failures_name_their_reason_and_fail_nothing_else(finished: tuple[list[dict[str, Any]], Path, str]) -> None:
     _, output, _ = finished
     by_row = {(record["source_row"], record["phrase_index"]): record for record in read_records(output)}
     assert by_row[3, 0]["status"] == "failed"
@@ -84,7 +87,7 @@ def test_failures_name_their_reason_and_fail_nothing_else(finished):
     ]
 
 
-def test_coco_holds_every_decoded_image_and_every_mask(finished):
+def test_coco_holds_every_decoded_image_and_every_mask(finished: tuple[list[dict[str, Any]], Path, str]) -> None:
     _, output, _ = finished
     coco = read_coco(output)
     records = read_records(output)
@@ -97,7 +100,7 @@ def test_coco_holds_every_decoded_image_and_every_mask(finished):
     assert empty["mask_rle"] is None
 
 
-def test_throughput_and_summary_add_up(finished):
+def test_throughput_and_summary_add_up(finished: tuple[list[dict[str, Any]], Path, str]) -> None:
     rows, output, _ = finished
     statuses = Counter(record["status"] for record in read_records(output))
     table = pq.read_table(output / "throughput.parquet").to_pylist()
@@ -110,7 +113,7 @@ def test_throughput_and_summary_add_up(finished):
     assert summary["totals"]["retained_tokens"] * 3 < summary["totals"]["visual_tokens"] * 1.01
 
 
-def test_nothing_but_committed_work_is_left(finished):
+def test_nothing_but_committed_work_is_left(finished: tuple[list[dict[str, Any]], Path, str]) -> None:
     _, output, _ = finished
     markers = [json.loads(path.read_text()) for path in (output / "_done").iterdir()]
     assert {path.name for path in (output / "shards").iterdir()} == {
@@ -120,7 +123,7 @@ def test_nothing_but_committed_work_is_left(finished):
     assert json.loads((output / "_SUCCESS").read_text())["rows"] == 50
 
 
-def test_running_a_finished_run_again_changes_nothing(finished):
+def test_running_a_finished_run_again_changes_nothing(finished: tuple[list[dict[str, Any]], Path, str]) -> None:
     _, output, source = finished
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.rglob("*") if path.is_file()}
     stream = io.StringIO()
@@ -130,7 +133,9 @@ def test_running_a_finished_run_again_changes_nothing(finished):
     assert before == after
 
 
-def test_losing_half_of_the_work_changes_no_byte_of_the_result(finished, tmp_path):
+def test_losing_half_of_the_work_changes_no_byte_of_the_result(
+    finished: tuple[list[dict[str, Any]], Path, str], tmp_path: Path
+) -> None:
     _, output, source = finished
     assert (
         annotate_dataset(run_config(source, tmp_path / "out"), engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
@@ -146,7 +151,7 @@ def test_losing_half_of_the_work_changes_no_byte_of_the_result(finished, tmp_pat
     assert final_bytes(tmp_path / "out") == final_bytes(output)
 
 
-def test_rows_that_kill_a_worker_are_given_up_alone(tmp_path):
+def test_rows_that_kill_a_worker_are_given_up_alone(tmp_path: Path) -> None:
     rows = [row(number) for number in range(12)]
     rows[2]["phrases"] = ["a dog", "kill the worker"]
     rows[7]["image"] = png(picture(7, height=KILL_HEIGHT))
@@ -161,7 +166,7 @@ def test_rows_that_kill_a_worker_are_given_up_alone(tmp_path):
     assert len(records) == 13
 
 
-def test_scattered_rows_of_one_image_make_one_coco_image(tmp_path):
+def test_scattered_rows_of_one_image_make_one_coco_image(tmp_path: Path) -> None:
     shown = row(1)["image"]
     rows = [row(1, "a dog"), row(2), row(1, "the red box"), row(3), row(1, "blue thing")]
     rows += [row(4, image=row(5)["image"]), row(4)]  # one id, two different images
@@ -179,7 +184,7 @@ def test_scattered_rows_of_one_image_make_one_coco_image(tmp_path):
     assert shown == rows[4]["image"]
 
 
-def test_too_many_failures_stop_the_run_and_keep_its_work(tmp_path):
+def test_too_many_failures_stop_the_run_and_keep_its_work(tmp_path: Path) -> None:
     rows = [row(number, image=b"<html>") for number in range(40)]
     source = write_table(tmp_path / "in.parquet", rows)
     stream = io.StringIO()
@@ -195,7 +200,7 @@ def test_too_many_failures_stop_the_run_and_keep_its_work(tmp_path):
     assert len(read_records(tmp_path / "out")) == 40
 
 
-def test_overwriting_starts_over_and_leaves_other_files_alone(tmp_path):
+def test_overwriting_starts_over_and_leaves_other_files_alone(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(number) for number in range(6)])
     output = tmp_path / "out"
     assert annotate_dataset(run_config(source, output), engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
@@ -209,7 +214,7 @@ def test_overwriting_starts_over_and_leaves_other_files_alone(tmp_path):
     assert (output / "mine.txt").read_text() == "kept"
 
 
-def test_a_broken_engine_propagates(tmp_path):
+def test_a_broken_engine_propagates(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(1, "a dog"), row(2, "a cat")])
     with pytest.raises(StageError, match="the engine broke on a dog"):
         annotate_dataset(run_config(source, tmp_path / "out"), engine=FakeEngine(broken=True), stream=io.StringIO())
@@ -217,7 +222,7 @@ def test_a_broken_engine_propagates(tmp_path):
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_a_phrase_on_which_the_model_raises_fails_alone(tmp_path, alone):
+def test_a_phrase_on_which_the_model_raises_fails_alone(tmp_path: Path, alone: bool) -> None:
     rows = [row(number, "a dog", "break" if number == 2 else "a cat") for number in range(5)]
     rows = [row(2, "break")] if alone else rows
     source = write_table(tmp_path / "in.parquet", rows)
@@ -232,7 +237,7 @@ def test_a_phrase_on_which_the_model_raises_fails_alone(tmp_path, alone):
     assert all(record["status"] == "ok" for record in records if record not in failed)
 
 
-def test_a_record_that_breaks_the_device_is_quarantined_alone(tmp_path):
+def test_a_record_that_breaks_the_device_is_quarantined_alone(tmp_path: Path) -> None:
     rows = [row(number, DEVICE_PHRASE if number == 3 else "a dog") for number in range(6)]
     source = write_table(tmp_path / "in.parquet", rows)
     assert (
@@ -243,14 +248,14 @@ def test_a_record_that_breaks_the_device_is_quarantined_alone(tmp_path):
     assert "killed the worker" in records[3]["error"]
 
 
-def test_a_checkpoint_that_does_not_load_is_bad_usage(tmp_path):
+def test_a_checkpoint_that_does_not_load_is_bad_usage(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(1)])
     engine = FakeEngine(load_error="model: tensors are missing")
     with pytest.raises(UsageError, match="tensors are missing"):
         annotate_dataset(run_config(source, tmp_path / "out"), engine=engine, stream=io.StringIO())
 
 
-def test_a_score_that_is_no_number_fails_its_record(tmp_path):
+def test_a_score_that_is_no_number_fails_its_record(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(1, "no score", "a dog")])
     assert (
         annotate_dataset(run_config(source, tmp_path / "out"), engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
@@ -258,7 +263,7 @@ def test_a_score_that_is_no_number_fails_its_record(tmp_path):
     assert [record["status"] for record in read_records(tmp_path / "out")] == ["failed", "ok"]
 
 
-def test_the_baseline_compares_the_sampled_images(tmp_path):
+def test_the_baseline_compares_the_sampled_images(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(number, "a dog", "red") for number in range(20)])
     config = run_config(source, tmp_path / "out", baseline_images=5)
     assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE

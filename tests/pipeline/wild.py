@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, features
@@ -230,7 +231,7 @@ def _rotated() -> dict[str, WildImage]:
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8:
         Image.Transpose.ROTATE_270,
     }  # fmt: skip
-    kinds: dict[str, dict] = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
+    kinds: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
     if features.check("avif"):
         kinds["AVIF"] = {"quality": 95, "subsampling": "4:4:4"}
     rgb, images = picture(), {}

@@ -1,13 +1,14 @@
 """What a file's fields must be, and how they are told where they are not."""
 
 import time
+from typing import Any
 
 import pytest
 
 from litelvlm.evaluation.datasets.fields import field, id_field, json_field, shown, size_field, within
 
 
-def test_what_is_shown_is_short_whatever_the_value():
+def test_what_is_shown_is_short_whatever_the_value() -> None:
     shared = ["aaaa"]
     for _ in range(60):
         shared = [shared, shared]
@@ -37,12 +38,12 @@ def test_what_is_shown_is_short_whatever_the_value():
         ([[]], "n: a list instead of a whole number"),
     ],
 )
-def test_fields_of_another_kind_are_named(value, reason):
+def test_fields_of_another_kind_are_named(value: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}$"):
         field({"n": value}, "n", int)
 
 
-def test_texts_are_unicode_and_ids_are_numbers_or_texts():
+def test_texts_are_unicode_and_ids_are_numbers_or_texts() -> None:
     assert (id_field({"id": "a"}, "id"), id_field({"id": 1}, "id")) == ("a", 1)
     for entry, reason in (({"id": [1]}, "id: a list instead of a number"), ("x", "'x' instead of an object with id")):
         with pytest.raises(ValueError, match=reason):
@@ -55,13 +56,13 @@ def test_texts_are_unicode_and_ids_are_numbers_or_texts():
     ("height", "reason"),
     [(0, "height: 0 instead of 1"), (-5, "height: -5"), (10**12, "the limit is"), (4.5, "height: 4.5"), (None, "null")],
 )
-def test_sizes_that_no_image_has(height, reason):
+def test_sizes_that_no_image_has(height: Any, reason: str) -> None:
     assert size_field({"height": 4, "width": 5}) == (4, 5)
     with pytest.raises(ValueError, match=reason):
         size_field({"height": height, "width": 5})
 
 
-def test_json_that_is_no_object_and_places():
+def test_json_that_is_no_object_and_places() -> None:
     assert json_field({"raw": '{"a": 1}'}, "raw") == {"a": 1}
     for text, reason in (("{", "not JSON"), ("[" * 100_000, "not JSON"), ("[1]", "a list instead of a JSON object")):
         with pytest.raises(ValueError, match=f"^row 3: raw: {reason}"), within("row 3"):

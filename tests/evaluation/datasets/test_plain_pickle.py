@@ -4,6 +4,8 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +16,12 @@ PLAIN = [{"a": [1, 2.5, None, True, ("x", "caf\xe9")], "b": {}, "long": 2**70, "
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_of_every_protocol(protocol):
+def test_plain_data_of_every_protocol(protocol: Any) -> None:
     assert load_plain(pickle.dumps(PLAIN, protocol)) == PLAIN
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2])
-def test_texts_of_python_2(protocol):
+def test_texts_of_python_2(protocol: int) -> None:
     assert load_plain(python2_pickle(PLAIN, protocol)) == PLAIN
     assert load_plain(python2_pickle(REFERENCES, protocol)) == REFERENCES
 
@@ -27,15 +29,15 @@ def test_texts_of_python_2(protocol):
 class _Runs:
     """Runs a command when it is unpickled."""
 
-    def __init__(self, command):
+    def __init__(self, command: Any) -> None:
         self.command = command
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.system, (self.command,)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_payload_does_not_run(protocol, tmp_path):
+def test_a_payload_does_not_run(protocol: Any, tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     payload = pickle.dumps([{"ref_id": 1}, _Runs(f"touch {trace}")], protocol)
     with pytest.raises(PlainPickleError, match="refused"):
@@ -62,7 +64,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_opcodes_are_refused(name):
+def test_hostile_opcodes_are_refused(name: Any) -> None:
     with pytest.raises(PlainPickleError, match=r"pickle (refused|damaged)"):
         load_plain(HOSTILE[name])
 
@@ -70,12 +72,12 @@ def test_hostile_opcodes_are_refused(name):
 @pytest.mark.parametrize(
     "data", [b"", b"junk", b"\x80\x02]", pickle.dumps(PLAIN)[:-3], b"\x80\x63.", b"\x80\x04\x95" + b"\xff" * 8]
 )
-def test_damaged_pickles_are_refused(data):
+def test_damaged_pickles_are_refused(data: Any) -> None:
     with pytest.raises(PlainPickleError):
         load_plain(data)
 
 
-def test_huge_declared_sizes_cost_nothing():
+def test_huge_declared_sizes_cost_nothing() -> None:
     """A process with little memory reads them: what is declared is never allocated."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
@@ -89,7 +91,7 @@ def test_huge_declared_sizes_cost_nothing():
 
 
 @pytest.mark.parametrize("wrap", ["dict", "items", "item", "set", "frozenset"])
-def test_keys_that_take_for_ever_to_hash_are_refused_at_once(wrap):
+def test_keys_that_take_for_ever_to_hash_are_refused_at_once(wrap: str) -> None:
     endless = b"(t" + b"2\x86" * 60  # an empty tuple, sixty times paired with itself
     data = {
         "dict": b"(" + endless + b"Nd.",

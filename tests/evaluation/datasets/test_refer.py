@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tests.evaluation.datasets.refer_files import read_truth, true_mask, write_g
 
 @pytest.mark.parametrize("protocol", [0, 2])
 @pytest.mark.parametrize("dataset", ["refcoco", "refcoco+", "refcocog"])
-def test_a_split_is_read_by_image(tmp_path, dataset, protocol):
+def test_a_split_is_read_by_image(tmp_path: Path, dataset: str, protocol: int) -> None:
     write_refcoco(tmp_path, dataset, protocol=protocol)
     [image] = read_refer(tmp_path, dataset, "val")
     assert (image.image_id, image.path, image.split) == ("7", "COCO_train2014_000000000007.jpg", "val")
@@ -33,13 +35,13 @@ def test_a_split_is_read_by_image(tmp_path, dataset, protocol):
         assert np.array_equal(decode_mask(expression.mask), true_mask(ann_id, image_id=7))
 
 
-def test_texts_that_are_not_ascii(tmp_path):
+def test_texts_that_are_not_ascii(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     [image] = read_refer(tmp_path, "refcoco", "testA")
     assert image.expressions[0].text == "caf\xe9 woman"
 
 
-def test_several_and_no_targets(tmp_path):
+def test_several_and_no_targets(tmp_path: Path) -> None:
     write_grefcoco(tmp_path)
     [image] = read_refer(tmp_path, "grefcoco", "val")
     both, nothing, one = image.expressions
@@ -48,17 +50,17 @@ def test_several_and_no_targets(tmp_path):
     assert (both.kind, one.kind) == ("several", "dog")
 
 
-def _edit_instances(directory, edit):
+def _edit_instances(directory: Any, edit: Any) -> None:
     content = json.loads((directory / "instances.json").read_text())
     edit(content)
     (directory / "instances.json").write_text(json.dumps(content))
 
 
-def test_holes_crowds_and_empty_annotations(tmp_path):
+def test_holes_crowds_and_empty_annotations(tmp_path: Path) -> None:
     directory = write_refcoco(tmp_path)
     crowd = {"size": [40, 60], "counts": [0, 40, 2360]}  # the first column
 
-    def edit(content):
+    def edit(content: Any) -> None:
         content["annotations"][0]["segmentation"] = crowd
         content["annotations"][1]["segmentation"] = [[1, 2, 3, 4], refer_files.polygon((1, 1, 3, 3))]
 
@@ -88,7 +90,7 @@ def test_holes_crowds_and_empty_annotations(tmp_path):
         (lambda content: content.pop("annotations"), "no list of annotations"),
     ],
 )
-def test_files_that_do_not_fit_are_named(tmp_path, edit, reason):
+def test_files_that_do_not_fit_are_named(tmp_path: Path, edit: Any, reason: str) -> None:
     _edit_instances(write_refcoco(tmp_path), edit)
     with pytest.raises(ValueError, match=reason):
         list(read_refer(tmp_path, "refcoco", "val"))
@@ -107,7 +109,7 @@ def test_files_that_do_not_fit_are_named(tmp_path, edit, reason):
         ({"sentences": [{"sent": "\ud800", "sent_id": 1}]}, "sentences: sent: .* not valid Unicode"),
     ],
 )
-def test_references_that_are_none_are_named(tmp_path, change, reason):
+def test_references_that_are_none_are_named(tmp_path: Path, change: Any, reason: str) -> None:
     path = write_grefcoco(tmp_path) / "grefs(unc).json"
     references = json.loads(path.read_text())
     references[1] |= change
@@ -116,11 +118,11 @@ def test_references_that_are_none_are_named(tmp_path, change, reason):
         list(read_refer(tmp_path, "grefcoco", "val"))
 
 
-def test_run_lengths_in_a_list_and_a_flat_polygon_are_read(tmp_path):
+def test_run_lengths_in_a_list_and_a_flat_polygon_are_read(tmp_path: Path) -> None:
     directory = write_refcoco(tmp_path)
     column = {"size": [40, 60], "counts": [0, 40, 2360]}
 
-    def edit(content):
+    def edit(content: Any) -> None:
         content["annotations"][0]["segmentation"] = [column]
         content["annotations"][1]["segmentation"] = refer_files.polygon((1, 1, 3, 3))
 
@@ -129,7 +131,7 @@ def test_run_lengths_in_a_list_and_a_flat_polygon_are_read(tmp_path):
     assert [item.mask.area for item in image.expressions] == [40, 40, 4]
 
 
-def test_a_small_pickle_of_something_vast_is_refused_at_once(tmp_path):
+def test_a_small_pickle_of_something_vast_is_refused_at_once(tmp_path: Path) -> None:
     directory = write_refcoco(tmp_path)
     doubled = ["aaaa"]
     for _ in range(40):
@@ -144,7 +146,9 @@ def test_a_small_pickle_of_something_vast_is_refused_at_once(tmp_path):
         assert time.monotonic() - started < 5
 
 
-def test_lists_that_references_share_are_counted_before_they_are_read(tmp_path, monkeypatch):
+def test_lists_that_references_share_are_counted_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = write_refcoco(tmp_path)
     one = refer_files.REFERENCES[0]
     for count, reason in ((1000, "more than 2500 in split val"), (10_001, "more than 10000 in one reference")):
@@ -156,11 +160,11 @@ def test_lists_that_references_share_are_counted_before_they_are_read(tmp_path, 
 
 
 class _Runs:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.system, ("touch ran",)
 
 
-def test_a_hostile_pickle_is_refused(tmp_path, monkeypatch):
+def test_a_hostile_pickle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = write_refcoco(tmp_path)
     monkeypatch.chdir(tmp_path)
     (directory / "refs(unc).p").write_bytes(pickle.dumps([_Runs()], 2))
@@ -169,7 +173,7 @@ def test_a_hostile_pickle_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
-def test_wrong_names_and_missing_files(tmp_path):
+def test_wrong_names_and_missing_files(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     for dataset, split, reason in (
         ("coco", "val", "not known"),
@@ -180,7 +184,7 @@ def test_wrong_names_and_missing_files(tmp_path):
             list(read_refer(tmp_path, dataset, split))
 
 
-def test_what_is_written_is_what_annotation_jobs_read(tmp_path):
+def test_what_is_written_is_what_annotation_jobs_read(tmp_path: Path) -> None:
     write_grefcoco(tmp_path / "data")
     storage = Storage(str(tmp_path))
     totals = write_truth(read_refer(tmp_path / "data", "grefcoco", "val"), storage, "truth.parquet")
@@ -196,7 +200,7 @@ def test_what_is_written_is_what_annotation_jobs_read(tmp_path):
 
 
 @pytest.mark.parametrize("images", [[], [TrueImage(image_id="7", path="7.jpg", data=None, expressions=())]])
-def test_nothing_to_write_leaves_no_file(tmp_path, images):
+def test_nothing_to_write_leaves_no_file(tmp_path: Path, images: Any) -> None:
     with pytest.raises(ValueError, match="no image with an expression there under --split val"):
         write_truth(images, Storage(str(tmp_path)), "truth.parquet", split="val")
     assert list(tmp_path.iterdir()) == []

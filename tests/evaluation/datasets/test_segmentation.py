@@ -1,5 +1,7 @@
 """COCO's `segmentation` in every form that the original files and copies of them have."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ MAN_OUTLINE, DOG_OUTLINE = polygon((5, 5, 25, 25)), polygon((35, 10, 55, 30))
         ([], np.zeros_like(MAN)),
     ],
 )
-def test_every_part_counts(segmentation, expected):
+def test_every_part_counts(segmentation: Any, expected: Any) -> None:
     assert np.array_equal(decode_mask(read_segmentation(segmentation, SIZE_HW)), expected)
 
 
@@ -47,6 +49,6 @@ def test_every_part_counts(segmentation, expected):
         ([[]] * 10_001, "10001 parts"),
     ],
 )
-def test_what_is_no_segmentation_is_not_taken_for_no_target(segmentation, reason):
+def test_what_is_no_segmentation_is_not_taken_for_no_target(segmentation: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         read_segmentation(segmentation, SIZE_HW)

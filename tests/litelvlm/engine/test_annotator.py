@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def _requests(seed: int, count: int) -> list[AnnotationRequest]:
 
 @pytest.mark.parametrize("checkpoint", ["tiny", "demo"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_results_do_not_depend_on_batching(request, checkpoint, layout):
+def test_results_do_not_depend_on_batching(request: pytest.FixtureRequest, checkpoint: str, layout: Any) -> None:
     annotator: Annotator = request.getfixturevalue(f"{checkpoint}_annotator")
     pruning = PruningConfig(num_retain_tokens=annotator.num_visual_tokens // 3)
     requests = _requests(1, 3 if checkpoint == "tiny" else 9)
@@ -46,7 +48,7 @@ def test_results_do_not_depend_on_batching(request, checkpoint, layout):
                 assert mask_iou(mask, other) >= 0.999
 
 
-def test_separate_phrases_do_not_depend_on_each_other(tiny_annotator):
+def test_separate_phrases_do_not_depend_on_each_other(tiny_annotator: Annotator) -> None:
     image = _requests(3, 1)[0].image
     pruning = PruningConfig(num_retain_tokens=20, rule="paper")
     together = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=PHRASES[:3])], pruning)[0]
@@ -58,7 +60,9 @@ def test_separate_phrases_do_not_depend_on_each_other(tiny_annotator):
 
 @pytest.mark.parametrize("positions", ["compact", "original"])
 @pytest.mark.parametrize("num_retain_tokens", [None, 20])
-def test_shared_equals_separate_with_the_same_kept_tokens(tiny_annotator, num_retain_tokens, positions):
+def test_shared_equals_separate_with_the_same_kept_tokens(
+    tiny_annotator: Annotator, num_retain_tokens: Any, positions: str
+) -> None:
     """The rule `context` keeps the same tokens for every phrase, whichever way they are asked."""
     requests = _requests(12, 2)
     pruning = PruningConfig(num_retain_tokens=num_retain_tokens, rule="context", positions=positions)
@@ -69,7 +73,9 @@ def test_shared_equals_separate_with_the_same_kept_tokens(tiny_annotator, num_re
         np.testing.assert_allclose(first.mask_prompts, second.mask_prompts, atol=1e-5)
 
 
-def test_shared_chooses_tokens_for_all_phrases_together(tiny_annotator, monkeypatch):
+def test_shared_chooses_tokens_for_all_phrases_together(
+    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = _requests(13, 1)[0]
     request = AnnotationRequest(image=request.image, phrases=PHRASES)
     pruning = PruningConfig(num_retain_tokens=24, rule="release")
@@ -82,14 +88,14 @@ def test_shared_chooses_tokens_for_all_phrases_together(tiny_annotator, monkeypa
     np.testing.assert_allclose(split.mask_prompts, shared.mask_prompts, atol=1e-5)
 
 
-def test_later_rounds_see_earlier_ones(tiny_annotator):
+def test_later_rounds_see_earlier_ones(tiny_annotator: Annotator) -> None:
     image = _requests(3, 1)[0].image
     pair = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["dog", "sky"])], layout="rounds")[0]
     other = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["cat", "sky"])], layout="rounds")[0]
     assert np.abs(pair.mask_prompts[1] - other.mask_prompts[1]).max() > 1e-4
 
 
-def test_shapes_and_ranges(tiny_annotator):
+def test_shapes_and_ranges(tiny_annotator: Annotator) -> None:
     requests = _requests(4, 3)
     for request, result in zip(requests, tiny_annotator.annotate(requests), strict=True):
         num, (height, width) = len(request.phrases), request.image.shape[:2]
@@ -105,14 +111,14 @@ def test_shapes_and_ranges(tiny_annotator):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (2, 300), (333, 7)])
-def test_extreme_sizes(tiny_annotator, size):
+def test_extreme_sizes(tiny_annotator: Annotator, size: Any) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     result = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["dog"])])[0]
     assert result.masks.shape == (1, *size)
     assert np.isfinite(result.scores).all()
 
 
-def test_a_prepared_image_gives_the_same(tiny_annotator):
+def test_a_prepared_image_gives_the_same(tiny_annotator: Annotator) -> None:
     request = _requests(5, 1)[0]
     prepared = tiny_annotator.preprocessor.prepare(request.image)
     first = tiny_annotator.annotate([request])[0]
@@ -120,7 +126,7 @@ def test_a_prepared_image_gives_the_same(tiny_annotator):
     np.testing.assert_array_equal(first.masks, second.masks)
 
 
-def test_no_requests_and_no_phrases(tiny_annotator):
+def test_no_requests_and_no_phrases(tiny_annotator: Annotator) -> None:
     assert tiny_annotator.annotate([]) == []
     first, *_ = requests = _requests(6, 2)
     bare = AnnotationRequest(image=first.image, phrases=[])
@@ -129,7 +135,7 @@ def test_no_requests_and_no_phrases(tiny_annotator):
     assert results[1].masks.shape == (0, *first.image.shape[:2])
 
 
-def test_hundreds_of_phrases_on_one_image(demo_annotator):
+def test_hundreds_of_phrases_on_one_image(demo_annotator: Annotator) -> None:
     image = _requests(7, 1)[0].image
     phrases = [f"object {i}" for i in range(60)]
     for layout in LAYOUTS:
@@ -138,7 +144,7 @@ def test_hundreds_of_phrases_on_one_image(demo_annotator):
         assert result.num_prompts == 60 if layout == "separate" else result.num_prompts < 60
 
 
-def test_original_positions_change_nothing_when_nothing_is_pruned(tiny_annotator):
+def test_original_positions_change_nothing_when_nothing_is_pruned(tiny_annotator: Annotator) -> None:
     requests = _requests(8, 2)
     compact = tiny_annotator.annotate(requests, PruningConfig())
     original = tiny_annotator.annotate(requests, PruningConfig(positions="original"))
@@ -146,7 +152,7 @@ def test_original_positions_change_nothing_when_nothing_is_pruned(tiny_annotator
         np.testing.assert_allclose(first.mask_prompts, second.mask_prompts, atol=1e-5)
 
 
-def test_order_and_positions_matter_when_tokens_are_pruned(tiny_annotator):
+def test_order_and_positions_matter_when_tokens_are_pruned(tiny_annotator: Annotator) -> None:
     requests = _requests(9, 1)
     prompts = [
         tiny_annotator.annotate(requests, PruningConfig(num_retain_tokens=20, order=order, positions=positions))[0]
@@ -157,7 +163,7 @@ def test_order_and_positions_matter_when_tokens_are_pruned(tiny_annotator):
     assert np.abs(prompts[1].mask_prompts - prompts[2].mask_prompts).max() > 1e-4
 
 
-def test_raster_and_original_positions_in_a_literal_prompt(tiny_annotator):
+def test_raster_and_original_positions_in_a_literal_prompt(tiny_annotator: Annotator) -> None:
     """The kept tokens and everything after them carry the ids that they have in the unpruned prompt."""
     from litelvlm.engine.packing import plan_packing
     from litelvlm.prompts import build_prompts
@@ -172,7 +178,7 @@ def test_raster_and_original_positions_in_a_literal_prompt(tiny_annotator):
     assert packed.position_ids.tolist() == expected
 
 
-def test_bfloat16_runs_and_stays_close(tiny_annotator):
+def test_bfloat16_runs_and_stays_close(tiny_annotator: Annotator) -> None:
     annotator = Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY, dtype="bfloat16")
     requests = _requests(10, 2)
     pruning = PruningConfig(num_retain_tokens=64, rule="context")
@@ -184,7 +190,7 @@ def test_bfloat16_runs_and_stays_close(tiny_annotator):
         assert rounded.scores.dtype == np.float32
 
 
-def test_stage_seconds_add_up(tiny_annotator):
+def test_stage_seconds_add_up(tiny_annotator: Annotator) -> None:
     before = tiny_annotator.stage_seconds
     tiny_annotator.annotate(_requests(11, 1))
     after = tiny_annotator.stage_seconds
@@ -206,7 +212,7 @@ IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)
         (IMAGE, ["dog", " "], r"requests\[0\].phrases\[1\]: phrase is empty"),
     ],
 )
-def test_bad_requests_name_the_field(tiny_annotator, image, phrases, message):
+def test_bad_requests_name_the_field(tiny_annotator: Annotator, image: Any, phrases: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_annotator.annotate([AnnotationRequest(image=image, phrases=phrases)])
 
@@ -215,6 +221,6 @@ def test_bad_requests_name_the_field(tiny_annotator, image, phrases, message):
     ("arguments", "message"),
     [({"layout": "spiral"}, "layout"), ({"batch_images": 0}, "batch_images")],
 )
-def test_bad_arguments_name_the_field(tiny_annotator, arguments, message):
+def test_bad_arguments_name_the_field(tiny_annotator: Annotator, arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_annotator.annotate([], **arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.slow
 PRUNING = PruningConfig(num_retain_tokens=20, rule="paper")
 
 
-def assert_same(first, second):
+def assert_same(first: Any, second: Any) -> None:
     """Two results hold the same masks, scores and tokens."""
     np.testing.assert_allclose(first.scores, second.scores, atol=1e-4)
     assert [kept.tolist() for kept in first.retained] == [kept.tolist() for kept in second.retained]
@@ -28,7 +30,7 @@ def assert_same(first, second):
 
 
 @pytest.fixture
-def encodes(tiny_annotator, monkeypatch) -> list[int]:
+def encodes(tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call of SAM's encoder got."""
     counts: list[int] = []
     encode_sam = tiny_annotator._runner.encode_sam
@@ -39,7 +41,9 @@ def encodes(tiny_annotator, monkeypatch) -> list[int]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_image_is_encoded_once_whatever_the_number_of_phrases(tiny_annotator, encodes, layout):
+def test_an_image_is_encoded_once_whatever_the_number_of_phrases(
+    tiny_annotator: Annotator, encodes: list[int], layout: Any
+) -> None:
     image = _requests(3, 1)[0].image
     requests = [AnnotationRequest(image=image, phrases=[f"thing {n}" for n in range(count)]) for count in (1, 40, 3)]
     tiny_annotator.annotate(requests, PRUNING, layout)
@@ -47,7 +51,9 @@ def test_an_image_is_encoded_once_whatever_the_number_of_phrases(tiny_annotator,
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_encoded_image_is_asked_again_without_encoding(tiny_annotator, encodes, layout):
+def test_an_encoded_image_is_asked_again_without_encoding(
+    tiny_annotator: Annotator, encodes: list[int], layout: Any
+) -> None:
     requests = _requests(4, 2)
     encoded = tiny_annotator.encode([request.image for request in requests])
     assert sum(encodes) == 2
@@ -61,7 +67,7 @@ def test_an_encoded_image_is_asked_again_without_encoding(tiny_annotator, encode
             assert_same(result, other)
 
 
-def test_encoded_and_new_images_share_a_batch(tiny_annotator, encodes):
+def test_encoded_and_new_images_share_a_batch(tiny_annotator: Annotator, encodes: list[int]) -> None:
     requests = _requests(5, 3)
     (encoded,) = tiny_annotator.encode([requests[1].image])
     mixed = [requests[0], AnnotationRequest(image=encoded, phrases=requests[1].phrases), requests[2]]
@@ -71,7 +77,9 @@ def test_encoded_and_new_images_share_a_batch(tiny_annotator, encodes):
         assert_same(result, other)
 
 
-def test_the_next_batch_is_launched_before_the_last_is_collected(tiny_annotator, monkeypatch):
+def test_the_next_batch_is_launched_before_the_last_is_collected(
+    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[str] = []
     launch, collect = BatchRunner.launch, BatchRunner.collect
     monkeypatch.setattr(
@@ -82,7 +90,9 @@ def test_the_next_batch_is_launched_before_the_last_is_collected(tiny_annotator,
     assert steps == ["launch", "launch", "collect", "launch", "collect", "collect"]
 
 
-def test_logits_of_very_many_phrases_are_read_as_they_come(tiny_annotator, monkeypatch):
+def test_logits_of_very_many_phrases_are_read_as_they_come(
+    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requests = _requests(7, 2)
     expected = tiny_annotator.annotate(requests, PRUNING)
     monkeypatch.setattr("litelvlm.engine.batch._MOST_UNREAD", 0)
@@ -90,7 +100,7 @@ def test_logits_of_very_many_phrases_are_read_as_they_come(tiny_annotator, monke
         assert_same(result, other)
 
 
-def test_logits_are_kept_only_where_they_are_wanted(tiny_annotator):
+def test_logits_are_kept_only_where_they_are_wanted(tiny_annotator: Annotator) -> None:
     request = _requests(8, 1)[0]
     with_logits, without = (
         tiny_annotator.annotate(
@@ -104,7 +114,7 @@ def test_logits_are_kept_only_where_they_are_wanted(tiny_annotator):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_template_for_each_phrase(tiny_annotator, layout):
+def test_a_template_for_each_phrase(tiny_annotator: Annotator, layout: Any) -> None:
     image = _requests(9, 1)[0].image
     other = PromptTemplate(question="Where is the {phrase}? Please segment it.", answer="Sure, it is [SEG].")
     templates = [PromptTemplate(), other]
@@ -119,20 +129,20 @@ def test_a_template_for_each_phrase(tiny_annotator, layout):
     assert np.abs(mixed.mask_prompts[1] - plain.mask_prompts[1]).max() > 1e-4
 
 
-def test_as_many_templates_as_phrases(tiny_annotator):
+def test_as_many_templates_as_phrases(tiny_annotator: Annotator) -> None:
     request = AnnotationRequest(image=_requests(9, 1)[0].image, phrases=["dog", "sky"], templates=[PromptTemplate()])
     with pytest.raises(ValueError, match=r"requests\[0\].templates: must be as many"):
         tiny_annotator.annotate([request])
 
 
-def test_an_image_that_cannot_be_encoded_is_named(tiny_annotator):
+def test_an_image_that_cannot_be_encoded_is_named(tiny_annotator: Annotator) -> None:
     with pytest.raises(ValueError, match=r"images\[1\].image"):
         tiny_annotator.encode([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("budget", [48, 192])
-def test_padding_costs_two_percent_at_most(demo_annotator: Annotator, layout, budget):
+def test_padding_costs_two_percent_at_most(demo_annotator: Annotator, layout: Any, budget: int) -> None:
     """Of the language model's operations, for phrases of very different lengths; linear layers have none at all."""
     rng = np.random.default_rng(0)
     words = [

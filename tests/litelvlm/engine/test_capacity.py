@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from litelvlm.config import GlammConfig
+from litelvlm.engine.annotator import Annotator
 from litelvlm.engine.capacity import images_at_once, item_bytes, micro_batches
 
 GIB = 2**30
 FULL = GlammConfig()
 
 
-def test_a_large_gpu_gets_what_fills_it():
+def test_a_large_gpu_gets_what_fills_it() -> None:
     sizes = micro_batches(FULL, free_bytes=60 * GIB, element_bytes=2)
     assert sizes == {"clip": 32, "llm": 16384, "sam": 8, "decode_masks": 64, "masks": 64}
     assert images_at_once(sizes, on_gpu=True) == 16
 
 
-def test_less_memory_never_gives_a_larger_micro_batch_and_always_one_item():
+def test_less_memory_never_gives_a_larger_micro_batch_and_always_one_item() -> None:
     before = micro_batches(FULL, free_bytes=80 * GIB, element_bytes=2)
     for free in (20 * GIB, 8 * GIB, 2 * GIB, GIB // 2, 0):
         sizes = micro_batches(FULL, free_bytes=free, element_bytes=2)
@@ -27,20 +30,20 @@ def test_less_memory_never_gives_a_larger_micro_batch_and_always_one_item():
 
 
 @pytest.mark.parametrize("free", [2 * GIB, 6 * GIB, 24 * GIB])
-def test_no_stage_is_meant_to_take_more_than_half(free):
+def test_no_stage_is_meant_to_take_more_than_half(free: Any) -> None:
     sizes = micro_batches(FULL, free_bytes=free, element_bytes=2)
     for stage, size in item_bytes(FULL, 2).items():
         assert sizes[stage] == 1 or sizes[stage] * size <= free / 2
 
 
-def test_the_dtype_counts():
+def test_the_dtype_counts() -> None:
     half = micro_batches(FULL, free_bytes=2 * GIB, element_bytes=2)
     whole = micro_batches(FULL, free_bytes=2 * GIB, element_bytes=4)
     assert whole["sam"] < half["sam"]
     assert whole["llm"] < half["llm"]
 
 
-def test_a_cpu_gets_what_its_caches_hold(tiny_annotator):
+def test_a_cpu_gets_what_its_caches_hold(tiny_annotator: Annotator) -> None:
     sizes = micro_batches(FULL, free_bytes=None, element_bytes=4)
     assert tiny_annotator.batch_limits == sizes
     assert images_at_once(sizes, on_gpu=False) == sizes["sam"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def whole_layer(llm: LlamaModel, index: int, hidden: torch.Tensor, positions: to
     return llm.layers[index](hidden, attention_mask=mask, position_ids=positions[None], position_embeddings=rotary)
 
 
-def literal_fastv(annotator: Annotator, image: np.ndarray, phrase: str, budget: int, layers: int):
+def literal_fastv(annotator: Annotator, image: np.ndarray, phrase: str, budget: int, layers: int) -> Any:
     """One prompt the repository's way: attention weights of layer K, its last row, the mean over heads, top R."""
     model = annotator.model
     llm: LlamaModel = model.llm
@@ -74,7 +76,7 @@ def weights_of(llm: LlamaModel, index: int, hidden: torch.Tensor, positions: tor
 
 @pytest.mark.parametrize(("budget", "layers"), [(20, 2), (1, 1), (63, 2)])
 @torch.inference_mode()
-def test_fastv_equals_its_definition(tiny_annotator, budget, layers):
+def test_fastv_equals_its_definition(tiny_annotator: Annotator, budget: int, layers: int) -> None:
     pruning = PruningConfig(num_retain_tokens=budget, rule="fastv", fastv_layer=layers)
     requests = [AnnotationRequest(image=image, phrases=PHRASES) for image in images(2)]
     for request, result in zip(requests, tiny_annotator.annotate(requests, pruning), strict=True):
@@ -86,7 +88,7 @@ def test_fastv_equals_its_definition(tiny_annotator, budget, layers):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_fastv_does_not_depend_on_the_batch(tiny_annotator, layout):
+def test_fastv_does_not_depend_on_the_batch(tiny_annotator: Annotator, layout: Any) -> None:
     pruning = PruningConfig(num_retain_tokens=17, rule="fastv")
     requests = [AnnotationRequest(image=image, phrases=PHRASES[: 1 + index]) for index, image in enumerate(images(3))]
     together = tiny_annotator.annotate(requests, pruning, layout)
@@ -96,7 +98,7 @@ def test_fastv_does_not_depend_on_the_batch(tiny_annotator, layout):
         np.testing.assert_allclose(batched.mask_prompts, alone.mask_prompts, atol=1e-4)
 
 
-def test_fastv_with_all_tokens_is_the_unpruned_model(tiny_annotator):
+def test_fastv_with_all_tokens_is_the_unpruned_model(tiny_annotator: Annotator) -> None:
     requests = [AnnotationRequest(image=image, phrases=PHRASES) for image in images(1)]
     whole = tiny_annotator.annotate(requests)[0]
     kept = tiny_annotator.annotate(requests, PruningConfig(num_retain_tokens=64, rule="fastv", fastv_layer=99))[0]

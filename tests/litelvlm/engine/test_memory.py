@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,12 +23,12 @@ STAGES = {"clip": "encode_clip", "llm": "prefill", "sam": "encode_sam", "decode_
 class Memory:
     """Wraps a runner's stage: more items at once than `room` raise what torch raises."""
 
-    def __init__(self, stage, items_of, room: int) -> None:
+    def __init__(self, stage: Any, items_of: Any, room: int) -> None:
         self._stage, self._items_of, self._room = stage, items_of, room
         self.seen: list[int] = []
         self.failures = 0
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         count = len(self._items_of(arguments))
         if count > self._room:
             self.failures += 1
@@ -87,7 +89,7 @@ def test_an_item_that_does_not_fit_alone_is_an_error(tiny_annotator: Annotator) 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 64])
 @pytest.mark.parametrize("room", [1, 2, 5])
-def test_every_item_is_processed_once_and_in_order(size, room):
+def test_every_item_is_processed_once_and_in_order(size: int, room: int) -> None:
     def process(group: list[int]) -> list[int]:
         if len(group) > room:
             raise MemoryError
@@ -100,7 +102,7 @@ def test_every_item_is_processed_once_and_in_order(size, room):
     assert limit.size <= size
 
 
-def test_only_a_lack_of_memory_is_tried_again():
+def test_only_a_lack_of_memory_is_tried_again() -> None:
     calls = []
 
     def process(group: list[int]) -> None:
@@ -123,11 +125,11 @@ def test_only_a_lack_of_memory_is_tried_again():
         (ValueError("can't allocate memory"), False),
     ],
 )
-def test_what_counts_as_a_lack_of_memory(error, expected):
+def test_what_counts_as_a_lack_of_memory(error: Any, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
 
 
-def test_a_request_too_large_for_the_host_is_recognised():
+def test_a_request_too_large_for_the_host_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert is_out_of_memory(caught.value)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from litelvlm.config import PromptTemplate
+from litelvlm.engine.annotator import Annotator
 from litelvlm.engine.packing import packed_length, plan_packing
 from litelvlm.prompts import build_prompts
 
 PHRASES = ["dog", "the second person from the left, in a red coat", "sky"]
 
 
-def prompts_of(annotator, layout: str, phrases: list[str]):
+def prompts_of(annotator: Any, layout: str, phrases: list[str]) -> Any:
     tokenizer = annotator.preprocessor.tokenizer
     return build_prompts(phrases, PromptTemplate(), tokenizer, layout=layout, max_text_tokens=1000)
 
 
 @pytest.mark.parametrize("layout", ["separate", "rounds", "shared"])
 @pytest.mark.parametrize("num_retained", [1, 7, 64])
-def test_a_plan_holds_every_token_once_and_nothing_else(tiny_annotator, layout, num_retained):
+def test_a_plan_holds_every_token_once_and_nothing_else(
+    tiny_annotator: Annotator, layout: str, num_retained: int
+) -> None:
     prompts = [*prompts_of(tiny_annotator, layout, PHRASES), *prompts_of(tiny_annotator, layout, PHRASES[:1])]
     plan = plan_packing(prompts, num_retained, text_start=num_retained)
     lengths = [packed_length(prompt, num_retained) for prompt in prompts]
@@ -38,7 +43,7 @@ def test_a_plan_holds_every_token_once_and_nothing_else(tiny_annotator, layout, 
         assert following == [prompt.input_ids[index] for index in prompt.seg_indices]
 
 
-def test_branches_begin_at_the_same_position(tiny_annotator):
+def test_branches_begin_at_the_same_position(tiny_annotator: Annotator) -> None:
     (prompt,) = prompts_of(tiny_annotator, "shared", PHRASES)
     plan = plan_packing([prompt], 5, text_start=64)
     first = {branch: plan.branches.index(branch) for branch in set(plan.branches) - {0}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -138,7 +140,7 @@ def as_evidence(values: Row, counts: list[int]) -> Evidence:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("rule", sorted(LITERAL))
-def test_rules_equal_their_definitions(rule, data):
+def test_rules_equal_their_definitions(rule: Any, data: Any) -> None:
     num_tokens = data.draw(st.integers(1, 90), label="V")
     budget = data.draw(st.integers(1, num_tokens), label="R")
     counts = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3), label="phrases")
@@ -163,7 +165,7 @@ DECIDED_BEFORE = [rule for rule in RULES if rule not in ("none", "fastv")]
 @pytest.mark.parametrize("rule", DECIDED_BEFORE)
 @pytest.mark.parametrize("budget", [1, 2, 7, 24, 63, 64])
 @pytest.mark.parametrize("ties", [False, True])
-def test_every_budget_keeps_exactly_that_many(rule, budget, ties):
+def test_every_budget_keeps_exactly_that_many(rule: Any, budget: int, ties: bool) -> None:
     evidence = as_evidence(evidence_of(np.random.default_rng(budget), 3, 64, 4, ties=ties), [4, 1, 2])
     selection = select(evidence, PruningConfig(num_retain_tokens=budget, rule=rule))
     assert selection.kept.sum(-1).tolist() == [budget] * 3 == [selection.budget] * 3
@@ -175,7 +177,7 @@ def test_every_budget_keeps_exactly_that_many(rule, budget, ties):
 
 
 @pytest.mark.parametrize("rule", DECIDED_BEFORE)
-def test_a_row_does_not_depend_on_its_batch_and_nothing_is_drawn_anew(rule):
+def test_a_row_does_not_depend_on_its_batch_and_nothing_is_drawn_anew(rule: Any) -> None:
     values = evidence_of(np.random.default_rng(0), 5, 70, 3)
     counts, pruning = [3, 1, 2, 3, 1], PruningConfig(num_retain_tokens=23, rule=rule)
     batched, again = (select(as_evidence(values, counts), pruning) for _ in range(2))
@@ -195,13 +197,13 @@ def test_a_row_does_not_depend_on_its_batch_and_nothing_is_drawn_anew(rule):
             torch.testing.assert_close(found.merge[0], batched.merge[row])
 
 
-def test_fastv_is_not_decided_from_evidence():
+def test_fastv_is_not_decided_from_evidence() -> None:
     with pytest.raises(ValueError, match="inside the language model"):
         select(Evidence(context=torch.rand(1, 9)), PruningConfig(num_retain_tokens=3, rule="fastv"))
 
 
 @pytest.mark.parametrize("rule", DECIDED_BEFORE)
-def test_no_rule_reads_a_value_back_from_the_device(rule):
+def test_no_rule_reads_a_value_back_from_the_device(rule: Any) -> None:
     """On `meta` there are no values: whatever would make the host wait for a device raises."""
     values = evidence_of(np.random.default_rng(0), 3, 64, 4)
     known = as_evidence(values, [4, 1, 2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ def requests_of(count: int) -> list[AnnotationRequest]:
     ("rule", "layout"),
     [*((rule, "separate") for rule in RULES), *((rule, "shared") for rule in ("trim", "prumerge", "fastv"))],
 )
-def test_results_do_not_depend_on_the_batch(demo_annotator, rule, layout):
+def test_results_do_not_depend_on_the_batch(demo_annotator: Annotator, rule: Any, layout: Any) -> None:
     pruning, requests = PruningConfig(num_retain_tokens=13, rule=rule), requests_of(2)
     together = demo_annotator.annotate(requests, pruning, layout)
     budget = demo_annotator.num_visual_tokens if rule == "none" else 13
@@ -39,7 +41,7 @@ def test_results_do_not_depend_on_the_batch(demo_annotator, rule, layout):
 
 
 @pytest.mark.parametrize("rule", sorted(set(RULES) - {"none"}))
-def test_text_tokens_are_those_of_the_unpruned_prompt(demo_annotator, rule):
+def test_text_tokens_are_those_of_the_unpruned_prompt(demo_annotator: Annotator, rule: Any) -> None:
     requests = requests_of(2)
     whole = demo_annotator.annotate(requests)
     pruned = demo_annotator.annotate(requests, PruningConfig(num_retain_tokens=9, rule=rule))
@@ -48,7 +50,7 @@ def test_text_tokens_are_those_of_the_unpruned_prompt(demo_annotator, rule):
 
 
 @torch.inference_mode()
-def test_cues_are_those_of_clips_own_attention(demo_annotator):
+def test_cues_are_those_of_clips_own_attention(demo_annotator: Annotator) -> None:
     """Against torch's own `MultiheadAttention`, asked for its weights."""
     encoder = demo_annotator.model.clip
     prepared = [demo_annotator.preprocessor.prepare(request.image) for request in requests_of(2)]
@@ -67,7 +69,7 @@ def test_cues_are_those_of_clips_own_attention(demo_annotator):
 
 
 @torch.inference_mode()
-def test_the_last_layers_cues_are_of_a_single_head(demo_annotator):
+def test_the_last_layers_cues_are_of_a_single_head(demo_annotator: Annotator) -> None:
     encoder = demo_annotator.model.clip
     prepared = [demo_annotator.preprocessor.prepare(request.image) for request in requests_of(1)]
     features = demo_annotator._runner.encode_clip(prepared)
@@ -81,7 +83,7 @@ def test_the_last_layers_cues_are_of_a_single_head(demo_annotator):
     torch.testing.assert_close(keys[0], key[1:], rtol=1e-4, atol=1e-5)
 
 
-def literal(annotator: Annotator, result: AnnotationResult, request: AnnotationRequest, pruning: PruningConfig):
+def literal(annotator: Annotator, result: AnnotationResult, request: AnnotationRequest, pruning: PruningConfig) -> Any:
     """Mask prompts of a prompt per phrase: tokens merged by the rule's weights, projected, in a plain forward pass."""
     model, runner = annotator.model, annotator._runner
     features = runner.encode_clip([annotator.preprocessor.prepare(request.image)])
@@ -116,7 +118,7 @@ def literal(annotator: Annotator, result: AnnotationResult, request: AnnotationR
 
 @pytest.mark.parametrize("rule", sorted(name for name, rule in RULE_BOOK.items() if rule.merges))
 @torch.inference_mode()
-def test_merged_tokens_reach_the_language_model(demo_annotator, rule):
+def test_merged_tokens_reach_the_language_model(demo_annotator: Annotator, rule: Any) -> None:
     pruning, requests = PruningConfig(num_retain_tokens=15, rule=rule), requests_of(3)
     for request, result in zip(requests, demo_annotator.annotate(requests, pruning), strict=True):
         expected = literal(demo_annotator, result, request, pruning)
@@ -125,7 +127,7 @@ def test_merged_tokens_reach_the_language_model(demo_annotator, rule):
 
 
 @pytest.mark.parametrize("rule", sorted(set(RULES) - {"none"}))
-def test_order_and_position_ids_apply_to_every_rule(demo_annotator, rule):
+def test_order_and_position_ids_apply_to_every_rule(demo_annotator: Annotator, rule: Any) -> None:
     kept = {}
     for order, positions in (("auto", "compact"), ("raster", "original"), ("release", "original")):
         pruning = PruningConfig(num_retain_tokens=20, rule=rule, order=order, positions=positions)
@@ -133,7 +135,7 @@ def test_order_and_position_ids_apply_to_every_rule(demo_annotator, rule):
     assert kept["raster"] == sorted(kept["raster"]) == sorted(kept["auto"]) == sorted(kept["release"])
 
 
-def test_bfloat16_keeps_the_same_number():
+def test_bfloat16_keeps_the_same_number() -> None:
     annotator = Annotator.from_pretrained("demo", dtype="bfloat16")
     for rule in RULES:
         budget = annotator.num_visual_tokens if rule == "none" else 20

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -50,21 +51,21 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_addresses_that_are_not_public(address) -> None:
+def test_addresses_that_are_not_public(address: Any) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
 )
-def test_public_addresses(address) -> None:
+def test_public_addresses(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.parametrize(
     "host", ["127.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "localhost", "127.0.0.1"]
 )
-def test_every_spelling_of_loopback_is_refused(host) -> None:
+def test_every_spelling_of_loopback_is_refused(host: str) -> None:
     with pytest.raises(FetchError, match=r"not public|has no address"):
         public_address(host, 80, may_be_private=False)
 

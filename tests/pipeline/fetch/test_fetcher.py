@@ -9,7 +9,9 @@ import pickle
 import ssl
 import threading
 import time
-from typing import ClassVar
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -42,7 +44,7 @@ def _code(fetcher: ImageFetcher, uri: str) -> str:
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Any:
     (tmp_path / "root" / "sub").mkdir(parents=True)
     (tmp_path / "root" / "sub" / "a.jpg").write_bytes(BODY)
     (tmp_path / "root" / "empty.jpg").write_bytes(b"")
@@ -56,7 +58,7 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_files_below_the_root(tree):
+def test_files_below_the_root(tree: Any) -> None:
     fetcher = _fetcher(UriPolicy.for_input("t.parquet", image_root=str(tree / "root")))
     assert fetcher.fetch("sub/a.jpg") == BODY
     assert fetcher.fetch(str(tree / "root" / "sub" / "a.jpg")) == BODY
@@ -65,7 +67,7 @@ def test_files_below_the_root(tree):
     assert fetcher.fetch("empty.jpg") == b""
 
 
-def test_files_outside_the_root_and_things_that_are_no_files(tree):
+def test_files_outside_the_root_and_things_that_are_no_files(tree: Any) -> None:
     fetcher = _fetcher(UriPolicy.for_input("t.parquet", image_root=str(tree / "root")))
     for uri in ("out.jpg", "outdir/outside.jpg", str(tree / "root2" / "outside.jpg"), "/etc/passwd"):
         assert _code(fetcher, uri) == "refused"
@@ -77,7 +79,7 @@ def test_files_outside_the_root_and_things_that_are_no_files(tree):
     assert _code(fetcher, "x" * 300) == "unreadable"
 
 
-def test_endless_devices_and_limits(tree):
+def test_endless_devices_and_limits(tree: Any) -> None:
     anywhere = UriPolicy.for_input("t.parquet")
     assert _code(_fetcher(anywhere), "/dev/zero") == "not_a_file"
     path = str(tree / "root" / "sub" / "a.jpg")
@@ -86,7 +88,7 @@ def test_endless_devices_and_limits(tree):
     assert _code(_fetcher(UriPolicy(manifest_is_local=True, max_bytes=len(BODY) - 1)), path) == "too_many_bytes"
 
 
-def test_an_allowed_directory_beside_the_root(tree):
+def test_an_allowed_directory_beside_the_root(tree: Any) -> None:
     policy = UriPolicy.for_input("t", image_root=str(tree / "root"), allowed_prefixes=(str(tree / "root2"),))
     assert _fetcher(policy).fetch(str(tree / "root2" / "outside.jpg")) == b"outside"
 
@@ -95,7 +97,7 @@ def test_an_allowed_directory_beside_the_root(tree):
 
 
 @pytest.fixture(scope="module")
-def s3_options():
+def s3_options() -> Iterator[Any]:
     server = ThreadedMotoServer(port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -111,7 +113,7 @@ def s3_options():
     server.stop()
 
 
-def test_objects(s3_options):
+def test_objects(s3_options: Any) -> None:
     fetcher = _fetcher(UriPolicy.for_input("s3://bucket/in/*.parquet", image_root="s3://bucket/images"), **s3_options)
     assert fetcher.fetch("s3://bucket/images/a b#1.jpg") == BODY
     assert fetcher.fetch("a b#1.jpg") == BODY
@@ -121,14 +123,14 @@ def test_objects(s3_options):
     assert _code(fetcher, "s3://other/a.jpg") == "refused"
 
 
-def test_object_limits_and_nested_options(s3_options):
+def test_object_limits_and_nested_options(s3_options: Any) -> None:
     policy = UriPolicy(manifest_is_local=True, max_bytes=len(BODY) - 1)
     fetcher = _fetcher(policy, s3=s3_options)
     assert _code(fetcher, "s3://bucket/images/a b#1.jpg") == "too_many_bytes"
     assert _code(fetcher, "s3://missing-bucket/a.jpg") == "not_found"
 
 
-def test_a_fetcher_travels_without_its_connections(s3_options):
+def test_a_fetcher_travels_without_its_connections(s3_options: Any) -> None:
     fetcher = ImageFetcher(UriPolicy.for_input("s3://bucket/in/"), s3_options)
     assert fetcher.fetch("s3://bucket/images/a b#1.jpg") == BODY
     assert pickle.loads(pickle.dumps(fetcher)).fetch("s3://bucket/images/a b#1.jpg") == BODY
@@ -168,7 +170,7 @@ class CredentialRetrievalError(Exception):
         ([ValueError("secret")], "bad_uri", 1),
     ],
 )
-def test_only_what_may_pass_is_tried_again(errors, code, reads):
+def test_only_what_may_pass_is_tried_again(errors: Any, code: Any, reads: int) -> None:
     pauses: list[float] = []
     fetcher = ImageFetcher(UriPolicy(manifest_is_local=True), sleep=pauses.append)
     store = _FaultyStore(*errors)
@@ -183,7 +185,7 @@ def test_only_what_may_pass_is_tried_again(errors, code, reads):
 
 
 @pytest.mark.parametrize("error", [NoCredentialsError("secret"), CredentialRetrievalError("secret")])
-def test_missing_credentials_are_no_records_fault(error):
+def test_missing_credentials_are_no_records_fault(error: Any) -> None:
     fetcher = ImageFetcher(UriPolicy(manifest_is_local=True), sleep=lambda _: None)
     store = _FaultyStore(error, error)
     fetcher._filesystems["s3"] = store
@@ -193,7 +195,7 @@ def test_missing_credentials_are_no_records_fault(error):
     assert store.reads == 1
 
 
-def test_tries_of_a_store_are_not_multiplied(web):
+def test_tries_of_a_store_are_not_multiplied(web: Any) -> None:
     options = {"endpoint_url": web, "key": "someone", "secret": "secret", "client_kwargs": {"region_name": "us-east-1"}}
     slow_down = (503, {}, b"<Error><Code>SlowDown</Code></Error>")
     found = (200, {"Content-Length": str(len(BODY)), "ETag": '"x"'}, BODY)
@@ -241,7 +243,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def _serve(context: ssl.SSLContext | None = None):
+def _serve(context: ssl.SSLContext | None = None) -> Iterator[Any]:
     _Handler.answers, _Handler.seen = {}, []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     if context is not None:
@@ -255,12 +257,12 @@ def _serve(context: ssl.SSLContext | None = None):
 
 
 @pytest.fixture
-def web():
+def web() -> Iterator[Any]:
     with _serve() as port:
         yield f"http://127.0.0.1:{port}"
 
 
-def test_http(web):
+def test_http(web: Any) -> None:
     _Handler.answers["/a"] = [(200, {"Content-Length": str(len(BODY))}, BODY)]
     _Handler.answers["/no-length"] = [(200, {}, BODY)]
     fetcher = _fetcher(UriPolicy(allowed_prefixes=(web,)))
@@ -273,13 +275,13 @@ def test_http(web):
     ("status", "code"),
     [(404, "not_found"), (410, "not_found"), (401, "forbidden"), (403, "forbidden"), (418, "http_status")],
 )
-def test_http_answers_that_stay(web, status, code):
+def test_http_answers_that_stay(web: Any, status: int, code: str) -> None:
     _Handler.answers["/a"] = [(status, {}, b"")]
     assert _code(_fetcher(UriPolicy(allowed_prefixes=(web,))), f"{web}/a?sig=secret") == code
     assert len(_Handler.seen) == 1
 
 
-def test_http_answers_that_may_pass(web):
+def test_http_answers_that_may_pass(web: Any) -> None:
     failed = (503, {"Retry-After": "2"}, b"")
     _Handler.answers["/a"] = [failed, (500, {}, b""), (200, {}, BODY)]
     _Handler.answers["/cut"] = [(200, {"Content-Length": str(len(BODY) + 1)}, BODY), (200, {}, BODY)]
@@ -293,7 +295,7 @@ def test_http_answers_that_may_pass(web):
     assert _code(fetcher, f"{web}/always?sig=secret") == "unavailable"
 
 
-def test_http_limits(web):
+def test_http_limits(web: Any) -> None:
     _Handler.answers["/declared"] = [(200, {"Content-Length": "1000000000000"}, b"")]
     _Handler.answers["/undeclared"] = [(200, {}, bytes(3_000_000))]
     fetcher = _fetcher(UriPolicy(allowed_prefixes=(web,), max_bytes=1_000_000))
@@ -302,14 +304,14 @@ def test_http_limits(web):
 
 
 @pytest.mark.parametrize("path", ["drip", "drip-header"])
-def test_a_dripping_server_is_cut_off(web, path):
+def test_a_dripping_server_is_cut_off(web: Any, path: str) -> None:
     fetcher = _fetcher(UriPolicy(allowed_prefixes=(web,), timeout_s=0.3, max_attempts=1))
     started = time.monotonic()
     assert _code(fetcher, f"{web}/{path}") == "unavailable"
     assert time.monotonic() - started < 2
 
 
-def test_every_redirect_is_judged(web):
+def test_every_redirect_is_judged(web: Any) -> None:
     port = web.rpartition(":")[2]
     _Handler.answers["/ok/a"] = [(200, {}, BODY)]
     redirects = {
@@ -327,13 +329,13 @@ def test_every_redirect_is_judged(web):
     assert not any(path == "/private" for _, path in _Handler.seen)
 
 
-def test_a_local_table_is_not_redirected_into_files(web):
+def test_a_local_table_is_not_redirected_into_files(web: Any) -> None:
     _Handler.answers["/a"] = [(302, {"Location": "file:///etc/hostname"}, b"")]
     policy = UriPolicy(allowed_prefixes=(web,), manifest_is_local=True)
     assert _code(_fetcher(policy), f"{web}/a") == "refused"
 
 
-def test_loopback_is_refused_unless_the_host_is_named(web):
+def test_loopback_is_refused_unless_the_host_is_named(web: Any) -> None:
     fetcher = _fetcher(UriPolicy(allowed_prefixes=("http://", "https://")))
     port = web.rpartition(":")[2]
     for host in (
@@ -354,7 +356,7 @@ def _resolve_to_loopback(host: str, port: int, **_: object) -> list[tuple]:
     return [(2, 1, 6, "", ("127.0.0.1", port))]
 
 
-def test_the_judged_address_is_the_one_connected_to(web):
+def test_the_judged_address_is_the_one_connected_to(web: Any) -> None:
     port = web.rpartition(":")[2]
     _Handler.answers["/a"] = [(200, {}, BODY)]
     policy = UriPolicy(allowed_prefixes=(f"http://pictures.example:{port}/",))
@@ -363,7 +365,7 @@ def test_the_judged_address_is_the_one_connected_to(web):
     assert _Handler.seen == [(f"pictures.example:{port}", "/a")]
 
 
-def test_tls_is_verified_against_the_name(tmp_path, monkeypatch):
+def test_tls_is_verified_against_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, key = _self_signed(tmp_path, "pictures.example")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -377,13 +379,13 @@ def test_tls_is_verified_against_the_name(tmp_path, monkeypatch):
             http_get(wrong, policy, resolver=_resolve_to_loopback)
 
 
-def test_a_refused_connection_may_pass():
+def test_a_refused_connection_may_pass() -> None:
     policy = UriPolicy(allowed_prefixes=("http://127.0.0.1:9",))
     with pytest.raises(TransientError, match="ConnectionRefusedError"):
         http_get(policy.resolve("http://127.0.0.1:9/a"), policy)
 
 
-def _self_signed(directory, name: str):
+def _self_signed(directory: Any, name: str) -> Any:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
         "..", "/%2e%2e/", "http://u:secret@127.0.0.1/", "x" * 20_000,
     ],
 )  # fmt: skip
-def test_redirects_to_elsewhere_and_to_nonsense(server, location):
+def test_redirects_to_elsewhere_and_to_nonsense(server: str, location: Any) -> None:
     _Handler.location = location
     policy = UriPolicy(allowed_prefixes=(f"{server}/set1/",), timeout_s=5)
     with pytest.raises(FetchError) as caught:
@@ -54,7 +54,7 @@ def test_redirects_to_elsewhere_and_to_nonsense(server, location):
     assert "secret" not in str(caught.value)
 
 
-def test_a_header_without_end_is_cut_off(server):
+def test_a_header_without_end_is_cut_off(server: str) -> None:
     _Handler.location = "x" * 200_000
     policy = UriPolicy(allowed_prefixes=(f"{server}/set1/",), timeout_s=5)
     with pytest.raises(TransientError):

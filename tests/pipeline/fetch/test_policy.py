@@ -1,6 +1,7 @@
 """What a table may name: everything else is refused before anything is opened."""
 
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize(("policy", "uri", "location"), ALLOWED)
-def test_allowed(policy, uri, location):
+def test_allowed(policy: Any, uri: Any, location: Any) -> None:
     assert policy.resolve(uri).location == location
 
 
@@ -100,7 +101,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("policy", "uri"), REFUSED)
-def test_refused(policy, uri):
+def test_refused(policy: Any, uri: Any) -> None:
     with pytest.raises(FetchError) as caught:
         policy.resolve(uri)
     assert caught.value.code in ("refused", "bad_uri")
@@ -109,25 +110,25 @@ def test_refused(policy, uri):
     assert len(str(caught.value)) < 320
 
 
-def test_only_an_explicit_host_may_be_private():
+def test_only_an_explicit_host_may_be_private() -> None:
     assert WEB.resolve("http://cache:8080/x").may_be_private
     assert not ANY_WEB.resolve("http://cache:8080/x").may_be_private
 
 
 @pytest.mark.parametrize("prefix", ["ftp://x/", "a/../b", "https://u:p@host/", "https:///x", "data:x", "x\0"])
-def test_prefixes_are_checked(prefix):
+def test_prefixes_are_checked(prefix: str) -> None:
     with pytest.raises(ValueError, match="--allow-prefix") as caught:
         UriPolicy(allowed_prefixes=(prefix,))
     assert "u:p" not in str(caught.value)
 
 
 @pytest.mark.parametrize("limits", [{"max_bytes": 0}, {"timeout_s": 0}, {"max_attempts": 0}])
-def test_limits_are_checked(limits):
+def test_limits_are_checked(limits: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(limits))):
         UriPolicy(**limits)
 
 
-def test_redaction():
+def test_redaction() -> None:
     assert redact_uri("https://user:secret@h.example/a.jpg?X-Amz-Signature=secret#x") == "https://h.example/a.jpg"
     assert redact_uri("https://h.example?token=secret") == "https://h.example"
     assert redact_uri("s3://bucket/a?b#c.jpg") == "s3://bucket/a?b#c.jpg"
@@ -135,7 +136,7 @@ def test_redaction():
     assert len(redact_uri("s3://b/" + "x" * 1000)) == 200
 
 
-def test_policies_and_errors_travel():
+def test_policies_and_errors_travel() -> None:
     assert pickle.loads(pickle.dumps(WEB)) == WEB
     error = pickle.loads(pickle.dumps(FetchError("refused", "a: b")))
     assert (error.code, str(error)) == ("refused", "refused: a: b")
@@ -179,7 +180,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=9).map("".join)))
-def test_no_uri_leaves_what_is_allowed(uri):
+def test_no_uri_leaves_what_is_allowed(uri: Any) -> None:
     for policy in (REMOTE_ROOT, LOCAL_ROOT, WEB):
         try:
             target = policy.resolve(uri)

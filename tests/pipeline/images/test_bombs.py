@@ -3,6 +3,7 @@
 import struct
 import time
 import tracemalloc
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -69,7 +70,7 @@ def test_run_lengths_of_a_bmp_have_limits_of_their_own(width: int, height: int, 
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_cost_next_to_nothing(name) -> None:
+def test_bombs_cost_next_to_nothing(name: Any) -> None:
     tracemalloc.start()
     started = time.process_time()
     try:

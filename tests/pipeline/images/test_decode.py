@@ -4,6 +4,8 @@ import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ BOMBS = image_bombs()
 
 
 @pytest.mark.parametrize("name", WILD)
-def test_images_in_the_wild_come_out_upright_and_right(name):
+def test_images_in_the_wild_come_out_upright_and_right(name: Any) -> None:
     wild = WILD[name]
     decoded = decode_image(wild.data)
     assert decoded.rgb.dtype == np.uint8
@@ -42,7 +44,7 @@ def test_images_in_the_wild_come_out_upright_and_right(name):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_images_end_as_a_reason(name):
+def test_broken_images_end_as_a_reason(name: Any) -> None:
     with pytest.raises(ImageError) as caught:
         decode_image(BROKEN[name])
     assert caught.value.code == name.split()[0]
@@ -53,7 +55,7 @@ def test_broken_images_end_as_a_reason(name):
     assert str(again.value) == str(caught.value)
 
 
-def test_limits():
+def test_limits() -> None:
     data = WILD["png"].data
     assert decode_image(data, max_pixels=24 * 36).size_hw == (24, 36)
     with pytest.raises(ImageError, match="too_many_pixels: declared size 36x24, the limit is 863 pixels"):
@@ -62,8 +64,8 @@ def test_limits():
         decode_image(data, max_bytes=len(data) - 1)
 
 
-def test_no_pixel_of_a_bomb_is_decoded(monkeypatch):
-    def refuse(self):
+def test_no_pixel_of_a_bomb_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
@@ -71,7 +73,7 @@ def test_no_pixel_of_a_bomb_is_decoded(monkeypatch):
         decode_image(png_header(20_000, 20_000))
 
 
-def test_a_small_image_with_a_huge_tile_is_refused():
+def test_a_small_image_with_a_huge_tile_is_refused() -> None:
     # Tile width and length of 2**20 each: decoding one tile would take 3 TiB.
     tags = [(256, 3, 8), (257, 3, 8), (258, 3, 8), (259, 3, 5), (262, 3, 1), (277, 3, 1)]
     tags += [(322, 4, 2**20), (323, 4, 2**20), (324, 4, 200), (325, 4, 10)]
@@ -81,20 +83,20 @@ def test_a_small_image_with_a_huge_tile_is_refused():
         decode_image(data)
 
 
-def test_half_an_image_fails_even_where_another_library_allows_it(monkeypatch):
+def test_half_an_image_fails_even_where_another_library_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(ImageError, match="truncated"):
         decode_image(BROKEN["truncated jpeg"])
 
 
-def test_only_listed_decoders_are_reached(monkeypatch):
+def test_only_listed_decoders_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("PPM", "TGA", "PCX", "SGI", "DDS", "ICO", "JPEG2000"):
         data = encode(Image.fromarray(picture()), kind)
         with pytest.raises(ImageError):
             decode_image(data)
 
 
-def test_nothing_is_printed(tmp_path):
+def test_nothing_is_printed(tmp_path: Path) -> None:
     data = dict(BROKEN, **{name: wild.data for name, wild in WILD.items()})
     data["odd tiff"] = _tiff_with_odd_metadata()
     data["bytes transparency"] = _palette_with_bytes_transparency()
@@ -132,7 +134,7 @@ def _palette_with_bytes_transparency() -> bytes:
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.data())
-def test_damaged_images_give_an_image_or_a_reason(name, data):
+def test_damaged_images_give_an_image_or_a_reason(name: str, data: Any) -> None:
     content = bytearray(WILD[name].data)
     for _ in range(data.draw(st.integers(1, 6))):
         place = data.draw(st.integers(0, len(content) - 1))
@@ -149,7 +151,7 @@ def test_damaged_images_give_an_image_or_a_reason(name, data):
     ),
     st.binary(),
 )
-def test_noise_gives_an_image_or_a_reason(magic, noise):
+def test_noise_gives_an_image_or_a_reason(magic: Any, noise: Any) -> None:
     _check_outcome(magic + noise)
 
 
@@ -174,7 +176,7 @@ def _check_outcome(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("needed", "shrunk"), [((100, 150), 4), ((101, 150), 2), ((400, 600), 1), ((900, 900), 1), (None, 1)]
 )
-def test_a_jpeg_is_decoded_no_larger_than_needed(needed, shrunk, orientation):
+def test_a_jpeg_is_decoded_no_larger_than_needed(needed: Any, shrunk: int, orientation: int) -> None:
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(0, 255, (8, 12, 3), dtype=np.uint8)).resize(
         (600, 400), Image.Resampling.BICUBIC
@@ -189,6 +191,6 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(needed, shrunk, orientation):
     assert np.abs(np.asarray(reduced).astype(int) - small.rgb).mean() < 2
 
 
-def test_other_formats_are_decoded_whole():
+def test_other_formats_are_decoded_whole() -> None:
     data = encode(Image.fromarray(picture()), "PNG")
     assert decode_image(data, needed_size=lambda size_hw: (3, 3)).rgb.shape[:2] == picture().shape[:2]

@@ -31,7 +31,7 @@ def marker(number: int, *, rows: int = 10, held_s: float = 36.0) -> ShardMarker:
     return replace(one, index=number, rows=rows, records=2 * rows, ok=2 * rows - 1, failed=1, facts=facts)
 
 
-def test_a_line_shows_rates_eta_and_cost_of_this_session_alone():
+def test_a_line_shows_rates_eta_and_cost_of_this_session_alone() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = Progress(
         rows_total=100, rows_done=50, gpu_price=100.0, gpus_per_actor=0.5, stream=stream, clock=clock
@@ -45,7 +45,7 @@ def test_a_line_shows_rates_eta_and_cost_of_this_session_alone():
     assert last == "rows 70/100  0.7 images/s  1.3 phrases/s  failed 2  cost 1.00  ETA 00:30"
 
 
-def test_nothing_is_foretold_before_anything_is_known():
+def test_nothing_is_foretold_before_anything_is_known() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = Progress(rows_total=100, rows_done=50, gpu_price=None, stream=stream, clock=clock)
     assert progress.eta_s is None
@@ -54,7 +54,7 @@ def test_nothing_is_foretold_before_anything_is_known():
     assert stream.getvalue() == "rows 50/100  0.0 images/s  0.0 phrases/s  failed 0  ETA unknown\n"
 
 
-def test_the_bar_shows_the_same_figures():
+def test_the_bar_shows_the_same_figures() -> None:
     clock, stream = Clock(), Terminal()
     progress = Progress(rows_total=100, rows_done=50, gpu_price=100.0, stream=stream, clock=clock)
     clock.seconds += 20
@@ -65,7 +65,7 @@ def test_the_bar_shows_the_same_figures():
     assert "0.5 images/s  1.0 phrases/s  failed 1  cost 1.00  ETA 01:20" in shown
 
 
-def test_work_of_unknown_length_has_no_eta_and_few_lines():
+def test_work_of_unknown_length_has_no_eta_and_few_lines() -> None:
     clock, stream = Clock(), io.StringIO()
     bar = RowBar(None, stream=stream, clock=clock)
     for _ in range(25):

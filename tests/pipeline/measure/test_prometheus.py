@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[float]], dict]:
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """All values seen of every series, without the tag `run`, and the run's summary."""
     root = tmp_path_factory.mktemp("scraped")
     rows = [row(number, "a dog", "nothing at all") for number in range(24)]
@@ -33,7 +34,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[fl
     return {series.replace(tag, ""): values for series, values in found.items()}, summary
 
 
-def test_every_metric_is_exported_and_grows_as_a_counter_does(scraped):
+def test_every_metric_is_exported_and_grows_as_a_counter_does(
+    scraped: tuple[dict[str, list[float]], dict[str, Any]],
+) -> None:
     seen, _ = scraped
     exported = {series.split(" ")[0] for series in seen}
     silent = {"ray_litelvlm_retries_total", "ray_litelvlm_tflop_total"}  # nothing died; the fake model has no sizes
@@ -47,7 +50,7 @@ def test_every_metric_is_exported_and_grows_as_a_counter_does(scraped):
             assert values[-1] >= values[0] >= 0, series
 
 
-def test_the_drivers_metrics_end_as_the_run_does(scraped):
+def test_the_drivers_metrics_end_as_the_run_does(scraped: tuple[dict[str, list[float]], dict[str, Any]]) -> None:
     seen, summary = scraped
     counts = summary["counts"]
     for status in ("ok", "empty", "failed"):
@@ -62,7 +65,7 @@ def test_the_drivers_metrics_end_as_the_run_does(scraped):
     assert seen["ray_litelvlm_bytes_total direction=read"][-1] == summary["totals"]["bytes_read"]
 
 
-def test_the_actors_metrics_are_seen_while_they_work(scraped):
+def test_the_actors_metrics_are_seen_while_they_work(scraped: tuple[dict[str, list[float]], dict[str, Any]]) -> None:
     seen, summary = scraped
     tokens = [max(seen[f"ray_litelvlm_visual_tokens_total state={state}"]) for state in ("in", "kept")]
     assert 0 < tokens[0] <= summary["totals"]["visual_tokens"]

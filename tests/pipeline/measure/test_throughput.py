@@ -64,11 +64,11 @@ def output(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(output: Path) -> list[dict]:
+def table(output: Path) -> list[dict[str, Any]]:
     return pq.read_table(output / "throughput.parquet").to_pylist()
 
 
-def test_seconds_held_are_the_wall_time_of_every_actor(output, table):
+def test_seconds_held_are_the_wall_time_of_every_actor(output: Path, table: list[dict[str, Any]]) -> None:
     actors = defaultdict(list)
     for shard in table:
         actors[shard["actor"]].append(shard)
@@ -84,7 +84,7 @@ def test_seconds_held_are_the_wall_time_of_every_actor(output, table):
         assert started[0] >= 0.2
 
 
-def test_the_kinds_of_a_row_are_what_was_done_with_the_device(table):
+def test_the_kinds_of_a_row_are_what_was_done_with_the_device(table: list[dict[str, Any]]) -> None:
     for shard in table:
         assert shard["held_s"] == pytest.approx(sum(shard[f"{kind}_s"] for kind in HELD_KINDS))
         assert shard["annotate_s"] == pytest.approx(shard["sam_s"] + shard["other_s"])
@@ -99,7 +99,7 @@ def test_the_kinds_of_a_row_are_what_was_done_with_the_device(table):
     assert sum(shard["baseline_images"] or 0 for shard in table) == 6
 
 
-def test_rows_sum_to_the_totals_of_the_run(output, table):
+def test_rows_sum_to_the_totals_of_the_run(output: Path, table: list[dict[str, Any]]) -> None:
     summary = json.loads((output / "run.json").read_text())
     assert set(summary["totals"]) == set(THROUGHPUT_SUMS)
     for name, total in summary["totals"].items():
@@ -110,7 +110,7 @@ def test_rows_sum_to_the_totals_of_the_run(output, table):
     assert summary["totals"]["images"] == summary["counts"]["images"]
 
 
-def test_a_marker_without_some_stages_still_makes_a_row():
+def test_a_marker_without_some_stages_still_makes_a_row() -> None:
     marker = shard_marker(seconds={"read": 0.1, "annotate": 2.0, "sam": 1.5}, device="NVIDIA L4")
     made = throughput_row(marker, gpus_per_actor=1.0, gpu_price=None)
     assert set(made) == set(THROUGHPUT_SCHEMA.names)
@@ -118,7 +118,7 @@ def test_a_marker_without_some_stages_still_makes_a_row():
     assert (made["shard_id"], made["rows"], made["phrases"], made["bytes_written"]) == ("s", 1, 1, 10)
 
 
-def test_mfu_is_what_was_needed_of_what_the_device_can_do():
+def test_mfu_is_what_was_needed_of_what_the_device_can_do() -> None:
     devices = {
         "NVIDIA H100 80GB HBM3": 0.25,
         "NVIDIA A100-SXM4-80GB": 399 / 2 / 312,
@@ -130,7 +130,7 @@ def test_mfu_is_what_was_needed_of_what_the_device_can_do():
         assert throughput_row(marker, gpus_per_actor=1.0, gpu_price=None)["mfu"] == (mfu and pytest.approx(mfu))
 
 
-def test_the_table_can_be_had_from_markers_alone(output, table, tmp_path):
+def test_the_table_can_be_had_from_markers_alone(output: Path, table: list[dict[str, Any]], tmp_path: Path) -> None:
     unfinished = tmp_path / "out"
     for name in ("config.json", "manifest.parquet", *(f"_done/{path.name}" for path in (output / "_done").iterdir())):
         (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,9 @@ def test_the_table_can_be_had_from_markers_alone(output, table, tmp_path):
     assert live_table(Storage(str(unfinished))).to_pylist() == [*table[:4], *table[5:]]
 
 
-def test_the_job_shows_a_run_that_goes_on(output, table, tmp_path, capsys):
+def test_the_job_shows_a_run_that_goes_on(
+    output: Path, table: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("config.json", "manifest.parquet", f"_done/{table[0]['shard_id']}.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((output / name).read_bytes())

@@ -3,6 +3,7 @@
 import io
 import json
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,18 +35,18 @@ class Parts(dict):
         return _Part(name, self)
 
 
-def box_mask(height: int, width: int, box_xyxy: tuple[int, int, int, int]):
+def box_mask(height: int, width: int, box_xyxy: tuple[int, int, int, int]) -> Any:
     mask = np.zeros((height, width), bool)
     left, top, right, bottom = box_xyxy
     mask[top:bottom, left:right] = True
     return encode_mask(mask)
 
 
-def annotation(phrase: str = "the cat", score: float = 0.9, mask=None) -> CocoAnnotation:
+def annotation(phrase: str = "the cat", score: float = 0.9, mask: Any = None) -> CocoAnnotation:
     return CocoAnnotation(mask=mask or box_mask(64, 96, (15, 15, 46, 46)), phrase=phrase, score=score)
 
 
-def test_the_layout_to_the_letter():
+def test_the_layout_to_the_letter() -> None:
     parts = Parts()
     writer = CocoWriter(parts)
     writer.add_image(file_name="sub/a.jpg", height=64, width=96, annotations=[annotation()])
@@ -63,7 +64,7 @@ def test_the_layout_to_the_letter():
     assert parts == {"part-00000.json": expected.encode("ascii")}
 
 
-def _write(num_images: int, max_part_bytes: int, info: dict | None = None) -> Parts:
+def _write(num_images: int, max_part_bytes: int, info: dict[str, Any] | None = None) -> Parts:
     parts = Parts()
     writer = CocoWriter(parts, max_part_bytes=max_part_bytes, info=info)
     for index in range(num_images):
@@ -74,7 +75,7 @@ def _write(num_images: int, max_part_bytes: int, info: dict | None = None) -> Pa
     return parts
 
 
-def test_parts_are_bounded_ids_unique_and_images_whole():
+def test_parts_are_bounded_ids_unique_and_images_whole() -> None:
     parts = _write(400, 20_000)
     assert len(parts) > 5
     assert list(parts) == [f"part-{index:05d}.json" for index in range(len(parts))]
@@ -97,13 +98,13 @@ def test_parts_are_bounded_ids_unique_and_images_whole():
     assert annotation_ids == list(range(1, 601))
 
 
-def test_the_same_calls_give_the_same_bytes():
+def test_the_same_calls_give_the_same_bytes() -> None:
     info = {"description": "ä", "version": 2}
     assert _write(50, 9_000, info) == _write(50, 9_000, info)
     assert json.loads(_write(1, 9_000, info)["part-00000.json"])["info"] == info
 
 
-def test_an_image_larger_than_a_part_stays_whole():
+def test_an_image_larger_than_a_part_stays_whole() -> None:
     parts = Parts()
     writer = CocoWriter(parts, max_part_bytes=5_000)
     for index, count in enumerate((1, 50, 1)):
@@ -112,7 +113,7 @@ def test_an_image_larger_than_a_part_stays_whole():
     assert [len(json.loads(data)["annotations"]) for data in parts.values()] == [1, 50, 1]
 
 
-def test_empty_masks_are_left_out_and_their_images_stay():
+def test_empty_masks_are_left_out_and_their_images_stay() -> None:
     parts = Parts()
     writer = CocoWriter(parts)
     empty = annotation("nothing", mask=encode_mask(np.zeros((64, 96), bool)))
@@ -125,13 +126,13 @@ def test_empty_masks_are_left_out_and_their_images_stay():
     assert [entry["id"] for entry in content["annotations"]] == [1]
 
 
-def test_no_image_at_all_gives_one_empty_part():
+def test_no_image_at_all_gives_one_empty_part() -> None:
     parts = Parts()
     assert CocoWriter(parts).close().parts == 1
     assert json.loads(parts["part-00000.json"])["images"] == []
 
 
-def test_closing_twice_writes_once_and_a_closed_writer_refuses():
+def test_closing_twice_writes_once_and_a_closed_writer_refuses() -> None:
     parts = Parts()
     writer = CocoWriter(parts)
     assert writer.close() == writer.close()
@@ -141,12 +142,12 @@ def test_closing_twice_writes_once_and_a_closed_writer_refuses():
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf"), -0.01, 1.01, np.float32("nan")])
-def test_scores_that_are_none_are_refused(score):
+def test_scores_that_are_none_are_refused(score: Any) -> None:
     with pytest.raises(ValueError, match="score: must be a number"):
         CocoWriter(Parts()).add_image(file_name="a.jpg", height=64, width=96, annotations=[annotation(score=score)])
 
 
-def test_numpy_numbers_are_written_as_plain_ones():
+def test_numpy_numbers_are_written_as_plain_ones() -> None:
     parts = Parts()
     writer = CocoWriter(parts)
     height, width = np.int64(64), np.int64(96)
@@ -174,12 +175,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_file_names_that_lead_elsewhere_are_refused(name):
+def test_file_names_that_lead_elsewhere_are_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="file_name: must be a plain relative path"):
         CocoWriter(Parts()).add_image(file_name=name, height=1, width=1, annotations=[])
 
 
-def test_names_that_differ_in_the_extension_alone_are_refused():
+def test_names_that_differ_in_the_extension_alone_are_refused() -> None:
     writer = CocoWriter(Parts())
     writer.add_image(file_name="sub/a.jpg", height=1, width=1, annotations=[])
     writer.add_image(file_name="a.png", height=1, width=1, annotations=[])
@@ -188,7 +189,7 @@ def test_names_that_differ_in_the_extension_alone_are_refused():
     assert writer.close().images == 2
 
 
-def test_sizes_are_checked():
+def test_sizes_are_checked() -> None:
     writer = CocoWriter(Parts())
     with pytest.raises(ValueError, match="differs from the image"):
         writer.add_image(file_name="a.jpg", height=96, width=64, annotations=[annotation()])
@@ -198,9 +199,9 @@ def test_sizes_are_checked():
         CocoWriter(Parts(), max_part_bytes=0)
 
 
-def test_memory_is_bounded_by_one_part():
+def test_memory_is_bounded_by_one_part() -> None:
     class Sink(io.BytesIO):
-        def write(self, data) -> int:
+        def write(self, data: Any) -> int:
             return len(data)
 
     writer = CocoWriter(lambda _: Sink(), max_part_bytes=1_000_000)
@@ -229,7 +230,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_phrases_stay_valid(name):
+def test_hostile_phrases_stay_valid(name: Any) -> None:
     parts = Parts()
     writer = CocoWriter(parts)
     writer.add_image(file_name="a.jpg", height=64, width=96, annotations=[annotation(HOSTILE[name])])
@@ -246,7 +247,7 @@ def test_hostile_phrases_stay_valid(name):
     assert len(phrase) <= 4096
 
 
-def test_scripts_and_emoji_keep_their_joiners():
+def test_scripts_and_emoji_keep_their_joiners() -> None:
     assert clean_phrase(HOSTILE["zero width"]) == HOSTILE["zero width"]
     assert clean_phrase("می\u200cخواهم") == "می\u200cخواهم"
 
@@ -263,7 +264,7 @@ def test_scripts_and_emoji_keep_their_joiners():
     ),
     st.integers(1, 3_000),
 )
-def test_anything_written_is_read_back(entries, max_part_bytes):
+def test_anything_written_is_read_back(entries: Any, max_part_bytes: Any) -> None:
     parts = Parts()
     writer = CocoWriter(parts, max_part_bytes=max_part_bytes)
     expected = []
@@ -288,7 +289,7 @@ def test_anything_written_is_read_back(entries, max_part_bytes):
     assert summary.annotations + summary.num_empty_masks == len(entries)
 
 
-def test_cvat_labels_declare_every_attribute_that_is_written():
+def test_cvat_labels_declare_every_attribute_that_is_written() -> None:
     labels = json.loads(cvat_labels())
     assert [label["name"] for label in labels] == ["object"]
     declared = {attribute["name"]: attribute for attribute in labels[0]["attributes"]}

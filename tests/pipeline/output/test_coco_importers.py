@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def _masks(name: str) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A data set in datumaro's and CVAT's layout: annotations/*.json beside the images."""
     root = tmp_path_factory.mktemp("coco")
     parts = Parts()
@@ -55,7 +56,7 @@ def dataset(tmp_path_factory):
     return root
 
 
-def _instances(dataset) -> str:
+def _instances(dataset: Any) -> str:
     return str(dataset / "annotations" / "instances_part.json")
 
 
@@ -63,7 +64,7 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
     return (first & second).sum() / (first | second).sum()
 
 
-def test_pycocotools(dataset):
+def test_pycocotools(dataset: Any) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(_instances(dataset))
     assert {image["file_name"] for image in coco.imgs.values()} == set(SIZES)
@@ -76,7 +77,7 @@ def test_pycocotools(dataset):
             assert entry["area"] == mask.sum()
 
 
-def test_pycocotools_evaluates_the_masks(dataset):
+def test_pycocotools_evaluates_the_masks(dataset: Any) -> None:
     # Against themselves as detections: were the masks marked as crowds, this would give -1.
     from pycocotools.cocoeval import COCOeval
 
@@ -90,7 +91,7 @@ def test_pycocotools_evaluates_the_masks(dataset):
     assert evaluation.stats[0] == pytest.approx(1.0)
 
 
-def test_supervision(dataset):
+def test_supervision(dataset: Any) -> None:
     supervision = pytest.importorskip("supervision")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -110,7 +111,7 @@ def test_supervision(dataset):
             assert _iou(np.asarray(found[name].mask[index]), mask) == 1
 
 
-def test_datumaro(dataset):
+def test_datumaro(dataset: Any) -> None:
     from datumaro.components.annotation import AnnotationType
     from datumaro.components.dataset import Dataset
 
@@ -135,7 +136,7 @@ def test_datumaro(dataset):
             assert entry.attributes["is_crowd"] is False
 
 
-def test_the_fixture_covers_an_image_without_masks(dataset):
+def test_the_fixture_covers_an_image_without_masks(dataset: Any) -> None:
     content = json.loads((dataset / "annotations" / "instances_part.json").read_bytes())
     assert len(content["images"]) == len(SIZES)
     assert len({entry["image_id"] for entry in content["annotations"]}) == len(SIZES) - 1

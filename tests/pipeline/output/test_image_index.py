@@ -23,7 +23,7 @@ def test_images_that_would_share_a_name_get_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("caf\u00e9.jpg", "cafe\u0301.jpg"), ("ÄPFEL.jpg", "a\u0308pfel.jpg")])
-def test_names_that_differ_in_case_or_composition_alone_get_names_of_their_own(first, second) -> None:
+def test_names_that_differ_in_case_or_composition_alone_get_names_of_their_own(first: str, second: str) -> None:
     with ImageIndex() as index:
         index.add_run("k1", first)
         index.add_run("k2", second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,16 +40,16 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
         ("", None, "unnamed.png"),
     ],
 )
-def test_names_are_relative_and_plain(image_id, uri, expected):
+def test_names_are_relative_and_plain(image_id: str, uri: Any, expected: str) -> None:
     assert safe_file_name(image_id, uri, PNG, root=None) == expected
 
 
-def test_the_image_root_is_left_out():
+def test_the_image_root_is_left_out() -> None:
     assert safe_file_name("x", "/data/set/sub/1.jpg", PNG, root="/data/set") == "sub/1.jpg"
 
 
 @given(st.text(max_size=400))
-def test_any_text_becomes_a_safe_path(text):
+def test_any_text_becomes_a_safe_path(text: Any) -> None:
     path = safe_path(text)
     parts = path.split("/")
     assert posixpath.normpath(path) == path

@@ -25,7 +25,7 @@ ROW = {
 }
 
 
-def test_rows_come_back_in_groups(tmp_path):
+def test_rows_come_back_in_groups(tmp_path: Path) -> None:
     with closing_or_discarding(TableWriter(Storage(str(tmp_path)), "errors.parquet", ERROR_SCHEMA)) as writer:
         writer.add([ROW] * (ROWS_PER_GROUP + 1))
     metadata = pq.ParquetFile(tmp_path / "errors.parquet").metadata
@@ -45,13 +45,13 @@ def files_below(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file()]
 
 
-def test_a_merge_that_fails_leaves_no_file(tmp_path):
+def test_a_merge_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="damaged"):
         write_and_fail(Storage(str(tmp_path)))
     assert files_below(tmp_path) == []
 
 
-def test_a_disk_that_is_full_at_the_end_leaves_no_file(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_at_the_end_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

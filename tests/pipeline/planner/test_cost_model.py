@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +16,17 @@ from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA
 from tests.pipeline import planned_runs as made
 
 
-def run_of(table: list[dict], **about) -> MeasuredRun:
+def run_of(table: list[dict[str, Any]], **about: Any) -> MeasuredRun:
     return measured_run("run", made.summary(**about), pa.Table.from_pylist(table, schema=THROUGHPUT_SCHEMA))
 
 
-def two_budgets(**given) -> list:
+def two_budgets(**given: Any) -> list[Any]:
     pruned = run_of(made.rows(tokens=192, **given))
     unpruned = run_of(made.rows(tokens=576, **given), rule="none")
     return [*pruned.observations, *unpruned.observations]
 
 
-def test_known_coefficients_are_recovered():
+def test_known_coefficients_are_recovered() -> None:
     model = fit(two_budgets())
     assert model.stages["clip"]["image"] == pytest.approx(made.PER_IMAGE["clip"])
     assert model.stages["sam"]["image"] == pytest.approx(made.PER_IMAGE["sam"])
@@ -40,7 +41,7 @@ def test_known_coefficients_are_recovered():
     assert model.error.num_shards == 22  # the two actors' first shards are kept out
 
 
-def test_a_larger_load_costs_what_the_table_would_say():
+def test_a_larger_load_costs_what_the_table_would_say() -> None:
     model = fit(two_budgets())
     large = made.row(1, images=4000, phrases=12_000, tokens=192, megapixels=4000.0)
     load = Load(
@@ -54,7 +55,7 @@ def test_a_larger_load_costs_what_the_table_would_say():
     assert model.held_s(load) == pytest.approx(large["held_s"], rel=1e-6)
 
 
-def test_without_pruning_the_stage_that_prunes_costs_nothing():
+def test_without_pruning_the_stage_that_prunes_costs_nothing() -> None:
     model = fit(two_budgets())
     load = Load(images=1, phrases=3, prompts=3, retained_tokens=0, text_tokens=0, megapixels=1)
     assert model.stage_seconds(load)["prune"] == pytest.approx(0.003)
@@ -62,7 +63,7 @@ def test_without_pruning_the_stage_that_prunes_costs_nothing():
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
-def test_noise_shows_in_the_error_and_hardly_in_the_sum(share):
+def test_noise_shows_in_the_error_and_hardly_in_the_sum(share: float) -> None:
     noise = made.noisy(share)
     model = fit(two_budgets(noise=noise, count=40))
     assert 0.1 * share < model.error.per_shard < 2 * share
@@ -70,7 +71,7 @@ def test_noise_shows_in_the_error_and_hardly_in_the_sum(share):
     assert model.stages["sam"]["image"] == pytest.approx(made.PER_IMAGE["sam"], rel=share)
 
 
-def test_a_fit_that_is_far_off_says_so():
+def test_a_fit_that_is_far_off_says_so() -> None:
     steady = two_budgets(noise=made.noisy(0.05))
     assert not fit(steady).notes
     wild = [item if number % 3 else _slower(item, 5.0) for number, item in enumerate(steady)]
@@ -81,7 +82,7 @@ def _slower(item: Observation, factor: float) -> Observation:
     return dataclasses.replace(item, seconds={stage: value * factor for stage, value in item.seconds.items()})
 
 
-def test_the_range_is_that_of_the_shards():
+def test_the_range_is_that_of_the_shards() -> None:
     ranges = fit(two_budgets()).ranges
     assert (ranges["phrases_per_image"].low, ranges["phrases_per_image"].high) == (40 / 16, 62 / 16)
     assert (ranges["tokens_per_prompt"].low, ranges["tokens_per_prompt"].high) == (192, 576)
@@ -89,21 +90,21 @@ def test_the_range_is_that_of_the_shards():
     assert not ranges["megapixels_per_image"].holds(1.3)
 
 
-def test_a_single_shard_is_fitted_and_said_to_be_little():
+def test_a_single_shard_is_fitted_and_said_to_be_little() -> None:
     model = fit(run_of([made.row(0)]).observations)
     assert "warming up" in model.notes[0]
     assert "1 shards only" in model.notes[1]
     assert model.start_s == pytest.approx(made.START_S, abs=1e-6)  # warming up cannot be told from work
 
 
-def test_nothing_to_fit_is_said():
+def test_nothing_to_fit_is_said() -> None:
     with pytest.raises(ValueError, match="no shard"):
         fit([])
     with pytest.raises(UsageError, match="0 annotated shards"):
         run_of([made.row(0, images=0)])
 
 
-def test_least_squares_never_go_below_zero():
+def test_least_squares_never_go_below_zero() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         matrix, target = rng.normal(size=(20, 3)), rng.normal(size=20)
@@ -114,7 +115,7 @@ def test_least_squares_never_go_below_zero():
         assert (np.abs(gradient[found > 0]) < 1e-6).all()
 
 
-def test_least_squares_take_the_fewest_columns_that_explain_everything():
+def test_least_squares_take_the_fewest_columns_that_explain_everything() -> None:
     column = np.arange(1.0, 9.0)
     found = non_negative_least_squares(np.stack([column, 2 * column], axis=1), 6 * column)
     assert np.count_nonzero(found) == 1

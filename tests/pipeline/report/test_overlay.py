@@ -1,5 +1,8 @@
 """Contact sheets show the image, the masks where they are, and captions that fit."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,13 +20,13 @@ def _box(top: int, bottom: int, left: int, right: int) -> np.ndarray:
     return mask
 
 
-def _item(phrases=("the left box", "the right box"), **changes) -> OverlayItem:
+def _item(phrases: Any = ("the left box", "the right box"), **changes: Any) -> OverlayItem:
     masks = [_box(20, 80, 20, 80), _box(20, 80, 120, 180)]
     fields = {"rgb": GREY, "masks": masks, "phrases": phrases, "scores": [0.9, None], "title": "a.jpg"}
     return OverlayItem(**{**fields, **changes})
 
 
-def test_masks_are_filled_outlined_and_nothing_else_changes():
+def test_masks_are_filled_outlined_and_nothing_else_changes() -> None:
     drawn = np.asarray(draw_masks(_item(), 200)).astype(int)
     assert drawn.shape == (100, 200, 3)
     for index, column in ((0, 50), (1, 150)):
@@ -35,13 +38,13 @@ def test_masks_are_filled_outlined_and_nothing_else_changes():
     assert (drawn[:10] == 128).all()
 
 
-def test_truths_are_white_outlines():
+def test_truths_are_white_outlines() -> None:
     drawn = np.asarray(draw_masks(_item(masks=[], truths=[_box(20, 80, 20, 80), None]), 200))
     assert tuple(drawn[20, 50]) == (255, 255, 255)
     assert tuple(drawn[50, 50]) == (128, 128, 128)
 
 
-def test_a_mask_of_one_pixel_in_a_large_image_stays_visible():
+def test_a_mask_of_one_pixel_in_a_large_image_stays_visible() -> None:
     rgb = np.full((2000, 3000, 3), 128, np.uint8)
     mask = np.zeros((2000, 3000), bool)
     mask[1000, 1500] = True
@@ -51,13 +54,13 @@ def test_a_mask_of_one_pixel_in_a_large_image_stays_visible():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3000), (3000, 1), (2, 2)])
-def test_odd_shapes(height, width):
+def test_odd_shapes(height: int, width: int) -> None:
     masks = [np.ones((height, width), bool), np.zeros((height, width), bool)]
     item = OverlayItem(rgb=np.zeros((height, width, 3), np.uint8), masks=masks, phrases=["a", "b"], scores=[1, 0])
     assert max(draw_masks(item, 128).size) == 128
 
 
-def test_a_sheet_is_a_png_with_a_tile_for_each_item(tmp_path):
+def test_a_sheet_is_a_png_with_a_tile_for_each_item(tmp_path: Path) -> None:
     path = tmp_path / "sheet.png"
     draw_sheet([_item()] * 5, str(path), columns=3, tile=200)
     with Image.open(path) as sheet:
@@ -71,7 +74,7 @@ def test_a_sheet_is_a_png_with_a_tile_for_each_item(tmp_path):
     assert all(tuple(pixels[place]) not in ((255, 255, 255), (238, 238, 238)) for place in middles)
 
 
-def test_captions_carry_the_colour_of_their_mask_and_grow_the_tile():
+def test_captions_carry_the_colour_of_their_mask_and_grow_the_tile() -> None:
     short = np.asarray(render_sheet([_item()], tile=200))
     long = np.asarray(render_sheet([_item(phrases=("word " * 40, "b"))], tile=200))
     assert long.shape[0] > short.shape[0]
@@ -81,7 +84,7 @@ def test_captions_carry_the_colour_of_their_mask_and_grow_the_tile():
     assert (captions.sum(axis=-1) < 200).sum() > 100
 
 
-def test_wrapping_fits_the_width_and_keeps_the_words():
+def test_wrapping_fits_the_width_and_keeps_the_words() -> None:
     text = "the small red circle left of the blue square and above everything else"
     lines = wrap(text, 150, font(), max_lines=20)
     assert " ".join(lines) == text
@@ -93,14 +96,14 @@ def test_wrapping_fits_the_width_and_keeps_the_words():
     assert wrap("  ", 150, font(), max_lines=3) == [""]
 
 
-def test_what_cannot_be_seen_is_spelled_out():
+def test_what_cannot_be_seen_is_spelled_out() -> None:
     assert visible("a\0b\u202ec\nd\u200be") == "a\\u0000b\\u202ec\\u000ad\\u200be"
     assert len(visible("x" * 10_000_000)) == 1000
     assert visible("e" + "\u0301" * 500 + "x\u0301") == "e\u0301\u0301\u0301x\u0301"
     render_sheet([_item(phrases=("\0\u202e\ud800\n" * 50, "עברית 漢字 👩\u200d🚀"))], tile=128)
 
 
-def test_wrong_use_is_refused():
+def test_wrong_use_is_refused() -> None:
     with pytest.raises(ValueError, match="items"):
         render_sheet([])
     with pytest.raises(ValueError, match="columns, tile"):

@@ -9,6 +9,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tinyhtml5.parser import HTMLParser
@@ -42,7 +43,7 @@ def text_of(page: str) -> str:
     return " ".join(" ".join(body.itertext()).split())
 
 
-def written(storage: Storage, config) -> str:
+def written(storage: Storage, config: Any) -> str:
     """The report of an output."""
     write_report(storage, config, uri_policy(config))
     return storage.read_bytes(REPORT_NAME).decode()
@@ -58,14 +59,14 @@ def card(page: str, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A finished run with failures, empty answers, a price, and a baseline that disagrees."""
     root = tmp_path_factory.mktemp("finished")
     settings = {"gpu_price": 3600.0, "baseline_images": 12}
     return make_output(root, mixed_rows(60), engine=DisagreeingEngine(seconds_per_image=0.002), **settings)
 
 
-def test_the_answer_comes_first_and_agrees_with_the_run(finished):
+def test_the_answer_comes_first_and_agrees_with_the_run(finished: Any) -> None:
     storage, config = finished
     page = written(storage, config)
     summary = json.loads(storage.read_bytes("run.json"))
@@ -84,7 +85,7 @@ def test_the_answer_comes_first_and_agrees_with_the_run(finished):
     assert found in card(page, "Records with a mask")
 
 
-def test_every_figure_from_a_model_or_a_sample_says_so(finished):
+def test_every_figure_from_a_model_or_a_sample_says_so(finished: Any) -> None:
     storage, config = finished
     page = written(storage, config)
     images = json.loads(storage.read_bytes("run.json"))["baseline"]["images"]
@@ -93,7 +94,7 @@ def test_every_figure_from_a_model_or_a_sample_says_so(finished):
     assert "Measured figures come from timers of this run" in text_of(page)
 
 
-def test_the_comparison_shows_the_masks_that_agree_least(finished):
+def test_the_comparison_shows_the_masks_that_agree_least(finished: Any) -> None:
     storage, config = finished
     page = written(storage, config)
     tree = parse(page)
@@ -112,11 +113,11 @@ def test_the_comparison_shows_the_masks_that_agree_least(finished):
     ],
     ids=["no price", "free", "no baseline"],
 )
-def test_what_was_not_asked_for_is_said_to_be_missing(tmp_path, settings, said):
+def test_what_was_not_asked_for_is_said_to_be_missing(tmp_path: Path, settings: Any, said: str) -> None:
     assert said in text_of(written(*make_output(tmp_path, mixed_rows(12), **settings)))
 
 
-def test_a_run_that_goes_on_is_reported_from_its_markers(tmp_path):
+def test_a_run_that_goes_on_is_reported_from_its_markers(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, mixed_rows(40), shards=2, finish=False)
     text = text_of(written(storage, config))
     assert "in progress" in text
@@ -127,13 +128,13 @@ def test_a_run_that_goes_on_is_reported_from_its_markers(tmp_path):
     assert sum(facts.reasons.counts.values()) == facts.table.total("failed") > 0
 
 
-def test_nothing_done_is_a_report_too(tmp_path):
+def test_nothing_done_is_a_report_too(tmp_path: Path) -> None:
     text = text_of(written(*make_output(tmp_path, mixed_rows(8), shards=0, finish=False)))
     assert "0 of 8 rows are done" in text
     assert "No shard is done" in text
 
 
-def test_a_run_in_which_everything_failed(tmp_path):
+def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
     rows = [row(number, image=b"<html>not found</html>") for number in range(12)]
     page = written(*make_output(tmp_path, rows, max_failure_rate=0.05))
     assert "too many records failed" in text_of(page)
@@ -141,7 +142,7 @@ def test_a_run_in_which_everything_failed(tmp_path):
     assert next(parse(page).iter(f"{HTML}img"), None) is None
 
 
-def test_a_report_of_the_finished_run_equals_one_from_its_markers(finished):
+def test_a_report_of_the_finished_run_equals_one_from_its_markers(finished: Any) -> None:
     storage, config = finished
     merged = gather_facts(storage, config)
     for name in ("throughput.parquet", *storage.list("records")):
@@ -161,7 +162,7 @@ def test_a_report_of_the_finished_run_equals_one_from_its_markers(finished):
     assert unmerged.baseline.summary == merged.baseline.summary
 
 
-def test_pictures_that_cannot_be_had_are_notes(tmp_path):
+def test_pictures_that_cannot_be_had_are_notes(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, mixed_rows(24))
     Path(config.source.input[0]).unlink()
     page = written(storage, config)
@@ -169,7 +170,7 @@ def test_pictures_that_cannot_be_had_are_notes(tmp_path):
     assert text_of(page).count("No picture:") == 12
 
 
-def test_a_run_holds_no_way_into_the_page(tmp_path):
+def test_a_run_holds_no_way_into_the_page(tmp_path: Path) -> None:
     rows = [row(number, HOSTILE[number], image_id=HOSTILE[number]) for number in range(len(HOSTILE))]
     rows += [row(20 + number, image=text.encode()) for number, text in enumerate(HOSTILE)]
     storage, config = make_output(
@@ -208,7 +209,7 @@ def check_page(page: str) -> None:
     assert "script-src" not in policy  # so that default-src holds
 
 
-def test_the_page_can_be_read_by_a_machine_that_reads_aloud(finished):
+def test_the_page_can_be_read_by_a_machine_that_reads_aloud(finished: Any) -> None:
     tree = parse(written(*finished))
     assert tree.get("lang") == "en"
     assert tree.find(f"{HTML}head/{HTML}title").text
@@ -229,7 +230,7 @@ def test_the_page_can_be_read_by_a_machine_that_reads_aloud(finished):
     assert {section.get("aria-labelledby") for section in tree.iter(f"{HTML}section")} <= set(ids)
 
 
-def test_nothing_but_the_stretched_plots_has_a_fixed_size(finished):
+def test_nothing_but_the_stretched_plots_has_a_fixed_size(finished: Any) -> None:
     """Widths are shares of the page: no chart, table or column can push it wider than a phone."""
     tree = parse(written(*finished))
     for element in tree.iter():
@@ -241,7 +242,7 @@ def test_nothing_but_the_stretched_plots_has_a_fixed_size(finished):
     assert all(float(value) * (1 if unit == "px" else 16) <= 160 for value, unit in widths), widths
 
 
-def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path):
+def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path: Path) -> None:
     table = shard_table(100_000)
     config = run_config("in.parquet", tmp_path, gpu_price=2.49)
     reasons = Reasons()
@@ -262,6 +263,6 @@ def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path):
     assert "691.67" in card(page, "Cost")  # 100,000 shards x 10 s / 3600 x 2.49
 
 
-def test_a_configuration_comes_back_as_it_was_saved_with_its_secrets_given_again(finished):
+def test_a_configuration_comes_back_as_it_was_saved_with_its_secrets_given_again(finished: Any) -> None:
     storage, config = finished
     assert claimed_run(storage).config_with(config.storage_options) == config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ class Death(Exception):
     """The worker died."""
 
 
-def survive(storage: Storage, units: int, poison: set[int], *, batch: int = 1, tries: int = 60):
+def survive(storage: Storage, units: int, poison: set[int], *, batch: int = 1, tries: int = 60) -> Any:
     """Retry, as Ray does, until an attempt survives. Returns its outcome and the number of deaths."""
     session = new_session()
 
@@ -36,7 +37,7 @@ def survive(storage: Storage, units: int, poison: set[int], *, batch: int = 1, t
 
 @pytest.mark.parametrize("poison", [set(), {0}, {5}, {63}, {7, 8}, {0, 31, 32, 63}])
 @pytest.mark.parametrize("batch", [1, 16])
-def test_poison_is_given_up_and_nothing_else(tmp_path, poison, batch):
+def test_poison_is_given_up_and_nothing_else(tmp_path: Path, poison: Any, batch: int) -> None:
     outcome, deaths = survive(Storage(str(tmp_path)), 64, poison, batch=batch)
     units = [unit for part, _ in outcome for unit in part]
     given_up = {unit for part, result in outcome if result is None for unit in part}
@@ -53,32 +54,32 @@ class LaggingStorage(Storage):
         return []
 
 
-def test_poison_is_found_although_listings_lag(tmp_path):
+def test_poison_is_found_although_listings_lag(tmp_path: Path) -> None:
     outcome, _ = survive(LaggingStorage(str(tmp_path)), 32, {5, 20}, batch=16)
     assert [part.start for part, result in outcome if result is None] == [5, 20]
 
 
 @pytest.mark.parametrize("units", [1, 2, 3, 17])
-def test_it_ends_when_everything_is_poison(tmp_path, units):
+def test_it_ends_when_everything_is_poison(tmp_path: Path, units: int) -> None:
     outcome, _ = survive(Storage(str(tmp_path)), units, set(range(units)), batch=4, tries=200)
     assert [result for _, result in outcome] == [None] * units
 
 
-def test_without_deaths_there_is_one_attempt(tmp_path):
+def test_without_deaths_there_is_one_attempt(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     outcome, deaths = survive(storage, 5, set())
     assert (outcome, deaths) == ([(range(5), [0, 1, 2, 3, 4])], 0)
     assert len(storage.list("_attempts")) == 1
 
 
-def test_healthy_batches_stay_whole_around_poison(tmp_path):
+def test_healthy_batches_stay_whole_around_poison(tmp_path: Path) -> None:
     outcome, _ = survive(Storage(str(tmp_path)), 64, {20}, batch=16)
     parts = [part for part, _ in outcome]
     assert range(0, 16) in parts
     assert all(part.start % 16 == 0 for part in parts if len(part) >= 16)
 
 
-def test_the_last_attempt_of_a_dead_session_proves_nothing(tmp_path):
+def test_the_last_attempt_of_a_dead_session_proves_nothing(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     for session, attempts in (("first", 2), ("second", 1), ("third", 1), ("fourth", 3)):
         for number in range(1, attempts + 1):
@@ -86,7 +87,7 @@ def test_the_last_attempt_of_a_dead_session_proves_nothing(tmp_path):
     assert prior_kills(storage) == {"s1": {"decode": 3}}
 
 
-def test_deaths_of_earlier_sessions_count(tmp_path):
+def test_deaths_of_earlier_sessions_count(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     guard = Guard(storage=storage, session="now", stage="decode", shard_id="s1", prior_kills=MAX_KILLS)
     outcome = list(guard.run(4, list, batch=1))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,11 +16,11 @@ from litelvlm.pipeline.shards.read import read_shard
 from tests.pipeline.samples import row, run_config, write_table
 
 
-def plan_of(source, output="/nonexistent/out", **settings):
+def plan_of(source: Any, output: Any = "/nonexistent/out", **settings: Any) -> Any:
     return make_plan(run_config(source, output, **settings), revision="r1")
 
 
-def covered(plan, sample=None):
+def covered(plan: Any, sample: Any = None) -> Any:
     return [
         (shard.file, number)
         for shard in plan.shards
@@ -26,14 +29,14 @@ def covered(plan, sample=None):
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path: Path) -> Any:
     write_table(tmp_path / "in/b.parquet", [row(number) for number in range(45)], row_group_size=20)
     write_table(tmp_path / "in/sub/a.parquet", [row(number) for number in range(7)])
     write_table(tmp_path / "in/_hidden/c.parquet", [row(1)])
     return str(tmp_path / "in")
 
 
-def test_every_row_is_in_one_shard_and_no_shard_crosses_a_row_group(source):
+def test_every_row_is_in_one_shard_and_no_shard_crosses_a_row_group(source: Any) -> None:
     plan = plan_of(source)
     files = [f"{source}/b.parquet", f"{source}/sub/a.parquet"]
     assert covered(plan) == [(files[0], n) for n in range(45)] + [(files[1], n) for n in range(7)]
@@ -43,7 +46,7 @@ def test_every_row_is_in_one_shard_and_no_shard_crosses_a_row_group(source):
     assert [shard.shard_id for shard in plan.shards] == sorted(shard.shard_id for shard in plan.shards)
 
 
-def test_the_same_input_gives_the_same_plan_however_it_is_named(source):
+def test_the_same_input_gives_the_same_plan_however_it_is_named(source: Any) -> None:
     plan = plan_of(source)
     for inputs in ([f"{source}/**/*.parquet"], [f"{source}/sub/a.parquet", f"{source}/b.parquet", f"{source}/sub"]):
         other = plan_of(inputs)
@@ -58,13 +61,13 @@ def test_the_same_input_gives_the_same_plan_however_it_is_named(source):
     assert [shard["shard_id"] for shard in manifest] == [shard.shard_id for shard in plan.shards]
 
 
-def test_a_limit_takes_the_first_rows(source):
+def test_a_limit_takes_the_first_rows(source: Any) -> None:
     assert covered(plan_of(source, limit=21)) == covered(plan_of(source))[:21]
     assert plan_of(source, limit=21).num_rows == 21
     assert plan_of(source, limit=10_000).num_rows == 52
 
 
-def test_a_sample_does_not_depend_on_shards_and_grows_with_its_share(tmp_path):
+def test_a_sample_does_not_depend_on_shards_and_grows_with_its_share(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [{"image": "x.png", "phrase": "a"}] * 4000, row_group_size=1000)
     small, large = (set(covered(plan_of(source, sample=share), share)) for share in (0.1, 0.3))
     assert small < large
@@ -74,7 +77,7 @@ def test_a_sample_does_not_depend_on_shards_and_grows_with_its_share(tmp_path):
     assert plan_of(source, sample=0.3).num_rows == len(large)
 
 
-def test_a_sampled_shard_reads_its_rows_only(tmp_path):
+def test_a_sampled_shard_reads_its_rows_only(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(number) for number in range(60)], row_group_size=60)
     plan = plan_of(source, sample=0.3, shard_images=5)
     read = [item.number for shard in plan.shards for item in read_shard(shard, plan.mapping, {}, sample=0.3)]
@@ -82,18 +85,18 @@ def test_a_sampled_shard_reads_its_rows_only(tmp_path):
     assert read == list(selected_rows(source, 0, 60, 0.3))
 
 
-def test_the_output_below_the_input_is_not_read(source, tmp_path):
+def test_the_output_below_the_input_is_not_read(source: Any, tmp_path: Path) -> None:
     write_table(tmp_path / "in/out/records/part-00000.parquet", [row(1)])
     assert plan_of(source, output=tmp_path / "in/out").num_rows == 52
 
 
-def test_a_rewritten_file_changes_the_fingerprint(source, tmp_path):
+def test_a_rewritten_file_changes_the_fingerprint(source: Any, tmp_path: Path) -> None:
     before = plan_of(source).fingerprint
     write_table(tmp_path / "in/sub/a.parquet", [row(number) for number in range(8)])
     assert plan_of(source).fingerprint != before
 
 
-def broken_files(tmp_path):
+def broken_files(tmp_path: Path) -> Iterator[Any]:
     good = tmp_path / "good.parquet"
     write_table(good, [row(1)])
     data = good.read_bytes()
@@ -105,7 +108,7 @@ def broken_files(tmp_path):
     yield "garbled footer", data[: -8 - length] + b"\xff" * length + data[-8:]
 
 
-def test_files_that_are_no_parquet_are_named(tmp_path):
+def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
     for name, data in broken_files(tmp_path):
         path = tmp_path / f"{name}.parquet"
         path.write_bytes(data)
@@ -114,13 +117,13 @@ def test_files_that_are_no_parquet_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("given", ["{}/nowhere.parquet", "{}/nowhere/*.parquet", "{}/empty"])
-def test_paths_that_hold_nothing_are_refused(tmp_path, given):
+def test_paths_that_hold_nothing_are_refused(tmp_path: Path, given: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="--input"):
         plan_of(given.format(tmp_path))
 
 
-def test_an_input_without_rows_is_refused(tmp_path):
+def test_an_input_without_rows_is_refused(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"image": pa.array([], pa.binary()), "phrase": pa.array([], pa.string())}), tmp_path / "x.parquet"
     )
@@ -128,12 +131,12 @@ def test_an_input_without_rows_is_refused(tmp_path):
         plan_of(str(tmp_path / "x.parquet"))
 
 
-def test_files_with_other_columns_are_refused(source, tmp_path):
+def test_files_with_other_columns_are_refused(source: Any, tmp_path: Path) -> None:
     write_table(tmp_path / "in/z.parquet", [{"image": b"x", "caption": "a dog"}])
     with pytest.raises(ValueError, match="differ in their columns"):
         plan_of(source)
 
 
-def test_a_missing_column_is_named(source):
+def test_a_missing_column_is_named(source: Any) -> None:
     with pytest.raises(ValueError, match="--image-column picture"):
         plan_of(source, image_column="picture")

@@ -62,7 +62,7 @@ class LowerResult(FakeResult):
         super().__init__(result.rgb, result.phrases, result.num_retained_tokens)
 
     @property
-    def run_lengths(self):
+    def run_lengths(self) -> Any:
         masks = (mask_from_run_lengths(found, self.size_hw) for found in super().run_lengths)
         return [run_lengths(np.roll(mask, 1, axis=0)) for mask in masks]
 
@@ -99,7 +99,7 @@ def work(images: list[ImageWork], *, rows: range, index: int = 0) -> ShardWork:
     return ShardWork(task=ShardTask(shard=shard, compared_rows=frozenset(rows)), images=images)
 
 
-def test_both_ways_take_turns_and_warming_up_is_not_timed(engine, model):
+def test_both_ways_take_turns_and_warming_up_is_not_timed(engine: TwoWayEngine, model: TimedModel) -> None:
     full, last = CALL_IMAGES, 4
     num = 2 * full + last
     found = compare_unpruned(model, work([image(n) for n in range(num + 4)], rows=range(num)), warm_up=True)
@@ -115,17 +115,19 @@ def test_both_ways_take_turns_and_warming_up_is_not_timed(engine, model):
 
 
 @pytest.mark.parametrize(("index", "first"), [(0, False), (7, True)])
-def test_shards_of_a_single_call_take_turns_too(engine, model, index, first):
+def test_shards_of_a_single_call_take_turns_too(
+    engine: TwoWayEngine, model: TimedModel, index: int, first: bool
+) -> None:
     compare_unpruned(model, work([image(0)], rows=range(1), index=index), warm_up=False)
     assert engine.calls == [(1, first), (1, not first)]
 
 
-def test_rows_that_hold_no_image_are_no_baseline(engine, model):
+def test_rows_that_hold_no_image_are_no_baseline(engine: TwoWayEngine, model: TimedModel) -> None:
     assert compare_unpruned(model, work([image(0)], rows=range(7, 9)), warm_up=True) is None
     assert engine.calls == []
 
 
-def test_the_worst_pairs_are_kept_to_be_looked_at(model):
+def test_the_worst_pairs_are_kept_to_be_looked_at(model: TimedModel) -> None:
     images = [image(number) for number in range(10)]
     found = compare_unpruned(model, work(images, rows=range(10)), warm_up=False)
     assert len(found.iou) == 10
@@ -139,7 +141,7 @@ def test_the_worst_pairs_are_kept_to_be_looked_at(model):
         assert pair.iou == pytest.approx(both.sum() / (2 * truth.sum() - both.sum()), abs=1e-4)
 
 
-def test_masks_are_compared_with_the_truth_where_it_is_known(model):
+def test_masks_are_compared_with_the_truth_where_it_is_known(model: TimedModel) -> None:
     known = true_mask(picture(0), "a dog")
     images = [image(0, truth=encode_mask(known)), image(1)]
     truth = compare_unpruned(model, work(images, rows=range(2)), warm_up=False).truth
@@ -147,7 +149,7 @@ def test_masks_are_compared_with_the_truth_where_it_is_known(model):
     assert truth == {"pruned": [(area, area), None], "unpruned": [(both, 2 * area - both), None]}
 
 
-def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model, monkeypatch):
+def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model: TimedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.annotator.device = FakeDevice("cuda")
     peaks, engine = [0], model._engine
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.append(0))
@@ -159,7 +161,7 @@ def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model, monkeypatch):
     assert len(peaks) == 5
 
 
-def test_the_same_rows_are_chosen_by_every_session_and_more_include_fewer(tmp_path):
+def test_the_same_rows_are_chosen_by_every_session_and_more_include_fewer(tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", [row(number) for number in range(40)])
     shards = make_plan(run_config(source, tmp_path / "out"), revision="r").shards
     few, many = choose_rows(shards, 5, None), choose_rows(shards, 9, None)
@@ -172,14 +174,14 @@ def test_the_same_rows_are_chosen_by_every_session_and_more_include_fewer(tmp_pa
 class DeadlyEngine(FakeEngine):
     """Unpruned, it kills its worker on images of a phrase."""
 
-    def annotate(self, annotator, images, phrases, *, unpruned: bool = False):
+    def annotate(self, annotator: Any, images: Any, phrases: Any, *, unpruned: bool = False) -> Any:
         if unpruned and any("too much" in asked for group in phrases for asked in group):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().annotate(annotator, images, phrases, unpruned=unpruned)
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_baseline_that_kills_its_worker_costs_no_record(tmp_path):
+def test_a_baseline_that_kills_its_worker_costs_no_record(tmp_path: Path) -> None:
     rows = [row(number, "too much" if number == 3 else "a dog") for number in range(8)]
     source = write_table(tmp_path / "in.parquet", rows)
     config = run_config(source, tmp_path / "out", shard_images=1, baseline_images=8)
@@ -196,7 +198,7 @@ def test_a_baseline_that_kills_its_worker_costs_no_record(tmp_path):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_truth_in_the_input_is_reported_and_changes_no_byte_of_the_result(tmp_path):
+def test_truth_in_the_input_is_reported_and_changes_no_byte_of_the_result(tmp_path: Path) -> None:
     rows = [row(number, "a dog", "the red box") for number in range(12)]
     for number, given in enumerate(rows):
         masks = [encode_mask(true_mask(picture(number), phrase)).as_coco() for phrase in given["phrases"]]

@@ -32,7 +32,7 @@ def clock(hands: Hands) -> DeviceClock:
     return DeviceClock(monotonic=hands, epoch=lambda: 5000.0)
 
 
-def test_every_second_of_one_shard_after_the_other_has_its_place(clock, hands):
+def test_every_second_of_one_shard_after_the_other_has_its_place(clock: DeviceClock, hands: Hands) -> None:
     hands.turn(7)
     clock.ready()
     hands.turn(3)
@@ -57,7 +57,7 @@ def test_every_second_of_one_shard_after_the_other_has_its_place(clock, hands):
     assert (second.started_at, second.ended_at) == (5023.0, 5052.5)
 
 
-def test_host_work_hidden_behind_another_shards_model_costs_nothing(clock, hands):
+def test_host_work_hidden_behind_another_shards_model_costs_nothing(clock: DeviceClock, hands: Hands) -> None:
     clock.ready()
     shown, hidden = DeviceShare(clock), DeviceShare(clock)
     with clock.call(), clock.call():
@@ -72,7 +72,7 @@ def test_host_work_hidden_behind_another_shards_model_costs_nothing(clock, hands
     assert shown.seconds == {"annotate": 10, "host": 2, **_nothing(shown)}
 
 
-def test_a_call_that_raises_gives_the_device_back_and_keeps_its_seconds(clock, hands):
+def test_a_call_that_raises_gives_the_device_back_and_keeps_its_seconds(clock: DeviceClock, hands: Hands) -> None:
     clock.ready()
     share, after = DeviceShare(clock), DeviceShare(clock)
 
@@ -90,7 +90,7 @@ def test_a_call_that_raises_gives_the_device_back_and_keeps_its_seconds(clock, h
     assert (after.seconds["idle"], after.seconds["annotate"]) == (1, 2)
 
 
-def test_threads_that_compete_lose_and_double_nothing():
+def test_threads_that_compete_lose_and_double_nothing() -> None:
     clock = DeviceClock()
     clock.ready()
     shares = [DeviceShare(clock) for _ in range(40)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -18,19 +19,19 @@ class WatchedEngine:
     def __init__(self) -> None:
         self.engine, self.threads = FakeEngine(), []
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: Any) -> Any:
         return getattr(self.engine, name)
 
-    def annotator(self, num_threads):
+    def annotator(self, num_threads: Any) -> Any:
         self.threads.append(threading.get_ident())
         return self.engine.annotator(num_threads)
 
-    def annotate(self, *args, **kwargs):
+    def annotate(self, *args: Any, **kwargs: Any) -> Any:
         self.threads.append(threading.get_ident())
         return self.engine.annotate(*args, **kwargs)
 
 
-def test_calls_of_many_threads_compute_on_one():
+def test_calls_of_many_threads_compute_on_one() -> None:
     watched = WatchedEngine()
     engine = on_one_thread(watched)
     annotator = engine.annotator(2)
@@ -43,7 +44,7 @@ def test_calls_of_many_threads_compute_on_one():
     assert [result.rgb.tolist() for result in results] == [picture(n).tolist() for n in range(20)]
 
 
-def test_errors_come_back_and_the_thread_goes_on():
+def test_errors_come_back_and_the_thread_goes_on() -> None:
     engine = on_one_thread(FakeEngine(break_on="a bad phrase"))
     annotator = engine.annotator(None)
     with pytest.raises(RuntimeError, match="the engine broke on a bad phrase"):
@@ -51,5 +52,5 @@ def test_errors_come_back_and_the_thread_goes_on():
     assert len(engine.annotate(annotator, [picture(0)], [["a dog"]])) == 1
 
 
-def test_what_does_not_compute_is_the_engines_own():
+def test_what_does_not_compute_is_the_engines_own() -> None:
     assert on_one_thread(FakeEngine()).revision() == FakeEngine().revision()

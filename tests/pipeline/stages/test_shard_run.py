@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.pipeline.samples import picture
 from tests.pipeline.stages.shard_work import image_work, shard_work, timed_model
 
 
-def shard_run(images: list, engine: FakeEngine | None = None) -> ShardRun:
+def shard_run(images: list[Any], engine: FakeEngine | None = None) -> ShardRun:
     engine = engine or FakeEngine()
     return ShardRun(engine, timed_model(engine), shard_work(images))
 

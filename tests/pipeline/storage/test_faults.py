@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import aiohttp
 import botocore.exceptions
@@ -54,7 +55,7 @@ from tests.pipeline.storage.test_retries import payload_error, s3_error
     ],
     ids=lambda value: value.name if isinstance(value, StoreFault) else f"{type(value).__name__}",
 )
-def test_what_an_error_means(error, fault) -> None:
+def test_what_an_error_means(error: Any, fault: Any) -> None:
     assert classify(error) is fault
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +28,7 @@ def store() -> Iterator[ObjectStore]:
         yield running
 
 
-def test_one_of_many_racing_writers_wins(store):
+def test_one_of_many_racing_writers_wins(store: ObjectStore) -> None:
     start = threading.Barrier(8)
     outcomes = []
 
@@ -46,7 +47,7 @@ def test_one_of_many_racing_writers_wins(store):
     assert Storage("s3://bucket/race", store.options).read_bytes("_done/x.json") == b"%d" % winners[0]
 
 
-def test_objects_are_written_listed_streamed_and_deleted(store):
+def test_objects_are_written_listed_streamed_and_deleted(store: ObjectStore) -> None:
     storage = Storage("s3://bucket/objects", store.options)
     storage.write_bytes("a/one", b"1")
     with storage.open_write("a/two") as stream:
@@ -61,7 +62,7 @@ def test_objects_are_written_listed_streamed_and_deleted(store):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_run_from_bucket_to_bucket_equals_one_on_disk(store, tmp_path):
+def test_a_run_from_bucket_to_bucket_equals_one_on_disk(store: ObjectStore, tmp_path: Path) -> None:
     rows = mixed_rows(30)
     source = write_table(tmp_path / "in.parquet", rows)
     fs = store.filesystem()
@@ -84,7 +85,7 @@ def test_a_run_from_bucket_to_bucket_equals_one_on_disk(store, tmp_path):
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_images_are_fetched_by_uri_from_the_tables_bucket_only(store, tmp_path):
+def test_images_are_fetched_by_uri_from_the_tables_bucket_only(store: ObjectStore, tmp_path: Path) -> None:
     fs = store.filesystem()
     rows = mixed_rows(6)
     uris = [f"s3://bucket/images/sub/{number}.png" for number in range(6)]
@@ -111,13 +112,13 @@ def test_images_are_fetched_by_uri_from_the_tables_bucket_only(store, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/nothing-here/*.parquet", "s3://no-such-bucket/in"])
-def test_input_that_is_not_there_is_bad_usage(store, source):
+def test_input_that_is_not_there_is_bad_usage(store: ObjectStore, source: str) -> None:
     config = run_config(source, "s3://bucket/out-none", storage_options=store.options)
     with pytest.raises(UsageError, match="--input"):
         annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO())
 
 
-def test_an_output_bucket_that_is_not_there_is_bad_usage(store, tmp_path):
+def test_an_output_bucket_that_is_not_there_is_bad_usage(store: ObjectStore, tmp_path: Path) -> None:
     source = write_table(tmp_path / "in.parquet", mixed_rows(2))
     config = run_config(source, "s3://no-such-bucket/out", storage_options=store.options)
     with pytest.raises(UsageError, match="output"):

@@ -7,6 +7,8 @@ import io
 import random
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -28,7 +30,7 @@ HASTY = RetryPolicy(seconds=0.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_it_reads_as_a_file_does(tmp_path, monkeypatch, seed):
+def test_it_reads_as_a_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: Any) -> None:
     monkeypatch.setattr(range_file, "_BLOCK_BYTES", 100)
     monkeypatch.setattr(range_file, "_MAX_BLOCKS", 3)
     rng = random.Random(seed)
@@ -44,13 +46,13 @@ def test_it_reads_as_a_file_does(tmp_path, monkeypatch, seed):
             assert ranges.tell() == file.tell()
 
 
-def test_a_file_that_is_not_there_or_is_a_directory(tmp_path):
+def test_a_file_that_is_not_there_or_is_a_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(FileNotFoundError):
             RangeFile(str(path), {}, HASTY)
 
 
-def test_a_file_that_shrinks_while_it_is_read_has_changed(tmp_path, monkeypatch):
+def test_a_file_that_shrinks_while_it_is_read_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(range_file, "_BLOCK_BYTES", 10)
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/shrinking", bytes(100))
@@ -64,7 +66,7 @@ def test_a_file_that_shrinks_while_it_is_read_has_changed(tmp_path, monkeypatch)
             file.check_unchanged()
 
 
-def test_arrow_hands_on_what_the_file_raises(tmp_path, monkeypatch):
+def test_arrow_hands_on_what_the_file_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A StorageError must come out of Arrow as such, or a broken store would pass for broken data."""
     path = write_table(tmp_path / "in.parquet", mixed_rows(40), row_group_size=40)
     file = RangeFile(path, {}, HASTY)
@@ -79,7 +81,9 @@ def test_arrow_hands_on_what_the_file_raises(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("longer_by", [-1, 0, 1])
-def test_a_table_rewritten_while_it_is_read_is_not_corrupt_but_changed(tmp_path, monkeypatch, longer_by):
+def test_a_table_rewritten_while_it_is_read_is_not_corrupt_but_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longer_by: Any
+) -> None:
     monkeypatch.setattr(range_file, "_BLOCK_BYTES", 10_000)
     path = write_table(tmp_path / "in.parquet", mixed_rows(2000), row_group_size=2000)
     plan = make_plan(run_config(path, tmp_path / "out", shard_images=2000), revision="r")
@@ -91,7 +95,7 @@ def test_a_table_rewritten_while_it_is_read_is_not_corrupt_but_changed(tmp_path,
         list(rows)
 
 
-def test_the_id_of_a_shard_ends_with_the_digest_of_what_it_is_made_of(tmp_path):
+def test_the_id_of_a_shard_ends_with_the_digest_of_what_it_is_made_of(tmp_path: Path) -> None:
     path = write_table(tmp_path / "in.parquet", mixed_rows(50))
     plan = make_plan(run_config(path, tmp_path / "out", sample=0.5), revision="r")
     with open(path, "rb") as file:
@@ -103,7 +107,7 @@ def test_the_id_of_a_shard_ends_with_the_digest_of_what_it_is_made_of(tmp_path):
         assert shard.shard_id.endswith(shard_digest(*made_of))
 
 
-def test_a_large_row_group_is_streamed(tmp_path):
+def test_a_large_row_group_is_streamed(tmp_path: Path) -> None:
     """400 MB in one row group, read in a process of its own: it needs a fraction of that."""
     path, rows = tmp_path / "large.parquet", 400
     schema = pa.schema([("image_id", pa.string()), ("image", pa.binary()), ("phrases", pa.list_(pa.string()))])

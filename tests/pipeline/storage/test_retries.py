@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import aiohttp
 import pytest
@@ -29,7 +30,7 @@ def payload_error() -> BaseException:
     return error
 
 
-def failing(*errors: BaseException):
+def failing(*errors: BaseException) -> Any:
     """An action that fails in a given order, then succeeds; and the list of its calls."""
     left, calls = list(errors), []
 
@@ -42,7 +43,7 @@ def failing(*errors: BaseException):
     return act, calls
 
 
-def test_errors_of_every_library_are_tried_again():
+def test_errors_of_every_library_are_tried_again() -> None:
     act, calls = failing(
         TimeoutError(), ConnectionResetError(), payload_error(), s3_error("SlowDown", 503), s3_error("500", 500)
     )
@@ -50,7 +51,7 @@ def test_errors_of_every_library_are_tried_again():
     assert len(calls) == 6
 
 
-def test_tries_end_and_the_last_error_is_named():
+def test_tries_end_and_the_last_error_is_named() -> None:
     act, calls = failing(*[ConnectionResetError("gone")] * 99)
     with pytest.raises(StorageError, match="reading x: ConnectionResetError: gone"):
         with_retries(act, "reading x", POLICY, sleep=lambda _: None)
@@ -70,14 +71,14 @@ def test_tries_end_and_the_last_error_is_named():
         (KeyError("a bug"), KeyError),
     ],
 )
-def test_what_waiting_does_not_heal_is_raised_at_once(error, raised):
+def test_what_waiting_does_not_heal_is_raised_at_once(error: Any, raised: Any) -> None:
     act, calls = failing(error)
     with pytest.raises(raised):
         with_retries(act, "reading x", POLICY, sleep=lambda _: None)
     assert len(calls) == 1
 
 
-def test_refused_credentials_are_told_in_one_line_with_the_way_out():
+def test_refused_credentials_are_told_in_one_line_with_the_way_out() -> None:
     act, _ = failing(s3_error("ExpiredToken", 400))
     with pytest.raises(CredentialsError) as caught:
         with_retries(act, "reading x", POLICY, sleep=lambda _: None)
@@ -88,7 +89,7 @@ def test_refused_credentials_are_told_in_one_line_with_the_way_out():
     assert "secret" not in message
 
 
-def test_pauses_grow_are_random_and_add_up_to_no_more_than_was_asked():
+def test_pauses_grow_are_random_and_add_up_to_no_more_than_was_asked() -> None:
     policy = RetryPolicy(seconds=60.0)
     samples = [[policy.pause_s(tried) for tried in range(1, policy.tries)] for _ in range(200)]
     assert max(sum(pauses) for pauses in samples) <= 60.0
@@ -97,7 +98,7 @@ def test_pauses_grow_are_random_and_add_up_to_no_more_than_was_asked():
     assert min(pauses[-1] for pauses in samples) < 2.0
 
 
-def test_slow_tries_end_by_the_clock_but_not_before_the_third():
+def test_slow_tries_end_by_the_clock_but_not_before_the_third() -> None:
     policy = RetryPolicy(seconds=60.0)
     assert not policy.ends(2, 1000.0)
     assert policy.ends(3, 61.0)
@@ -105,7 +106,7 @@ def test_slow_tries_end_by_the_clock_but_not_before_the_third():
     assert policy.ends(8, 0.0)
 
 
-def test_the_environment_sets_the_seconds(monkeypatch):
+def test_the_environment_sets_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RETRY_SECONDS_VARIABLE, raising=False)
     assert RetryPolicy.from_environment().seconds == 60.0
     monkeypatch.setenv(RETRY_SECONDS_VARIABLE, "2.5")

@@ -6,6 +6,8 @@ import errno
 import os
 import pickle
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,11 @@ from litelvlm.pipeline.storage.store import Storage
 
 
 @pytest.fixture(params=["local", "memory"])
-def storage(request, tmp_path):
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return Storage(str(tmp_path / "out") if request.param == "local" else f"memory://{tmp_path.name}")
 
 
-def test_what_is_written_is_read_listed_and_deleted(storage):
+def test_what_is_written_is_read_listed_and_deleted(storage: Any) -> None:
     storage.write_bytes("a/one", b"1")
     storage.write_bytes("a/two", b"2")
     storage.write_bytes("a/one", b"11")
@@ -34,13 +36,13 @@ def test_what_is_written_is_read_listed_and_deleted(storage):
         storage.read_bytes("a/two")
 
 
-def test_the_first_of_two_exclusive_writers_wins(storage):
+def test_the_first_of_two_exclusive_writers_wins(storage: Any) -> None:
     assert storage.create_exclusive("m/x", b"first")
     assert not storage.create_exclusive("m/x", b"second")
     assert storage.read_bytes("m/x") == b"first"
 
 
-def test_one_of_many_racing_writers_wins_and_leaves_nothing_behind(tmp_path):
+def test_one_of_many_racing_writers_wins_and_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     start = threading.Barrier(16)
     outcomes = []
@@ -60,18 +62,18 @@ def test_one_of_many_racing_writers_wins_and_leaves_nothing_behind(tmp_path):
     assert storage.list("m") == ["m/x"]
 
 
-def test_it_is_picklable(storage):
+def test_it_is_picklable(storage: Any) -> None:
     storage.write_bytes("x", b"1")
     assert pickle.loads(pickle.dumps(storage)).read_bytes("x") == b"1"
 
 
-def test_a_full_disk_is_named(tmp_path):
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
     storage = Storage("/dev/full")
     with pytest.raises(ValueError, match="not writable"):
         storage.check_writable()
 
 
-def test_a_remote_stream_is_put_as_a_whole(tmp_path):
+def test_a_remote_stream_is_put_as_a_whole(tmp_path: Path) -> None:
     storage = Storage(f"memory://{tmp_path.name}-stream")
     stream = storage.open_write("part")
     stream.write(b"half")
@@ -80,7 +82,7 @@ def test_a_remote_stream_is_put_as_a_whole(tmp_path):
     assert storage.read_bytes("part") == b"half"
 
 
-def test_content_that_is_there_already_is_this_calls_own(tmp_path):
+def test_content_that_is_there_already_is_this_calls_own(tmp_path: Path) -> None:
     """As when an answer was lost and the client sent the request again; but only where names cannot tell it."""
     remote = Storage(f"memory://{tmp_path.name}-again")
     assert remote.create_exclusive("m/x", b"mine")
@@ -88,7 +90,7 @@ def test_content_that_is_there_already_is_this_calls_own(tmp_path):
     assert not remote.create_exclusive("m/x", b"theirs")
 
 
-def test_a_link_whose_answer_was_lost_counts(tmp_path, monkeypatch):
+def test_a_link_whose_answer_was_lost_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.link
 
     def link_twice(source: str, target: str) -> None:
@@ -102,7 +104,9 @@ def test_a_link_whose_answer_was_lost_counts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("call", ["fsync", "link", "replace"])
-def test_a_disk_that_is_full_stops_the_run_and_leaves_nothing(tmp_path, monkeypatch, call):
+def test_a_disk_that_is_full_stops_the_run_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     storage = Storage(str(tmp_path))
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(os, call, _raising(full))
@@ -114,19 +118,19 @@ def test_a_disk_that_is_full_stops_the_run_and_leaves_nothing(tmp_path, monkeypa
     assert storage.create_exclusive("m/x", b"1")
 
 
-def _raising(error: OSError):
+def _raising(error: OSError) -> Any:
     def fail(*_: object) -> None:
         raise error
 
     return fail
 
 
-def test_the_policy_travels_with_the_storage(tmp_path):
+def test_the_policy_travels_with_the_storage(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path), retry=RetryPolicy(seconds=3.0))
     assert pickle.loads(pickle.dumps(storage)).retry == RetryPolicy(seconds=3.0)
 
 
-def test_temporary_files_at_the_top_are_found(tmp_path):
+def test_temporary_files_at_the_top_are_found(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     storage.write_bytes("errors.parquet", b"1")
     (tmp_path / "errors.parquet.tmp-1234").write_bytes(b"half")

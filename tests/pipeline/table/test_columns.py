@@ -1,6 +1,7 @@
 """Every schema that people have is found, unclear ones are refused with a way out, and no cell raises."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -84,12 +85,12 @@ SCHEMAS = {
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_schemas_are_found(name):
+def test_schemas_are_found(name: Any) -> None:
     schema, expected = SCHEMAS[name]
     assert expected in detect_columns(schema).describe()
 
 
-def test_column_names_cannot_steer_a_terminal():
+def test_column_names_cannot_steer_a_terminal() -> None:
     mapping = detect_columns(_schema(**{"a\x1b[31m\u202e": pa.binary(), "phrase\n": pa.list_(pa.string())}))
     assert mapping.image == "a\x1b[31m\u202e"
     assert mapping.describe().isprintable()
@@ -115,13 +116,13 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
-def test_unclear_schemas_name_candidates_and_flag(name):
+def test_unclear_schemas_name_candidates_and_flag(name: Any) -> None:
     schema, message = UNCLEAR[name]
     with pytest.raises(ValueError, match=message):
         detect_columns(schema)
 
 
-def test_flags_override():
+def test_flags_override() -> None:
     schema = _schema(
         url=pa.string(), path=pa.string(), text=pa.string(), s=SENTENCES, key=pa.string(), image_id=pa.int64()
     )
@@ -146,14 +147,14 @@ def test_flags_override():
         ({"mask_column": "n"}, "--mask-column n: type int64 is no mask"),
     ],
 )
-def test_wrong_flags_are_named(flags, message):
+def test_wrong_flags_are_named(flags: Any, message: str) -> None:
     twice = [("twice", pa.string())] * 2
     fields = [("image", pa.binary()), ("n", pa.int64()), ("phrase", pa.string()), *twice]
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         detect_columns(pa.schema(fields), **flags)
 
 
-def test_the_documentation_lists_every_name():
+def test_the_documentation_lists_every_name() -> None:
     text = (Path(__file__).parents[3] / "docs" / "input-and-output.md").read_text(encoding="utf-8")
     for names in (*IMAGE_NAMES, *PHRASE_NAMES, *ID_NAMES, PHRASE_FIELDS):
         assert all(f"`{name}`" in text for name in names)

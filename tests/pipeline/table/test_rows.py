@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import tracemalloc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -231,7 +231,7 @@ CELLS = st.recursive(
     st.sampled_from(["bytes", "uri", "struct"]),
     st.sampled_from([None, "sent"]),
 )
-def test_no_cell_raises(row, image_kind, phrase_field) -> None:
+def test_no_cell_raises(row: Any, image_kind: Any, phrase_field: Any) -> None:
     mapping = ColumnMapping(
         image="image", phrase="phrase", id="id", image_kind=image_kind, phrase_field=phrase_field, path_field="path"
     )

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +22,14 @@ TRUTH = encode_mask(BLOCK)
 POLYGON = [3.0, 2.0, 10.0, 2.0, 10.0, 6.0, 3.0, 6.0]
 
 
-def _runs(mask):
+def _runs(mask: Any) -> Any:
     flat = mask.T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff([0, *edges, flat.size]).tolist()
     return [0, *runs] if flat[0] else runs
 
 
-def _png(image):
+def _png(image: Any) -> Any:
     file = io.BytesIO()
     image.save(file, "png")
     return file.getvalue()
@@ -56,35 +57,35 @@ CELLS = {
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_form_gives_the_same_mask(name):
+def test_every_form_gives_the_same_mask(name: Any) -> None:
     assert parse_mask(CELLS[name], SIZE_HW) == TRUTH
 
 
 @pytest.mark.parametrize("name", ["compressed", "uncompressed", "polygons", "PNG", "Hugging Face image"])
-def test_forms_survive_parquet(name):
+def test_forms_survive_parquet(name: str) -> None:
     cell = pa.array([CELLS[name]])[0].as_py()
     assert parse_mask(cell, SIZE_HW) == TRUTH
 
 
 @pytest.mark.parametrize("cell", [None, "null", {"counts": None, "size": None}, {"bytes": None, "path": None}])
-def test_null_means_that_the_truth_is_not_known(cell):
+def test_null_means_that_the_truth_is_not_known(cell: Any) -> None:
     assert parse_mask(cell, SIZE_HW) is None
 
 
 @pytest.mark.parametrize("cell", [{"size": [9, 13], "counts": [117]}, _png(Image.new("L", (13, 9)))])
-def test_an_empty_mask_says_that_nothing_is_there(cell):
+def test_an_empty_mask_says_that_nothing_is_there(cell: Any) -> None:
     mask = parse_mask(cell, SIZE_HW)
     assert mask is not None
     assert mask.area == 0
 
 
-def test_polygons_are_filled_as_pycocotools_fills_them():
+def test_polygons_are_filled_as_pycocotools_fills_them() -> None:
     polygon = [1.3, 0.2, 11.7, 3.1, 8.4, 8.9, 2.2, 7.7, 0.4, 3.3]
     expected = coco_mask.decode(coco_mask.frPyObjects([polygon], *SIZE_HW))[..., 0].astype(bool)
     assert np.array_equal(decode_mask(parse_mask([polygon], SIZE_HW)), expected)
 
 
-def test_one_mask_for_all_phrases_or_one_for_each():
+def test_one_mask_for_all_phrases_or_one_for_each() -> None:
     other = encode_mask(~BLOCK)
     each = [CELLS["compressed"], None, {"size": list(SIZE_HW), "counts": other.counts}]
     assert parse_masks(CELLS["polygons"], SIZE_HW, 3) == [TRUTH] * 3
@@ -95,7 +96,7 @@ def test_one_mask_for_all_phrases_or_one_for_each():
         parse_masks(each, SIZE_HW, 2)
 
 
-def _compressed(counts):
+def _compressed(counts: Any) -> Any:
     return {"size": list(SIZE_HW), "counts": counts}
 
 
@@ -137,7 +138,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_is_refused_with_a_reason(name):
+def test_what_cannot_be_read_is_refused_with_a_reason(name: Any) -> None:
     cell, reason = REFUSED[name]
     with pytest.raises(ValueError, match=reason) as caught:
         parse_mask(cell, SIZE_HW)
@@ -145,13 +146,13 @@ def test_what_cannot_be_read_is_refused_with_a_reason(name):
     assert len(str(caught.value)) < 400
 
 
-def test_run_lengths_whose_sum_wraps_around_are_refused():
+def test_run_lengths_whose_sum_wraps_around_are_refused() -> None:
     runs = [117, 2**34, *[2**34, 2**34] * 40]
     with pytest.raises(ValueError, match=r"fill|range|characters"):
         parse_mask(_compressed(_as_counts(runs)), SIZE_HW)
 
 
-def _as_counts(runs):
+def _as_counts(runs: Any) -> Any:
     text = ""
     for index, run in enumerate(runs):
         value = run - runs[index - 2] if index > 2 else run
@@ -174,7 +175,7 @@ ANY_CELL = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(ANY_CELL, st.integers(0, 3))
-def test_any_cell_gives_masks_or_a_reason(cell, num_phrases):
+def test_any_cell_gives_masks_or_a_reason(cell: Any, num_phrases: Any) -> None:
     try:
         masks = parse_masks(cell, SIZE_HW, num_phrases)
     except ValueError:
