@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.shards.claim import claim_output, clear_output, find_run, read_run, refuse_others
+from litelvlm.pipeline.shards.claim import claim_output, claimed_run, clear_output, find_run, refuse_others
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan, read_manifest
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.samples import row, run_config, write_table
@@ -30,7 +30,7 @@ def test_an_output_is_claimed_once_and_resumed_by_the_same_plan(source: str, tmp
     assert not claim_output(storage, plan, config)
     assert claim_output(storage, plan, config)
     assert claim_output(*planned(source, tmp_path, gpu_price=3.0))  # decides no result
-    saved = read_run(storage)
+    saved = claimed_run(storage)
     assert (saved.fingerprint, saved.facts, saved.config) == (plan.fingerprint, plan.facts, config)
     assert read_manifest(storage).column("shard_id").to_pylist() == [shard.shard_id for shard in plan.shards]
 
@@ -48,7 +48,7 @@ def test_secrets_are_not_kept_and_are_given_again(source: str, tmp_path: Path) -
     storage, plan, config = planned(source, tmp_path, storage_options={"key": "hunter2"})
     claim_output(storage, plan, config)
     assert b"hunter2" not in storage.read_bytes("config.json")
-    assert read_run(storage).config_with({"key": "hunter2"}) == config
+    assert claimed_run(storage).config_with({"key": "hunter2"}) == config
 
 
 def test_files_of_unknown_origin_are_refused_and_others_left_alone(source: str, tmp_path: Path) -> None:
@@ -96,4 +96,4 @@ def test_a_claim_that_cannot_be_read_is_told_with_the_way_out(
 
 def test_no_run_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no run: there is no config\.json"):
-        read_run(Storage(str(tmp_path)))
+        claimed_run(Storage(str(tmp_path)))
