@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import statistics
 import time
@@ -106,8 +107,8 @@ def measure(annotator: Annotator, records: Records, budget: int, loop_images: in
     """Phrases a second of the engine in every layout and of both loops, medians of rounds that take turns."""
     pruning = PruningConfig(rule="none" if budget >= annotator.num_visual_tokens else RULE, num_retain_tokens=budget)
     loop = ReleaseLoop(annotator)
-    contestants: dict[str, tuple[Callable[[Records], None], Records]] = {
-        layout: (lambda given, layout=layout: run_engine(annotator, given, pruning, layout), records)
+    contestants: dict[str, tuple[Callable[[Records], Any], Records]] = {
+        layout: (functools.partial(run_engine, annotator, pruning=pruning, layout=layout), records)
         for layout in LAYOUTS
     }
     few = records[:loop_images]
@@ -122,7 +123,7 @@ def measure(annotator: Annotator, records: Records, budget: int, loop_images: in
             before = annotator.stage_seconds
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
-            seconds = timed(lambda run=run, given=given: run(given), annotator.model.device)
+            seconds = timed(functools.partial(run, given), annotator.model.device)
             if number:  # the first one warms up
                 rates[name].append(sum(len(phrases) for _, phrases in given) / seconds)
             stages[name] = {stage: total - before[stage] for stage, total in annotator.stage_seconds.items()}
@@ -183,9 +184,16 @@ def count_work(
     annotator: Annotator, records: Records, pruning: PruningConfig, layout: str
 ) -> tuple[float, float, float]:
     """Needed operations for a phrase, the share of the language model's that is padding, SAM's encodes of an image."""
-    runner, num_encoded, passes = annotator._runner, [], []
+    runner: Any = annotator._runner
+    num_encoded: list[int] = []
+    passes: list[dict[str, Any]] = []
     encode_sam, llama = runner.encode_sam, runner._llama
-    runner.encode_sam = lambda images: num_encoded.append(len(images)) or encode_sam(images)
+
+    def counted(images: Any) -> Any:
+        num_encoded.append(len(images))
+        return encode_sam(images)
+
+    runner.encode_sam = counted
     runner._llama = _Watched(llama, passes)
     try:
         results = run_engine(annotator, records, pruning, layout)
@@ -207,13 +215,13 @@ def count_work(
 class _Watched:
     """A packed LLaMA that notes the shape of every pass."""
 
-    def __init__(self, llama: object, passes: list[dict[str, Any]]) -> None:
+    def __init__(self, llama: Any, passes: list[dict[str, Any]]) -> None:
         self._llama, self._passes = llama, passes
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._llama, name)
 
-    def __call__(self, prompts: object, prefix: list[Any]) -> torch.Tensor:
+    def __call__(self, prompts: Any, prefix: list[Any]) -> torch.Tensor:
         self._passes.append({
             "tokens": len(prompts.embeds), "rows": prompts.num_rows, "width": prompts.width,
             "prefix": len(prefix[0][0]), "lengths": torch.bincount(prompts.rows).tolist(),

@@ -47,7 +47,7 @@ def main() -> None:
     """Measure and write `results/host.json`."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    content = {"hardware": describe(), "rounds": ROUNDS, "preprocessing": [], "masks": []}
+    content: dict[str, Any] = {"hardware": describe(), "rounds": ROUNDS, "preprocessing": [], "masks": []}
     for name, size_hw in SIZES_HW.items():
         content["preprocessing"].append({"size": name} | measure_preprocessing(size_hw))
         content["masks"].append({"size": name} | measure_masks(size_hw))
@@ -68,7 +68,7 @@ def measure_preprocessing(size_hw: tuple[int, int]) -> dict[str, Any]:
         prepared = preprocessor.prepare(decoded.rgb, decoded.size_hw)
         return prepared.clip_pixels, prepared.sam_pixels
 
-    ways = {
+    ways: dict[str, Callable[[], Any]] = {
         "release": lambda: release(data, processor),
         "exact": lambda: ours(exact, shrink=False),
         "fast_without_dct_scaling": lambda: ours(fast, shrink=False),
@@ -87,7 +87,7 @@ def measure_preprocessing(size_hw: tuple[int, int]) -> dict[str, Any]:
 
 def release(data: bytes, processor: CLIPImageProcessorPil) -> tuple[torch.Tensor, torch.Tensor]:
     """The release's `cv2.imread`, `CLIPImageProcessor`, `ResizeLongestSide.apply_image`, `grounding_enc_processor`."""
-    rgb = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    rgb = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]
     clip = processor.preprocess(rgb, return_tensors="pt")["pixel_values"][0]
     height, width = sam_input_size(rgb.shape[:2], SAM_SIDE)
     resized = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
@@ -100,7 +100,7 @@ def measure_masks(size_hw: tuple[int, int]) -> dict[str, Any]:
     """Milliseconds of a mask and how much faster ours is; the strings are compared."""
     coarse = torch.randn(NUM_MASKS, 1, 7, 7, generator=torch.Generator().manual_seed(0))
     low_res = 4 * torch.nn.functional.interpolate(coarse, (LOW_RES_SIDE, LOW_RES_SIDE), mode="bicubic")[:, 0] - 3
-    sizes = {"input_size_hw": sam_input_size(size_hw, SAM_SIDE), "size_hw": size_hw, "target": SAM_SIDE}
+    sizes: dict[str, Any] = {"input_size_hw": sam_input_size(size_hw, SAM_SIDE), "size_hw": size_hw, "target": SAM_SIDE}
     masks = (upsample_logits(low_res, **sizes) > 0).numpy()
     run_lengths = mask_run_lengths(low_res, **sizes)
 

@@ -102,7 +102,8 @@ def random_encoder(sizes: SamSizes, device: torch.device, dtype: torch.dtype) ->
     )
     config._attn_implementation = "sdpa"
     with torch.device("meta"):
-        encoder = SamVisionEncoder(config).to(dtype)
+        encoder: Any = SamVisionEncoder(config)
+        encoder.to(dtype)
     encoder = encoder.to_empty(device=device).requires_grad_(False).eval()
     torch.manual_seed(0)
     for name, param in encoder.named_parameters():

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
@@ -118,7 +119,7 @@ class FakeAnnotator:
 
 @dataclass(frozen=True, kw_only=True)
 class FakeEngine:
-    """As `pipeline.stages.engine.LiteLVLMEngine`."""
+    """As `pipeline.stages.engine.LiteLVLMEngine`, with stand-ins for the model and its data."""
 
     seconds_per_image: float = 0.0
     seconds_per_prepare: float = 0.0
@@ -132,21 +133,21 @@ class FakeEngine:
     def check(self) -> list[str]:
         return []
 
-    def on_device(self, device: str) -> FakeEngine:
+    def on_device(self, device: str) -> Self:
         return self
 
-    def annotator(self, num_threads: int | None) -> FakeAnnotator:
+    def annotator(self, num_threads: int | None) -> Any:
         if self.load_error:
             raise ValueError(self.load_error)
         return FakeAnnotator()
 
-    def preprocessor(self) -> FakePreprocessor:
+    def preprocessor(self) -> Any:
         return FakePreprocessor(self.seconds_per_prepare)
 
     def needed_tflop(self, done: Annotated) -> None:
         return None
 
-    def check_phrase(self, preprocessor: FakePreprocessor, phrase: str) -> str:
+    def check_phrase(self, preprocessor: Any, phrase: str) -> str:
         checked = phrase.strip().lower()
         if not checked:
             raise ValueError("phrase: empty")
@@ -155,8 +156,8 @@ class FakeEngine:
         return checked
 
     def annotate(
-        self, annotator: FakeAnnotator, images: list[np.ndarray], phrases: list[list[str]], *, unpruned: bool = False
-    ) -> list[FakeResult]:
+        self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
+    ) -> list[Any]:
         asked = [phrase for group in phrases for phrase in group]
         if KILL_PHRASE in asked:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -64,7 +64,7 @@ def object_store() -> Iterator[ObjectStore]:
         process.wait(timeout=20)
 
 
-def _wait_for(url: str, process: subprocess.Popen, *, timeout_s: float = 60.0) -> None:
+def _wait_for(url: str, process: subprocess.Popen[Any], *, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         assert process.poll() is None, "the S3 server ended while it started"

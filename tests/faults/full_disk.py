@@ -29,7 +29,7 @@ def main(source: str, output: str) -> int:
         inside = [sys.executable, "-m", "tests.faults.full_disk", source, output]
         command = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, disk, *inside]
         return subprocess.run(command, env=os.environ | {_INSIDE: disk}, check=False).returncode
-    disk = Path(os.environ[_INSIDE])
+    disk = Path(os.environ[_INSIDE])  # type: ignore[assignment]
     _fill_while_running(source, disk)
     finish(source, disk / "out", num_cpus=4)
     shutil.copytree(disk / "out", output)

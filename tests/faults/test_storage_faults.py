@@ -153,7 +153,7 @@ def test_without_conditions_the_last_writers_content_stays_and_the_other_sees_it
     """The other writes between this one's look and its reading back."""
     other = Storage(place, store.options)
 
-    def overtake(request: pytest.FixtureRequest) -> bool:
+    def overtake(request: Any) -> bool:
         if request.method == "GET" and request.path.endswith("m/x") and other.exists("m/x"):
             other.write_bytes("m/x", b"theirs")
         return False

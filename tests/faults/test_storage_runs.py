@@ -120,7 +120,7 @@ def test_every_put_is_answered_to_nobody(bench: Bench, fault_table: Any) -> None
     """The first answer to each object is lost; nothing is done twice, nobody is taken for dead."""
     seen: set[str] = set()
 
-    def first_time(request: pytest.FixtureRequest) -> bool:
+    def first_time(request: Any) -> bool:
         new = request.method == "PUT" and request.path not in seen
         seen.add(request.path)
         return new

@@ -45,7 +45,7 @@ def images(draw: st.DrawFn) -> tuple[str, np.ndarray, list[str], list[float]]:
     return draw(ANY_TEXT), masks, phrases, scores
 
 
-class _Parts(dict):
+class _Parts(dict[str, Any]):
     """Parts by name, as `open_part` of a writer."""
 
     def __call__(self, name: str) -> io.BytesIO:

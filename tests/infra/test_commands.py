@@ -66,7 +66,10 @@ def test_the_default_command_of_the_image_prints_the_flags(capsys: pytest.Captur
 
 def test_the_run_uses_the_converted_model_and_the_pods_that_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("litelvlm.convert.convert_checkpoint", lambda *given, **more: asked.append(given) or given[1])
+    monkeypatch.setattr(
+        "litelvlm.convert.convert_checkpoint",
+        lambda *given, **more: (asked.append(given), given[1])[1],  # type: ignore[func-returns-value]
+    )
     (flags,) = job_calls("convert")
     assert convert.main(flags) == 0
     (config,) = [configured(flags) for flags in job_calls("annotate", manifest_commands())]
@@ -85,7 +88,7 @@ def test_jobs_that_watch_take_their_arguments(
     """They get past their parser to the output, which is not there."""
     (flags,) = job_calls(job.__name__.split(".")[-1])
     opened = []
-    monkeypatch.setattr(job, "Storage", lambda root, options: opened.append(root) or fail())
+    monkeypatch.setattr(job, "Storage", lambda root, options: (opened.append(root), fail()))  # type: ignore[func-returns-value]
 
     def fail() -> Any:
         raise FileNotFoundError("no such output")
@@ -109,7 +112,7 @@ def test_ray_commands_parse(words: Any, monkeypatch: pytest.MonkeyPatch) -> None
     arguments = words[1:]
     with click.Context(cli) as context:
         while isinstance(command, click.Group):
-            name, command, arguments = command.resolve_command(context, arguments)
+            name, command, arguments = command.resolve_command(context, arguments)  # type: ignore[assignment]
         assert command.make_context(name, list(arguments))
         for argument in arguments:
             if argument.endswith(".yaml") and not argument.startswith("-"):

@@ -84,7 +84,7 @@ def head() -> Iterator[Head]:
         "dashboard-agent-grpc-port",
         "metrics-export-port",
     )
-    names += ("runtime-env-agent-port", "ray-client-server-port", "node-manager-port", "object-manager-port")
+    names += ("runtime-env-agent-port", "ray-client-server-port", "node-manager-port", "object-manager-port")  # type: ignore[assignment]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: sockets below it have a limit of 107 characters
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=4", f"--temp-dir={directory}"]
@@ -104,7 +104,7 @@ def head() -> Iterator[Head]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def wait_for(head: Head, process: subprocess.Popen, *, timeout_s: float = 180.0) -> None:
+def wait_for(head: Head, process: subprocess.Popen[Any], *, timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         assert process.poll() is None, "the head ended while it started"

@@ -103,7 +103,7 @@ def test_rules_equal_their_definitions(rule: Any, data: Any) -> None:
         order = order_tokens(selection, torch.from_numpy(context), release_order=release_order)
         assert order.shape == (num_rows, budget)
         for row in range(num_rows):
-            expected, chosen = LITERAL[rule](similarity[row, : counts[row]], context[row], budget)
+            expected, chosen = LITERAL[rule](similarity[row, : counts[row]], context[row], budget)  # type: ignore[no-untyped-call]
             assert set(torch.nonzero(selection.by_similarity[row]).flatten().tolist()) == chosen
             assert order[row].tolist() == (expected if release_order else sorted(expected))
 

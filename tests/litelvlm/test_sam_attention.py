@@ -47,7 +47,7 @@ def test_what_fails_has_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -
     def broken(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
-    monkeypatch.setattr(sam_attention.FoldedSamEncoder, "__call__", broken)
+    monkeypatch.setattr(sam_attention.FoldedSamEncoder, "__call__", broken)  # type: ignore[attr-defined]
     rows = race(SMALL, torch.device("cpu"), torch.float32, 1, rounds=1, backend="eager")
     by_name = {(row["formulation"], row["compiled"]): row for row in rows}
     assert by_name["folded", False]["error"] == "OutOfMemoryError: CUDA out of memory."

@@ -82,7 +82,7 @@ def launch(annotator: Annotator, pruning: PruningConfig, layout: str) -> Any:
     batch = annotator._batch(checked, pruning, layout)
     with torch.inference_mode():
         annotator._batches.launch(batch, pruning, keep_logits=False)  # tables and embeddings are made once
-        with SyncDetector(), ListDetector():
+        with SyncDetector(), ListDetector():  # type: ignore[no-untyped-call]
             return annotator._batches.launch(batch, pruning, keep_logits=False)
 
 
@@ -113,5 +113,5 @@ def test_launching_a_batch_does_not_wait(
     ],
 )
 def test_the_detector_detects(wait: Any) -> None:
-    with pytest.raises((AssertionError, RuntimeError, NotImplementedError)), SyncDetector(), ListDetector():
+    with pytest.raises((AssertionError, RuntimeError, NotImplementedError)), SyncDetector(), ListDetector():  # type: ignore[no-untyped-call]
         wait(torch.zeros(3, device=META))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_separate_layout_is_the_same_for_one_phrase(tiny_annotator: Annotator) -
 
 def test_all_images_in_one_batch_still_match(tiny_annotator: Annotator) -> None:
     """Cases of one template share a call; their images have different sizes and phrase counts."""
-    groups: dict[tuple, list[Case]] = {}
+    groups: dict[tuple[Any, ...], list[Case]] = {}
     for case in CASES:
         groups.setdefault((case.pruning, case.template), []).append(case)
     for (pruning, template), members in groups.items():

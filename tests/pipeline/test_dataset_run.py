@@ -40,7 +40,9 @@ class PlayedRun(DatasetRun[FakeEngine, Marker]):
 
     def __init__(self, config: Any, *steps: Any, **given: Any) -> None:
         super().__init__(config, FakeEngine(), stream=io.StringIO(), **given)
-        self.steps, self.counted, self.new, self.todo = list(steps), [], [], -1
+        self.steps, self.todo = list(steps), -1
+        self.counted: list[Any] = []
+        self.new: list[Any] = []
 
     def make_plan(self) -> RunPlan:
         return make_plan(self.config, revision="r")
@@ -103,7 +105,7 @@ def test_a_run_executes_all_of_its_shards_and_a_second_one_nothing(config: Any) 
     assert (run.todo, run.counted, run.new, run.num_left, run.executions) == (3, [0, 1, 2], [0, 1, 2], 0, 1)
     again = PlayedRun(config)
     assert again.run() == EXIT_DONE
-    assert "is complete: 20 rows; nothing to do; go home" in again.stream.getvalue()  # type: ignore[attr-defined]
+    assert "is complete: 20 rows; nothing to do; go home" in again.stream.getvalue()
 
 
 def test_a_resumed_run_counts_what_is_done_and_executes_the_rest(config: Any) -> None:
@@ -119,8 +121,8 @@ def test_what_a_failing_cluster_left_out_is_executed_again(config: Any) -> None:
     assert run.run() == EXIT_DONE
     assert run.counted == [0, 1, 2]
     assert run.executions == 6
-    assert "2 shards are left (NodeDiedError: " in run.stream.getvalue()  # type: ignore[attr-defined]
-    assert "with details" not in run.stream.getvalue()  # type: ignore[attr-defined]
+    assert "2 shards are left (NodeDiedError: " in run.stream.getvalue()
+    assert "with details" not in run.stream.getvalue()
 
 
 def test_three_executions_in_a_row_that_commit_nothing_end_it(config: Any) -> None:

@@ -61,7 +61,7 @@ def test_a_secret_is_in_no_message() -> None:
 
 
 def test_limits_hold_in_a_constructor_too_and_values_get_their_type() -> None:
-    assert Oven(degrees="90", fan="yes").fan is True  # type: ignore[arg-type]
+    assert Oven(degrees="90", fan="yes").fan is True
     assert type(Oven(time_s=3).time_s) is float
     with pytest.raises(ValueError, match="--degrees is 0"):
         Oven(degrees=0)

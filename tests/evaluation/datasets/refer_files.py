@@ -25,12 +25,12 @@ BOXES = {
 }  # image, x0 y0 x1 y1, category
 
 
-class Python2Pickler(pickle._Pickler):
+class Python2Pickler(pickle._Pickler):  # the pure Python one, which typeshed knows in part
     """Writes texts as Python 2 wrote its `str`: bytes without an encoding. `refs(unc).p` was written by Python 2."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
 
-    def save_text(self, text: str) -> None:
+    def save_text(self: Any, text: str) -> None:
         data = text.encode("latin1")
         if not self.bin:
             self.write(b"S" + repr(data)[1:].encode("ascii") + b"\n")

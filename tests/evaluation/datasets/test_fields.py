@@ -9,10 +9,10 @@ from litelvlm.evaluation.datasets.fields import field, id_field, json_field, sho
 
 
 def test_what_is_shown_is_short_whatever_the_value() -> None:
-    shared = ["aaaa"]
+    shared: Any = ["aaaa"]
     for _ in range(60):
         shared = [shared, shared]
-    deep = []
+    deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
     started = time.monotonic()

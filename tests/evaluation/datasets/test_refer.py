@@ -133,7 +133,7 @@ def test_run_lengths_in_a_list_and_a_flat_polygon_are_read(tmp_path: Path) -> No
 
 def test_a_small_pickle_of_something_vast_is_refused_at_once(tmp_path: Path) -> None:
     directory = write_refcoco(tmp_path)
-    doubled = ["aaaa"]
+    doubled: Any = ["aaaa"]
     for _ in range(40):
         doubled = [doubled, doubled]
     deep = b"]" * 100_000 + b"a" * 99_999

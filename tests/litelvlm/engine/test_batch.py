@@ -35,7 +35,9 @@ def encodes(tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch) -> list[
     counts: list[int] = []
     encode_sam = tiny_annotator._runner.encode_sam
     monkeypatch.setattr(
-        tiny_annotator._runner, "encode_sam", lambda images: counts.append(len(images)) or encode_sam(images)
+        tiny_annotator._runner,
+        "encode_sam",
+        lambda images: (counts.append(len(images)), encode_sam(images))[1],  # type: ignore[func-returns-value]
     )
     return counts
 
@@ -55,7 +57,7 @@ def test_an_encoded_image_is_asked_again_without_encoding(
     tiny_annotator: Annotator, encodes: list[int], layout: Any
 ) -> None:
     requests = _requests(4, 2)
-    encoded = tiny_annotator.encode([request.image for request in requests])
+    encoded = tiny_annotator.encode([request.image for request in requests])  # type: ignore[misc]
     assert sum(encodes) == 2
     again = [AnnotationRequest(image=one, phrases=r.phrases) for one, r in zip(encoded, requests, strict=True)]
     for budget in (20, 7, None):
@@ -69,7 +71,7 @@ def test_an_encoded_image_is_asked_again_without_encoding(
 
 def test_encoded_and_new_images_share_a_batch(tiny_annotator: Annotator, encodes: list[int]) -> None:
     requests = _requests(5, 3)
-    (encoded,) = tiny_annotator.encode([requests[1].image])
+    (encoded,) = tiny_annotator.encode([requests[1].image])  # type: ignore[list-item]
     mixed = [requests[0], AnnotationRequest(image=encoded, phrases=requests[1].phrases), requests[2]]
     results = tiny_annotator.annotate(mixed, PRUNING)
     assert sum(encodes) == 3
@@ -83,9 +85,11 @@ def test_the_next_batch_is_launched_before_the_last_is_collected(
     steps: list[str] = []
     launch, collect = BatchRunner.launch, BatchRunner.collect
     monkeypatch.setattr(
-        BatchRunner, "launch", lambda self, *args, **kwargs: steps.append("launch") or launch(self, *args, **kwargs)
+        BatchRunner,
+        "launch",
+        lambda self, *args, **kwargs: (steps.append("launch"), launch(self, *args, **kwargs))[1],  # type: ignore[func-returns-value]
     )
-    monkeypatch.setattr(BatchRunner, "collect", lambda self, batch: steps.append("collect") or collect(self, batch))
+    monkeypatch.setattr(BatchRunner, "collect", lambda self, batch: (steps.append("collect"), collect(self, batch))[1])  # type: ignore[func-returns-value]
     tiny_annotator.annotate(_requests(6, 3), PRUNING, batch_images=1)
     assert steps == ["launch", "launch", "collect", "launch", "collect", "collect"]
 

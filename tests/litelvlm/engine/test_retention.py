@@ -29,7 +29,7 @@ def asked(image_index: int, *questions: str) -> ImagePrompt:
 
 def embed(questions: Sequence[str]) -> dict[str, torch.Tensor]:
     """A question is the axes that it names, the first the most."""
-    return {text: sum(torch.eye(4)[int(axis)] * 2.0**-n for n, axis in enumerate(text)) for text in questions}
+    return {text: sum(torch.eye(4)[int(axis)] * 2.0**-n for n, axis in enumerate(text)) for text in questions}  # type: ignore[misc]
 
 
 def retained(prompts: list[ImagePrompt], rule: str, budget: int | None, order: str = "auto") -> Retained:

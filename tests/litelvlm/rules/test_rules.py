@@ -42,7 +42,7 @@ def literal_trim(row: Row, budget: int) -> Kept:
         ranked += [index for index in sorted({order[turn] for order in orders}) if index not in ranked]
     chosen, rest = sorted(ranked[: budget - 1]), ranked[budget - 1 :]
     mean = sum(alone(index, num_tokens) for index in rest) / len(rest)
-    return [*chosen, rest[0]], [*(alone(index, num_tokens) for index in chosen), mean]
+    return [*chosen, rest[0]], [*(alone(index, num_tokens) for index in chosen), mean]  # type: ignore[list-item]
 
 
 def literal_visionzip(row: Row, budget: int) -> Kept:

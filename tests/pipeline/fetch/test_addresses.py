@@ -93,7 +93,8 @@ def test_a_name_that_cannot_be_looked_up_is_an_unknown_host(error: Exception) ->
     def fail(*_: object, **__: object) -> list[tuple[object, ...]]:
         raise error
 
-    for resolver in (fail, lambda *_, **__: []):
+    resolvers: tuple[Any, ...] = (fail, lambda *_, **__: [])
+    for resolver in resolvers:
         with pytest.raises(FetchError, match=r"unknown_host: gone\.example has no address"):
             public_address("gone.example", 443, may_be_private=False, resolver=resolver)
 

@@ -197,7 +197,7 @@ def test_missing_credentials_are_no_records_fault(error: Any) -> None:
 
 def test_tries_of_a_store_are_not_multiplied(web: Any) -> None:
     options = {"endpoint_url": web, "key": "someone", "secret": "secret", "client_kwargs": {"region_name": "us-east-1"}}
-    slow_down = (503, {}, b"<Error><Code>SlowDown</Code></Error>")
+    slow_down: Any = (503, {}, b"<Error><Code>SlowDown</Code></Error>")
     found = (200, {"Content-Length": str(len(BODY)), "ETag": '"x"'}, BODY)
     _Handler.answers["/bucket/a.jpg"] = [slow_down, slow_down, found]
     _Handler.answers["/bucket/b.jpg"] = [slow_down]
@@ -352,7 +352,7 @@ def test_loopback_is_refused_unless_the_host_is_named(web: Any) -> None:
     assert _Handler.seen == []
 
 
-def _resolve_to_loopback(host: str, port: int, **_: object) -> list[tuple]:
+def _resolve_to_loopback(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
     return [(2, 1, 6, "", ("127.0.0.1", port))]
 
 

@@ -28,7 +28,7 @@ class _Part(io.BytesIO):
         super().close()
 
 
-class Parts(dict):
+class Parts(dict[str, Any]):
     """Parts by name, as `open_part` of a writer."""
 
     def __call__(self, name: str) -> _Part:
@@ -79,7 +79,8 @@ def test_parts_are_bounded_ids_unique_and_images_whole() -> None:
     parts = _write(400, 20_000)
     assert len(parts) > 5
     assert list(parts) == [f"part-{index:05d}.json" for index in range(len(parts))]
-    image_ids, annotation_ids = [], []
+    image_ids: list[int] = []
+    annotation_ids: list[int] = []
     for index, data in enumerate(parts.values()):
         assert len(data) <= 20_000
         if index < len(parts) - 1:

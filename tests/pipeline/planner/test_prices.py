@@ -67,8 +67,8 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_devices_are_compared_by_the_less_favourable_figure(tmp_path: Path) -> None:
     table = load_prices(edited(tmp_path / "prices.yaml", "currency: USD", "currency: EUR"))
     h100, h200, l40s = (table.offer(name) for name in ("H100", "h200", "l40s"))
-    assert l40s.speed_against(h100) == (pytest.approx(864 / 3350), pytest.approx(362 / 798))
-    assert h200.speed_against(h100) == (1.0, pytest.approx(4800 / 3350))
+    assert l40s.speed_against(h100) == (pytest.approx(864 / 3350), pytest.approx(362 / 798))  # type: ignore[comparison-overlap]
+    assert h200.speed_against(h100) == (1.0, pytest.approx(4800 / 3350))  # type: ignore[comparison-overlap]
     assert table.offer("cpu-2").speed_against(h100) is None
     assert h200.vcpus_per_gpu == 24.0
     with pytest.raises(ValueError, match="--gpu tpu: not in the price table; it has h100, h200, l40s, cpu-2"):

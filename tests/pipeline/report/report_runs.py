@@ -72,8 +72,8 @@ def make_output(
     actor = AnnotateStage(engine, storage, "s", None)
     compared = choose_rows(plan.shards, config.baseline_images, None) if config.baseline_images else {}
     for shard in plan.shards[:shards]:
-        rows = frozenset(compared.get(shard.shard_id, ()))
-        task = ShardTask(shard=shard, compared_rows=rows, truth_rows=rows)
+        chosen = frozenset(compared.get(shard.shard_id, ()))
+        task = ShardTask(shard=shard, compared_rows=chosen, truth_rows=chosen)
         guard = Guard(storage=storage, session="s", stage="decode", shard_id=shard.shard_id, prior_kills=0)
         commit_shard(storage, actor.process(decode.decode_shard(task, guard)))
     if finish:

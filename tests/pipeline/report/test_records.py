@@ -43,9 +43,9 @@ def test_the_best_and_worst_are_those_of_a_plain_sort_whatever_the_files(tmp_pat
                 given_scores[1_000 * part + at // 2, at % 2] = score
     facts = score_facts(storage, names, shown=5)
     order = sorted(given_scores, key=lambda key: given_scores[key])
-    lowest = list(dict.fromkeys(row for row, _ in order))[:5]
+    lowest = list(dict.fromkeys(row for row, _ in order))[:5]  # type: ignore[has-type, misc]
     assert [pick.source_row for pick in facts.worst] == lowest
-    highest = [row for row in dict.fromkeys(row for row, _ in reversed(order)) if row not in lowest][:5]
+    highest = [row for row in dict.fromkeys(row for row, _ in reversed(order)) if row not in lowest][:5]  # type: ignore[has-type, misc]
     assert [pick.source_row for pick in facts.best] == highest
     assert facts.scored == len(given_scores)
     assert facts.mean == pytest.approx(np.mean(list(given_scores.values())))

@@ -14,7 +14,7 @@ from tests.pipeline.shards.test_read import SHARD
 
 def image(*drafts: Draft, prepared: bool = True) -> ImageWork:
     pixels = np.zeros((2, 2, 3), np.uint8) if prepared else None
-    return ImageWork(image_id="i", image_key="k", file_name="i.png", drafts=list(drafts), prepared=pixels)  # type: ignore[arg-type]
+    return ImageWork(image_id="i", image_key="k", file_name="i.png", drafts=list(drafts), prepared=pixels)
 
 
 def test_an_object_comes_back_from_a_block_and_from_a_row_of_it() -> None:

@@ -34,7 +34,7 @@ def image_work(number: int, *phrases: str) -> ImageWork:
 
 def shard_work(images: list[ImageWork], **task: object) -> ShardWork:
     """A shard of these images."""
-    return ShardWork(task=ShardTask(shard=SHARD, **task), images=images)  # type: ignore[arg-type]
+    return ShardWork(task=ShardTask(shard=SHARD, **task), images=images)
 
 
 def timed_model(engine: FakeEngine) -> TimedModel:

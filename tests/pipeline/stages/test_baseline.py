@@ -150,13 +150,13 @@ def test_masks_are_compared_with_the_truth_where_it_is_known(model: TimedModel) 
 
 
 def test_peak_memory_of_a_gpu_is_that_of_each_way_alone(model: TimedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    model.annotator.device = FakeDevice("cuda")
+    model.annotator.device = FakeDevice("cuda")  # type: ignore[assignment, misc]
     peaks, engine = [0], model._engine
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.append(0))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: max(peaks[-1], 100 * len(engine.calls)))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: max(peaks[-1], 100 * len(engine.calls)))  # type: ignore[attr-defined]
     num = CALL_IMAGES + 4
     found = compare_unpruned(model, work([image(n) for n in range(num)], rows=range(num)), warm_up=False)
-    assert [unpruned for _, unpruned in engine.calls] == [False, True, True, False]
+    assert [unpruned for _, unpruned in engine.calls] == [False, True, True, False]  # type: ignore[attr-defined]
     assert (found.pruned.peak_bytes, found.unpruned.peak_bytes) == (400, 300)
     assert len(peaks) == 5
 

@@ -35,10 +35,10 @@ def source(tmp_path: Path) -> str:
 def execution(source: str, tmp_path: Path, **settings: Any) -> tuple[Execution[ShardMarker], tuple[Shard, ...]]:
     config = run_config(source, tmp_path / "out", **settings)
     plan = make_plan(config, revision="r")
-    made = Execution(
+    made: Execution[Any] = Execution(
         config=config, mapping=plan.mapping, job=Job(), storage=Storage(config.output), engine=FakeEngine(),
         policy=uri_policy(config), on_gpu=False,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     return made, plan.shards
 
 
@@ -62,7 +62,7 @@ def test_the_decode_stage_gets_what_the_configuration_says(source: str, tmp_path
 def test_actors_on_a_cpu_share_its_cores(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int | None, actors: Any, threads: int
 ) -> None:
-    monkeypatch.setattr(execute.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert execution(source, tmp_path, num_actors=actors)[0]._threads_per_actor() == threads
 
 

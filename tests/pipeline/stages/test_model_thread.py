@@ -17,7 +17,8 @@ class WatchedEngine:
     """Notes on which thread it is called."""
 
     def __init__(self) -> None:
-        self.engine, self.threads = FakeEngine(), []
+        self.engine = FakeEngine()
+        self.threads: list[int] = []
 
     def __getattr__(self, name: Any) -> Any:
         return getattr(self.engine, name)

@@ -61,7 +61,7 @@ def test_on_a_device_that_is_held_the_seconds_are_the_holders(model: TimedModel)
 def test_one_phrase_may_stand_for_every_other(model: TimedModel) -> None:
     call = model.run([asked("a dog", "a cat"), asked("a box")], phrase="object")
     assert SlowEngine.asked == [([["object", "object"], ["object"]], False)]
-    assert [result.phrases for result in call.results] == [["object", "object"], ["object"]]
+    assert [result.phrases for result in call.results] == [["object", "object"], ["object"]]  # type: ignore[attr-defined]
 
 
 def test_an_image_without_pixels_is_not_asked(model: TimedModel) -> None:
@@ -75,4 +75,4 @@ def test_a_cpu_has_no_memory_of_its_own() -> None:
     annotator = FakeAnnotator()
     assert (cuda_device(annotator), device_name(annotator)) == (None, "cpu")
     annotator.device = FakeDevice("cuda")
-    assert cuda_device(annotator) == FakeDevice("cuda")
+    assert cuda_device(annotator) == FakeDevice("cuda")  # type: ignore[comparison-overlap]

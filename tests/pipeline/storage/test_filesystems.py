@@ -67,7 +67,7 @@ def test_a_protocol_that_is_not_known_is_named() -> None:
 
 
 def test_an_empty_object_whose_store_refuses_every_range_is_empty() -> None:
-    class Empty(MemoryFileSystem):
+    class Empty(MemoryFileSystem):  # type: ignore[misc]
         def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: object) -> bytes:
             raise s3_error("InvalidRange", 416)
 

@@ -64,7 +64,7 @@ def test_a_directory_that_is_not_there_is_no_empty_one(root: str) -> None:
 
 
 def test_one_directory_that_cannot_be_listed_stops_it_all(root: str) -> None:
-    class Locked(LocalFileSystem):
+    class Locked(LocalFileSystem):  # type: ignore[misc]
         cachable = False
 
         def ls(self, path: str, detail: bool = False, **kwargs: Any) -> list[Any]:
