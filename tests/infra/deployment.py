@@ -67,10 +67,10 @@ def image_environment() -> dict[str, str]:
 
 
 def build_context() -> set[str]:
-    """Files that go to the builder, as Docker's own client reads .dockerignore."""
+    """Files and links that go to the builder, as Docker's own client reads .dockerignore."""
     patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     found = exclude_paths(str(ROOT), patterns) - {".dockerignore", "Dockerfile"}  # which it always adds
-    return {name for name in found if (ROOT / name).is_file()}
+    return {name for name in found if (ROOT / name).is_file() or (ROOT / name).is_symlink()}
 
 
 def pins() -> dict[str, str]:

@@ -146,7 +146,7 @@ def test_the_copied_tree_runs_the_shipped_checkpoint_by_itself(tmp_path: Path) -
     tree = tmp_path / "image"
     for name in build_context():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tree / name)
+        shutil.copy(ROOT / name, tree / name, follow_symlinks=False)
     source = write_table(tmp_path / "in.parquet", [row(0, "the red box")])
     flags = ["--input", source, "--output", str(tmp_path / "out"), "--model", "demo", "--num-retain-tokens", "48"]
     program = (
