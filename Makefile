@@ -19,8 +19,8 @@ help:  ## what can be made
 demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show what came out
 	$(BIN)/python -m demo.run
 
-test: $(READY)  ## the whole test suite, on two cores: what needs Ray beside what does not
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+test: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
 	$(BIN)/python -m pytest -m "not ray and not slow and not faults and not browser"

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from litelvlm import Annotator
 
 # Before any Ray starts, since a process keeps what it began with: its later sessions would not let their workers in.
-_IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
-if _IN_PARALLEL:  # before torch starts: two processes on two cores would else wait awake for each other's threads
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS, MEMORY = FaultTable(), MemoryTable()
@@ -30,13 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Ray: `make quick` leaves it out. Of parallel workers one has all that shares the cluster."""
+    """Mark what needs Ray: `make quick` leaves it out."""
     for item in items:
         shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
         if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
             item.add_marker(pytest.mark.ray)
-        if _IN_PARALLEL:
-            item.add_marker(pytest.mark.xdist_group("ray" if shares_cluster else str(item.path.relative_to(ROOT))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
