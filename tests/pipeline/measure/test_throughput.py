@@ -55,7 +55,7 @@ def output(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
     rows = [row(number, "a dog", "the red box") for number in range(48)]
     source = write_table(root / "in.parquet", rows, row_group_size=48)
     (root / "watched").mkdir()
-    engine = WatchedEngine(seconds_per_image=0.02, seconds_per_prepare=0.005, directory=str(root / "watched"))
+    engine = WatchedEngine(seconds_per_image=0.1, seconds_per_prepare=0.005, directory=str(root / "watched"))
     config = run_config(
         source, root / "out", shard_images=4, num_actors=(2, 2), gpu_price=PRICE, gpus_per_actor=0.5, baseline_images=6
     )
