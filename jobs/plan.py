@@ -58,7 +58,7 @@ class PlanSettings(Settings):
     terms: Terms = field(default_factory=Terms)
     gpu: Annotated[
         tuple[str, ...],
-        Flag("of the price table", repeat=True, unset="all that compare with the measured one", group=Terms.section),
+        Flag("of the price table", repeat=True, unset="the measured one", group=Terms.section),
     ] = ()
     prices: Annotated[
         str | None,
@@ -109,7 +109,7 @@ def plan_job(asked: PlanSettings, rest: list[str]) -> None:
     forecaster = Forecaster(runs)
     settings = forecaster.asked_settings(asked.budgets, asked.layouts)
     forecasts = [forecaster.forecast(job, setting) for setting in settings]
-    plans = [planner.plan(forecast, offer) for offer in offers or planner.comparable() for forecast in forecasts]
+    plans = [planner.plan(forecast, offer) for offer in offers or [planner.measured_offer()] for forecast in forecasts]
     print(describe(job, forecaster, planner, plans))
     _write(asked, job, forecaster, planner, plans)
 

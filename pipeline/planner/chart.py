@@ -54,7 +54,7 @@ def draw_chart(plans: Sequence[Plan], path: str, *, currency: str, title: str) -
     axes.margins(x=0.3, y=0.15)
     axes.grid(alpha=0.3)
     axes.set(xlabel=f"cost, {currency}", ylabel=_NAMES[kind])
-    axes.set_title(f"{title}\nhollow: outside what was measured, or on a device whose speed is modelled", fontsize=9)
+    axes.set_title(f"{title}\nhollow: outside what was measured, or on a device of a given --speed-ratio", fontsize=9)
     axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=130)
 

@@ -19,9 +19,7 @@ from litelvlm.pipeline.planner.runs import MeasuredRun, Quality, Setting
 from litelvlm.pipeline.settings import Flag, Settings
 
 MEASURED = "measured"  # fitted to shards of this very setting
-MEASURED_RATIO = "measured ratio"  # another setting's fit, times what both took on the same images
-INTERPOLATED = "interpolated"  # between measured budgets of the same layout
-EXTRAPOLATED = "extrapolated"  # beyond them, along the same fit
+FITTED = "fitted"  # to shards of other budgets in the same layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class Forecast:
     Attributes:
         load: the whole job's.
         stage_s: seconds by stage of the whole job, on one device, without start-up; `decode_cpu` is on other cores.
-        basis: one of the four above; extrapolated: whether budget or job lie outside what was measured.
+        basis: one of the two above; extrapolated: whether budget or job lie outside what was measured.
         quality: measured ones; empty where nobody measured it.
         warnings: what is outside the measured range, in words.
     """
@@ -73,10 +71,9 @@ class Forecaster:
         return self.runs[0].visual_tokens
 
     def settings(self) -> list[Setting]:
-        """Those that were measured, and unpruned where a run compared itself with that."""
-        found = [run.setting for run in self.runs]
-        found += [self._unpruned(run.setting.layout) for run in self.runs if run.comparison]
-        return sorted(dict.fromkeys(found), key=lambda setting: (setting.layout, setting.tokens, setting.rule))
+        """Those that were measured."""
+        found = {run.setting for run in self.runs}
+        return sorted(found, key=lambda setting: (setting.layout, setting.tokens, setting.rule))
 
     def asked_settings(self, budgets: Sequence[int | None], layouts: Sequence[str]) -> list[Setting]:
         """Every budget (None: all tokens) in every layout; by default those of the runs.
@@ -105,23 +102,15 @@ class Forecaster:
     def forecast(self, job: Job, setting: Setting) -> Forecast:
         """Seconds and quality of a setting. Raises UsageError where the runs do not tell them."""
         model, basis = self.models[setting.layout], self._basis(setting)
-        outside = self._outside(job, setting, basis)
+        outside = self._outside(job, setting)
         load, warnings = self._load(job, setting), [*model.notes, *outside]
-        stage_s = model.stage_seconds(load)
-        if basis == MEASURED_RATIO:
-            base, ratio, images = self._ratio(setting.layout)
-            stage_s = {
-                name: value * (1 if name in ("host", "idle", "decode_cpu") else ratio)
-                for name, value in model.stage_seconds(self._load(job, base)).items()
-            }
-            warnings.append(f"seconds are those of {base} times {ratio:.2f}, as measured on {images} images of a run")
         quality = self._quality(setting)
         if not quality:
             warnings.append("its quality was not measured")
         return Forecast(
             setting=setting,
             load=load,
-            stage_s=stage_s,
+            stage_s=model.stage_seconds(load),
             start_s=model.start_s,
             basis=basis,
             extrapolated=bool(outside),
@@ -139,23 +128,13 @@ class Forecaster:
         measured = {(run.setting.tokens, run.setting.pruned) for run in self._with(setting.layout)}
         if (setting.tokens, setting.pruned) in measured:
             return MEASURED
-        if not setting.pruned and any(run.comparison for run in self._with(setting.layout)):
-            return MEASURED_RATIO
-        budgets = sorted({tokens for tokens, _ in measured})
+        budgets = {tokens for tokens, _ in measured}
         if len(budgets) < 2:
             raise UsageError(
-                f"--budgets {setting.tokens}: the runs in layout {setting.layout} all kept {budgets[0]} tokens, which "
-                "does not tell what one more costs; give a run with another budget, or --calibrate"
+                f"--budgets {setting.tokens}: the runs in layout {setting.layout} all kept {budgets.pop()} tokens, "
+                "which does not tell what one more costs; give a run with another budget, or --calibrate"
             )
-        return INTERPOLATED if budgets[0] < setting.tokens < budgets[-1] else EXTRAPOLATED
-
-    def _ratio(self, layout: str) -> tuple[Setting, float, int]:
-        """The compared setting nearest to unpruned, unpruned over its seconds, and on how many images."""
-        runs = [(run.setting, run.comparison) for run in self._with(layout) if run.comparison]
-        base = max((setting for setting, _ in runs), key=lambda setting: setting.tokens)
-        found = [comparison for setting, comparison in runs if setting == base]
-        ratio = sum(one.unpruned_s for one in found) / sum(one.pruned_s for one in found)
-        return base, ratio, sum(one.images for one in found)
+        return FITTED
 
     def _load(self, job: Job, setting: Setting) -> Load:
         """The whole job's work, with text tokens and image sizes as in the runs."""
@@ -176,15 +155,13 @@ class Forecaster:
             pruned=setting.pruned,
         )
 
-    def _outside(self, job: Job, setting: Setting, basis: str) -> list[str]:
+    def _outside(self, job: Job, setting: Setting) -> list[str]:
         """What lies outside the measured range, a sentence each."""
         ranges = self.models[setting.layout].ranges
         found = _beyond("phrases an image", job.phrases_per_image, ranges["phrases_per_image"])
         if job.megapixels_per_image is not None:
             found += _beyond("megapixels an image", job.megapixels_per_image, ranges["megapixels_per_image"])
-        if basis == EXTRAPOLATED:
-            found.append(f"extrapolated: {setting.tokens} tokens, while the runs had {ranges['tokens_per_prompt']}")
-        return found
+        return found + _beyond("tokens", setting.tokens, ranges["tokens_per_prompt"])
 
     def _quality(self, setting: Setting) -> tuple[Quality, ...]:
         """Measured with this setting, the run with the most phrases for each kind; unpruned agrees with itself."""

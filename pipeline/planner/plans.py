@@ -35,7 +35,7 @@ class Terms(Settings):
     )
     node_start_s: Annotated[float, Flag("seconds from asking for an instance to its use"), Ge(0)] = 180.0
     speed_ratio: Annotated[
-        float | None, Flag("how many times as fast --gpu is as the measured device", unset="by the price table"), Gt(0)
+        float | None, Flag("how many times as fast --gpu is as the measured device", unset="not known"), Gt(0)
     ] = None
 
 
@@ -70,26 +70,22 @@ class Planner:
     def __init__(self, runs: Sequence[MeasuredRun], prices: PriceTable, terms: Terms) -> None:
         self.runs, self.prices, self.terms = list(runs), prices, terms
         self.device = runs[0].device
-        self.measured_offer = prices.of_device(self.device)
         self.gpus_per_actor = float(runs[0].facts["GPUs per actor"])
         known = [run.outside_s for run in runs if run.outside_s is not None]
         #: Wall seconds of a job outside its actors' time, the mean of the runs: planning, starting Ray, merging.
         self.outside_s = sum(known) / len(known) if known else 0.0
 
-    def comparable(self) -> list[Offer]:
-        """Offers that the measured device can be compared with. Raises UsageError where there is none."""
-        offers = list(self.prices.gpus.values())
-        found = [offer for offer in offers if self.terms.speed_ratio or self._ratios(offer)]
-        if not found:
-            raise UsageError(
-                f"the price table has nothing that compares with {self.device}; give --gpu and --speed-ratio"
-            )
-        return found
+    def measured_offer(self) -> Offer:
+        """The device of the runs. Raises UsageError where the price table does not have it."""
+        offer = self.prices.of_device(self.device)
+        if offer is None:
+            raise UsageError(f"the price table does not have {self.device}; give --gpu and --speed-ratio")
+        return offer
 
     def plan(self, forecast: Forecast, offer: Offer) -> Plan:
         """The fewest instances that keep the deadline, and how long they take: whole shards, none of them shared.
 
-        Raises UsageError where the offer cannot be compared with the measured device.
+        Raises UsageError where nothing tells how fast the offer is.
         """
         images, terms = forecast.load.images, self.terms
         speed, warnings = self._speed(offer)
@@ -100,7 +96,9 @@ class Planner:
         instances, possible = self._instances(num_shards, shard_s, fixed_s, offer)
         actors = max(1, math.floor(instances * offer.gpus_per_instance / self.gpus_per_actor))
         hours = (fixed_s + math.ceil(num_shards / actors) * shard_s) / 3600
-        warnings += self._too_small(offer, cores)
+        if not offer.is_device(self.device) and cores > max(offer.vcpus_per_gpu, _ACTOR_CPUS + _LEAST_DECODING):
+            vcpus = f"{offer.name} has {offer.vcpus_per_gpu:g} vCPUs a GPU"
+            warnings.append(f"{vcpus}, {cores:.1f} would keep it busy: the GPU waits")
         if not possible:
             warnings.append(f"{offer.name}: {terms.deadline_hours:g} h cannot be kept, {hours:.3g} h is the least")
         return Plan(
@@ -117,40 +115,17 @@ class Planner:
             warnings=(*forecast.warnings, *warnings),
         )
 
-    def _too_small(self, offer: Offer, cores: float) -> list[str]:
-        """What an instance has too little of: cores that decode, memory of its devices."""
-        found = []
-        if not offer.is_device(self.device) and cores > max(offer.vcpus_per_gpu, _ACTOR_CPUS + _LEAST_DECODING):
-            found.append(
-                f"{offer.name} has {offer.vcpus_per_gpu:g} vCPUs a GPU, {cores:.1f} would keep it busy: the GPU waits"
-            )
-        peak_gb = max((run.peak_bytes or 0 for run in self.runs), default=0) / 1e9 / self.gpus_per_actor
-        if peak_gb > offer.memory_gb:
-            found.append(f"{offer.name} has {offer.memory_gb:g} GB, the runs allocated up to {peak_gb:.1f} GB a device")
-        return found
-
-    def _ratios(self, offer: Offer) -> tuple[float, float] | None:
-        """Times the measured device, at least and at best; None where nothing tells."""
-        if offer.is_device(self.device):
-            return 1.0, 1.0
-        return offer.speed_against(self.measured_offer) if self.measured_offer else None
-
     def _speed(self, offer: Offer) -> tuple[float, list[str]]:
         """Times the measured device, with what is to be said about it."""
         ratio = self.terms.speed_ratio
-        if ratio is not None and not offer.is_device(self.device):
-            return ratio, [f"{offer.name} is taken as {ratio:g} times {self.device}, as given by --speed-ratio"]
-        ratios = self._ratios(offer)
-        if ratios is None:
+        if offer.is_device(self.device):
+            return 1.0, []
+        if ratio is None:
             raise UsageError(
-                f"--gpu {offer.name}: the runs were measured on {self.device}, and nothing compares the two by peak "
-                "and bandwidth; measure on that device, or give --speed-ratio"
+                f"--gpu {offer.name}: the runs were measured on {self.device}; measure on that device (--calibrate), "
+                "or give --speed-ratio"
             )
-        words = (
-            f"not measured on {offer.name}: its speed is modelled as {ratios[0]:.2f} times {self.device}'s, by the "
-            f"less favourable of bf16 peak and memory bandwidth ({ratios[1]:.2f} by the other)"
-        )
-        return ratios[0], [] if offer.is_device(self.device) else [words]
+        return ratio, [f"{offer.name} is taken as {ratio:g} times {self.device}, as given by --speed-ratio"]
 
     def _per_image_s(self, forecast: Forecast, offer: Offer, speed: float) -> tuple[float, float]:
         """Seconds of one device per image, and cores that feed a GPU without letting it wait.

@@ -1,4 +1,4 @@
-"""The price table: which devices can be rented, for how much, and how fast their memory is said to be.
+"""The price table: which devices can be rented, and for how much.
 
 A YAML file that names its sources with dates; `prices.yaml` beside this file is the one that comes with the project.
 """
@@ -15,11 +15,8 @@ from typing import Annotated
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from litelvlm.pipeline.measure.device_peaks import peak_tflop_per_s
-
 DEFAULT_PRICES = Path(__file__).resolve().parent / "prices.yaml"
 
-_Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(gt=0)]
 _Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -30,7 +27,6 @@ class Offer:
 
     Attributes:
         devices: whole words, of which one stands in the name of such a device, in large or small letters.
-        memory_gb: of one device; memory_gb_per_s: its bandwidth, None where unknown.
         on_demand: of an instance and hour.
         sources: of these figures, by the table's names.
     """
@@ -40,26 +36,13 @@ class Offer:
     instance: str
     gpus_per_instance: _Count
     vcpus: _Count
-    memory_gb: _Number
     on_demand: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    memory_gb_per_s: _Number | None
     sources: _Names
 
     def is_device(self, device: str) -> bool:
         """Whether a device of this name, as the throughput table has it, is of this kind."""
         words = (rf"(?<![a-z0-9]){re.escape(word.lower())}(?![a-z0-9])" for word in self.devices)
         return any(re.search(word, device.lower()) for word in words)
-
-    def speed_against(self, other: Offer) -> tuple[float, float] | None:
-        """Times as fast as another device, by the less and by the more favourable of peak and bandwidth.
-
-        None where either of the two is not known of either device.
-        """
-        peak, other_peak = peak_tflop_per_s(self.devices[0]), peak_tflop_per_s(other.devices[0])
-        if not (peak and self.memory_gb_per_s and other_peak and other.memory_gb_per_s):
-            return None
-        by_peak, by_bandwidth = peak / other_peak, self.memory_gb_per_s / other.memory_gb_per_s
-        return min(by_peak, by_bandwidth), max(by_peak, by_bandwidth)
 
     @property
     def vcpus_per_gpu(self) -> float:

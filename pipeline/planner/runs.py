@@ -19,13 +19,12 @@ from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
 from litelvlm.pipeline.storage.store import Storage
 
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
-_COMPARED = ("baseline_images", "baseline_pruned_s", "baseline_unpruned_s")
 #: Columns of the throughput table that a plan rests on.
 _NEEDED = [
     *("images", "ok", "empty", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
     *(f"{stage}_s" for stage in _STAGES),
     *("startup_s", "device", "actor", "actor_from", "actor_to"),
-    *(*_COMPARED, "baseline_phrases", "baseline_mean_iou"),
+    *("baseline_phrases", "baseline_mean_iou"),
 ]
 
 
@@ -58,15 +57,6 @@ class Quality:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What the unpruned model took on the images that a run annotated twice, by the device's clock."""
-
-    images: int
-    pruned_s: float
-    unpruned_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class MeasuredRun:
     """A finished run.
 
@@ -76,7 +66,6 @@ class MeasuredRun:
         quality: of its setting; unpruned_quality: of the unpruned model, where there was ground truth.
         outside_s: wall seconds of the job outside its actors' time: planning, starting Ray, merging; None if resumed.
         shard_images: rows asked for per shard.
-        peak_bytes: the most GPU memory that a comparison allocated, pruned; None on a CPU or without comparison.
     """
 
     root: str
@@ -87,9 +76,7 @@ class MeasuredRun:
     shard_images: int
     quality: tuple[Quality, ...] = ()
     unpruned_quality: tuple[Quality, ...] = ()
-    comparison: Comparison | None = None
     outside_s: float | None = None
-    peak_bytes: int | None = None
 
     @property
     def device(self) -> str:
@@ -158,9 +145,7 @@ def measured_run(root: str, summary: RunSummary, table: pa.Table) -> MeasuredRun
         facts=facts,
         visual_tokens=visual_tokens,
         shard_images=config.source.shard_images,
-        comparison=_comparison(rows),
         outside_s=_outside_s(summary, rows),
-        peak_bytes=(summary.baseline or {}).get("pruned_peak_bytes"),
         **_qualities(summary, rows, pruned=pruned),
     )
 
@@ -187,13 +172,6 @@ def _observations(rows: Sequence[dict[str, Any]], *, pruned: bool) -> Iterable[O
             first=firsts[row["actor"]] is row,
             startup_s=row["startup_s"] or 0.0,
         )
-
-
-def _comparison(rows: Sequence[dict[str, Any]]) -> Comparison | None:
-    images, pruned_s, unpruned_s = _sums(rows, *_COMPARED)
-    if not images or pruned_s <= 0 or unpruned_s <= 0:
-        return None
-    return Comparison(images=int(images), pruned_s=pruned_s, unpruned_s=unpruned_s)
 
 
 def _qualities(summary: RunSummary, rows: Sequence[dict[str, Any]], *, pruned: bool) -> dict[str, tuple[Quality, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from litelvlm.pipeline.planner.cost_model import HELD_STAGES, UNITS, CostModel
-from litelvlm.pipeline.planner.forecast import EXTRAPOLATED, Forecast, Forecaster, Job
+from litelvlm.pipeline.planner.forecast import Forecaster, Job
 from litelvlm.pipeline.planner.plans import Plan, Planner
 from litelvlm.pipeline.planner.prices import Source
 
@@ -56,7 +56,7 @@ def _row(plan: Plan) -> tuple[str, ...]:
     quality = ", ".join(f"{item.kind} {item.value:.3f}" for item in plan.forecast.quality) or "not measured"
     return (
         str(plan.forecast.setting),
-        _basis(plan.forecast),
+        plan.forecast.basis + (", extrapolated" if plan.forecast.extrapolated else ""),
         plan.offer.name,
         f"{plan.gpus}",
         f"{plan.hours:.2f}" + ("" if plan.possible else " (late)"),
@@ -65,11 +65,6 @@ def _row(plan: Plan) -> tuple[str, ...]:
         f"{plan.cpu_cores_per_gpu:.1f}",
         quality,
     )
-
-
-def _basis(forecast: Forecast) -> str:
-    is_said = forecast.basis == EXTRAPOLATED or not forecast.extrapolated
-    return forecast.basis if is_said else f"{forecast.basis}, extrapolated"
 
 
 def _model_lines(forecaster: Forecaster, planner: Planner) -> Iterable[str]:

@@ -21,14 +21,10 @@ currency: USD
 sources:
   market: {url: "https://example.com/prices", date: 2026-11-01, what: prices of a made-up market}
 gpus:
-  h100: {devices: [h100 80gb hbm3], instance: one, gpus_per_instance: 1, vcpus: 16, memory_gb: 80, on_demand: 6.88,
-    memory_gb_per_s: 3350, sources: [market]}
-  h200: {devices: [h200], instance: eight, gpus_per_instance: 8, vcpus: 192, memory_gb: 141, on_demand: 64.0,
-    memory_gb_per_s: 4800, sources: [market]}
-  l40s: {devices: [l40s], instance: small, gpus_per_instance: 1, vcpus: 4, memory_gb: 48, on_demand: 1.9,
-    memory_gb_per_s: 864, sources: [market]}
-  cpu-2: {devices: [cpu], instance: two, gpus_per_instance: 1, vcpus: 2, memory_gb: 4, on_demand: 0.1,
-    memory_gb_per_s: null, sources: [market]}
+  h100: {devices: [h100 80gb hbm3], instance: one, gpus_per_instance: 1, vcpus: 16, on_demand: 6.88, sources: [market]}
+  h200: {devices: [h200], instance: eight, gpus_per_instance: 8, vcpus: 192, on_demand: 64.0, sources: [market]}
+  l40s: {devices: [l40s], instance: small, gpus_per_instance: 1, vcpus: 4, on_demand: 1.9, sources: [market]}
+  cpu-2: {devices: [cpu], instance: two, gpus_per_instance: 1, vcpus: 2, on_demand: 0.1, sources: [market]}
 """
 VISUAL_TOKENS = 576
 TEXT_TOKENS = 60  # of every prompt
@@ -135,13 +131,10 @@ def write_run(root: Path, table: list[dict[str, Any]], **about: Any) -> str:
     return str(root)
 
 
-def compared(table: list[dict[str, Any]], *, ratio: float, iou: float) -> list[dict[str, Any]]:
-    """The same shards, each with a comparison of two images: unpruned took `ratio` times as long."""
+def compared(table: list[dict[str, Any]], *, iou: float) -> list[dict[str, Any]]:
+    """The same shards, each with a comparison of two images."""
     extra = {
-        "baseline_images": 2,
         "baseline_phrases": 6,
-        "baseline_pruned_s": 1.0,
-        "baseline_unpruned_s": ratio,
         "baseline_mean_iou": iou,
     }
     return [values | extra for values in table]

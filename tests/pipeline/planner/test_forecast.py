@@ -26,7 +26,7 @@ def two() -> Forecaster:
 
 @pytest.mark.parametrize(
     ("tokens", "basis", "extrapolated"),
-    [(192, "measured", False), (384, "interpolated", False), (96, "extrapolated", True), (576, "measured", False)],
+    [(192, "measured", False), (384, "fitted", False), (96, "fitted", True), (576, "measured", False)],
 )
 def test_seconds_are_those_of_the_tables_coefficients(
     two: Forecaster, tokens: int, basis: str, *, extrapolated: bool
@@ -38,17 +38,6 @@ def test_seconds_are_those_of_the_tables_coefficients(
     assert found.stage_s["sam"] == pytest.approx(120.0, rel=1e-3)
     assert found.stage_s["prune"] == pytest.approx(3.0 if tokens < 576 else 0.0, abs=1e-3)
     assert found.load.prompts == 3000
-
-
-def test_unpruned_by_a_comparison_leaves_the_hosts_work_alone() -> None:
-    forecaster = Forecaster([run_of(made.compared(made.rows(), ratio=1.5, iou=0.9))])
-    assert [setting.tokens for setting in forecaster.settings()] == [192, 576]
-    pruned, unpruned = (forecaster.forecast(JOB, setting) for setting in forecaster.settings())
-    assert unpruned.basis == "measured ratio"
-    assert unpruned.stage_s["sam"] == pytest.approx(1.5 * pruned.stage_s["sam"])
-    assert unpruned.stage_s["host"] == pytest.approx(pruned.stage_s["host"])
-    assert [(one.kind, one.value) for one in unpruned.quality] == [("agreement", 1.0)]
-    assert any("times 1.50, as measured on 24 images" in warning for warning in unpruned.warnings)
 
 
 def test_what_lies_outside_is_a_warning_in_words(two: Forecaster) -> None:

@@ -36,7 +36,7 @@ def test_hours_and_cost_are_those_of_whole_instances(tmp_path: Path) -> None:
 
 
 def test_an_actor_of_two_gpus_leaves_an_instance_of_eight_with_four(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "h200", gpus_per_actor=2, node_start_s=0.0)
+    plan = planned(tmp_path, "h200", gpus_per_actor=2, node_start_s=0.0, speed_ratio=1.0)
     shard_s = plan.device_s_per_image / 2 * 16
     assert plan.gpus == 8
     assert plan.hours * 3600 == pytest.approx(90 - 12 + plan.forecast.start_s + 100 / 4 * shard_s)
@@ -60,8 +60,8 @@ def test_a_deadline_before_the_nodes_are_there_is_late_with_a_gpu_for_every_shar
     assert any("h100: 0.01 h cannot be kept" in warning for warning in plan.warnings)
 
 
-def test_what_cannot_be_compared_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--gpu cpu-2: .* give --speed-ratio"):
+def test_another_device_without_a_ratio_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--gpu cpu-2: .* or give --speed-ratio"):
         planned(tmp_path, "cpu-2")
     assert planned(tmp_path, "cpu-2", speed_ratio=0.01).speed == 0.01
 

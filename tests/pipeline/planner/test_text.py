@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ JOB = Job(images=160_000, phrases_per_image=3)
 
 
 def planned(tmp_path: Path, *gpus: str, **terms: Any) -> tuple[Forecaster, Planner, list[Plan]]:
-    """Plans of a pruned run and of its comparison with unpruned, on offers of the made-up price table."""
+    """Plans of a pruned run and of an unpruned one, on offers of the made-up price table."""
     (tmp_path / "prices.yaml").write_text(made.PRICES)
-    runs = [run_of(made.compared(made.rows(), ratio=1.5, iou=0.9))]
-    planner, forecaster = Planner(runs, load_prices(str(tmp_path / "prices.yaml")), Terms(**terms)), Forecaster(runs)
+    runs = [run_of(made.compared(made.rows(), iou=0.9)), run_of(made.rows(tokens=576), rule="none")]
+    planner, forecaster = (
+        Planner(runs, load_prices(str(tmp_path / "prices.yaml")), Terms(speed_ratio=0.5, **terms)),
+        Forecaster(runs),
+    )
     forecasts = [forecaster.forecast(JOB, setting) for setting in forecaster.settings()]
     return forecaster, planner, [planner.plan(one, planner.prices.offer(gpu)) for one in forecasts for gpu in gpus]
 
@@ -34,15 +38,17 @@ def test_the_head_the_plans_the_model_and_the_prices_are_told(tmp_path: Path) ->
     assert len(table.splitlines()) == 1 + len(plans)
     assert "separate, paper to 192 tokens  measured " in table.splitlines()[1]
     assert table.splitlines()[1].endswith("agreement 0.900")
-    assert "fitted to 1 run(s) on NVIDIA H100 80GB HBM3" in model
+    assert "fitted to 2 run(s) on NVIDIA H100 80GB HBM3" in model
     assert prices.splitlines()[-1] == "  2026-11-01  prices of a made-up market"
 
 
 def test_a_warning_is_told_once_with_the_plans_that_it_is_about(tmp_path: Path) -> None:
     forecaster, planner, plans = planned(tmp_path, "h100", "l40s")
-    text = describe(JOB, forecaster, planner, plans)
-    assert text.count("not measured on l40s") == 1
-    assert "- separate, all 576 tokens: seconds are those of separate, paper to 192 tokens times 1.50" in text
+    (pruned, here), *others = zip(plans[::2], plans[1::2], strict=True)
+    odd = (replace(pruned, warnings=("mind the rain",)), replace(here, warnings=(*here.warnings, "mind the rain")))
+    text = describe(JOB, forecaster, planner, [*odd, *(plan for pair in others for plan in pair)])
+    assert text.count("l40s is taken as 0.5 times NVIDIA H100 80GB HBM3") == 1
+    assert "- separate, paper to 192 tokens: mind the rain" in text
 
 
 def test_a_deadline_that_is_not_kept_is_marked(tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_a_deadline_that_is_not_kept_is_marked(tmp_path: Path) -> None:
 def test_json_holds_the_plans_with_what_stands_behind_them(tmp_path: Path) -> None:
     forecaster, planner, plans = planned(tmp_path, "h100", "h200")
     values = json.loads(json.dumps(as_json(JOB, forecaster, planner, plans)))
-    assert (values["job"]["images"], values["currency"], values["runs"]) == (160_000, "USD", ["run"])
+    assert (values["job"]["images"], values["currency"], values["runs"]) == (160_000, "USD", ["run", "run"])
     assert [one["gpu"] for one in values["plans"]] == ["h100", "h200"] * 2
     assert values["plans"][0]["cost"] == pytest.approx(plans[0].cost)
     assert values["plans"][1]["vcpus_per_gpu"] == 24.0
