@@ -37,7 +37,6 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.host
 	$(BIN)/python -m benchmarks.pipeline
-	$(BIN)/python -m benchmarks.checkpoint_loading
 	$(BIN)/python -m benchmarks.planner_backtest
 
 bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (about 15 minutes on 2 cores)

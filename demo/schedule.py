@@ -1,18 +1,21 @@
-"""What all stages share: the optimiser, the learning rate over time, and the log of the curve."""
+"""What all stages share: the loop, the optimiser, the learning rate over time, and the log of the curve."""
 
 from __future__ import annotations
 
 import csv
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from litelvlm.demo.team import Team
+
 WARM_UP_STEPS = 100
 LOG_STEPS = 50
+SAVE_SECONDS = 180
 
 
 def optimizer_for(params: Iterable[torch.nn.Parameter], rate: float) -> torch.optim.AdamW:
@@ -33,6 +36,54 @@ def cosine_rate(peak: float, step: int, progress: float) -> float:
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+class Training:
+    """The loop of a stage, bounded by time.
+
+    Args:
+        name: the stage's, in the log.
+        curve: CSV file for the curve.
+        minutes: wall-clock time; the learning rate follows a cosine over it.
+        team: who trains along; gradients are averaged over its members.
+        save: called by the leader every few minutes and at the end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        curve: Path,
+        *,
+        minutes: float,
+        team: Team | None = None,
+        save: Callable[[], None] | None = None,
+    ) -> None:
+        self.team = team or Team()
+        self._minutes, self._save = minutes, save if self.team.leads else None
+        self._curve = Curve(name, curve if self.team.leads else None)
+
+    def steps(self, params: Iterable[torch.nn.Parameter], rate: float) -> Iterator[float]:
+        """The progress before every step, from 0 to 1. Each is to end with `learn`."""
+        self._params = list(params)
+        self._optimizer = optimizer_for(self._params, rate)
+        start = last_save = time.monotonic()
+        while (progress := self.team.agree((time.monotonic() - start) / (60 * self._minutes))) < 1:
+            set_rate(self._optimizer, cosine_rate(rate, self._curve.step, progress))
+            yield progress
+            if self._save and time.monotonic() - last_save > SAVE_SECONDS:
+                self._save()
+                last_save = time.monotonic()
+        if self._save:
+            self._save()
+
+    def learn(self, loss: Tensor, losses: dict[str, Tensor]) -> None:
+        """Take a step down the loss; `losses` are for the curve."""
+        self._optimizer.zero_grad()
+        loss.backward()
+        self.team.average_gradients(self._params)
+        torch.nn.utils.clip_grad_norm_(self._params, 1.0)
+        self._optimizer.step()
+        self._curve.add(losses)
 
 
 class Curve:

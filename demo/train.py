@@ -31,6 +31,7 @@ from litelvlm.demo.language import LanguageHeads, LanguageSide, clip_patches
 from litelvlm.demo.oracle import OraclePrompt
 from litelvlm.demo.plot import plot_curves
 from litelvlm.demo.rendering import SceneArrays, render_scenes
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.scoring import VALIDATION_SEED, scenes_from, score_scenes
 from litelvlm.demo.sizes import SAM_SIZES, demo_config
 from litelvlm.demo.team import Team, run_team
@@ -81,9 +82,9 @@ def _masks_stage(plan: TrainingPlan) -> None:
     torch.manual_seed(plan.seed)
     grounding, oracle = GroundingEncoder(SAM_SIZES), OraclePrompt(SAM_SIZES.output_channels)
     initialize(grounding)
-    curve = plan.directory / "masks.csv"
+    training = Training("masks", plan.directory / "masks.csv", minutes=plan.masks_minutes)
     with sdpa_kernel(ATTENTION):
-        train_masks(grounding, oracle, plan.scenes, curve, minutes=plan.masks_minutes, seed=plan.seed)
+        train_masks(grounding, oracle, plan.scenes, training, seed=plan.seed)
     both = nn.ModuleDict({"grounding_encoder": grounding, "oracle": oracle})
     _save(both.state_dict(), plan, "masks")
 
@@ -135,7 +136,8 @@ def _language_stage(plan: TrainingPlan, team: Team) -> None:
         _save(state | {f"heads.{name}": value for name, value in side.heads.state_dict().items()}, plan, "language")
 
     curve, minutes = plan.directory / "language.csv", plan.language_minutes
-    train_language(side, oracle, plan.scenes, curve, minutes=minutes, seed=plan.seed + 1, save=save, team=team)
+    training = Training("language", curve, minutes=minutes, team=team, save=save)
+    train_language(side, oracle, plan.scenes, training, seed=plan.seed + 1)
 
 
 def _joint_stage(plan: TrainingPlan, team: Team) -> None:
@@ -149,8 +151,8 @@ def _joint_stage(plan: TrainingPlan, team: Team) -> None:
         state = {name: value for name, value in model.state_dict().items() if not name.startswith("clip.")}
         _save(state, plan, "joint")
 
-    curve, minutes = plan.directory / "joint.csv", plan.joint_minutes
-    train_joint(side, plan.scenes, curve, minutes=minutes, seed=plan.seed + 2, save=save, team=team)
+    training = Training("joint", plan.directory / "joint.csv", minutes=plan.joint_minutes, team=team, save=save)
+    train_joint(side, plan.scenes, training, seed=plan.seed + 2)
 
 
 def finish(plan: TrainingPlan) -> Path:

@@ -9,7 +9,6 @@ first half a part of the patches is dropped, as in FLIP (arXiv 2212.00794), whic
 from __future__ import annotations
 
 import gzip
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from litelvlm.config import ClipSizes
 from litelvlm.demo.captions import bank_labels, caption, carry, phrase_bank
 from litelvlm.demo.dense import DenseHeads, label_patches
 from litelvlm.demo.rendering import CLIP_SIZE, SceneArrays
-from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.schedule import Training
 from litelvlm.pixels import normalize_clip
 
 NUM_MERGES = 2048
@@ -53,7 +52,6 @@ DENSE_FROM = 0.5  # of the time; from then on no patch is dropped and the dense 
 PHRASES_WEIGHT = 10.0
 IMAGE_TEXT_SHARE = 0.5  # weight of the image-text losses beside the dense one
 DENSE_WEIGHTS = {"shown": 1.0, "words": 2.0, "offset": 10.0, "place": 0.5}
-SAVE_SECONDS = 120
 
 
 def write_merges(path: Path) -> None:
@@ -92,10 +90,8 @@ def train_clip(scenes: SceneArrays, directory: Path, *, minutes: float, seed: in
     encoder, bank_loss, bank = ClipEncoder(SIZES), BankLoss(), phrase_bank()
     dense = DenseHeads(SIZES.vision_width, SIZES.image_size // SIZES.patch_size)
     params = [*encoder.parameters(), *bank_loss.parameters(), *dense.parameters()]
-    optimizer = optimizer_for(params, LEARNING_RATE)
-    log, start, last_save = Curve("clip", directory / "clip.csv"), time.monotonic(), time.monotonic()
-    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-        set_rate(optimizer, cosine_rate(LEARNING_RATE, log.step, progress))
+    training = Training("clip", directory / "clip.csv", minutes=minutes, save=lambda: save_clip(encoder, directory))
+    for progress in training.steps(params, LEARNING_RATE):
         whole = progress >= DENSE_FROM
         encoder.clip.visual.patch_dropout = nn.Identity() if whole else PatchDropout(PATCH_DROPOUT)
         chosen = rng.choice(len(scenes), BATCH, replace=False)
@@ -113,15 +109,7 @@ def train_clip(scenes: SceneArrays, directory: Path, *, minutes: float, seed: in
         if whole:
             weighted = [weight * of_patches[name] for name, weight in DENSE_WEIGHTS.items()]
             total = IMAGE_TEXT_SHARE * total + torch.stack(weighted).sum()
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
-        log.add(losses | of_patches)
-        if time.monotonic() - last_save > SAVE_SECONDS:
-            save_clip(encoder, directory)
-            last_save = time.monotonic()
-    save_clip(encoder, directory)
+        training.learn(total, losses | of_patches)
     return encoder
 
 

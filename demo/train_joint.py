@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -13,49 +9,37 @@ from litelvlm.demo.language import LanguageSide
 from litelvlm.demo.losses import mask_losses, total_mask_loss
 from litelvlm.demo.picks import EASY_UNTIL, PhrasePicker
 from litelvlm.demo.rendering import SceneArrays
-from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.targets import Centres, low_res_masks, patch_shares
-from litelvlm.demo.team import Team
 from litelvlm.demo.train_language import language_losses
 from litelvlm.demo.train_masks import scene_pixels
 
 BATCH = 12  # scenes of each member of the team
 PHRASES = 6
 LEARNING_RATE = 8e-4
-SAVE_SECONDS = 180
 
 
 def train_joint(
     side: LanguageSide,
     scenes: SceneArrays,
-    curve: Path,
+    training: Training,
     *,
-    minutes: float,
     seed: int,
-    save: Callable[[], None],
-    team: Team,
 ) -> None:
     """Trains everything but CLIP in place for a time.
 
     Args:
         side: with the weights of stages 2a and 2b in its model.
         scenes: training scenes; those that `side` has features of are used.
-        curve: CSV file for the curve.
-        minutes: wall-clock time; the learning rate follows a cosine over it.
+        training: for how long, with whom, and where curve and weights go.
         seed: of scenes and phrases.
-        save: called every few minutes and at the end.
-        team: who trains along; gradients are averaged over its members.
     """
-    rng, centres_of = np.random.default_rng([seed, team.rank]), Centres(scenes)
+    rng, centres_of = np.random.default_rng([seed, training.team.rank]), Centres(scenes)
     picker, model = PhrasePicker(scenes, rng), side.model
     grounding = model.grounding_encoder
     modules = (model.projector, model.llm, model.text_hidden_fcs, grounding, side.heads)
     params = [param for module in modules for param in module.parameters()]
-    optimizer = optimizer_for(params, LEARNING_RATE)
-    log, start = Curve("joint", curve if team.leads else None), time.monotonic()
-    last_save = start
-    while (progress := team.agree((time.monotonic() - start) / (60 * minutes))) < 1:
-        set_rate(optimizer, cosine_rate(LEARNING_RATE, log.step, progress))
+    for progress in training.steps(params, LEARNING_RATE):
         chosen = rng.choice(len(side.features), BATCH, replace=False)
         asked = [picker.pick(int(i), PHRASES, max(progress, EASY_UNTIL)) for i in chosen]
         picks = [(int(i), target) for i, own in zip(chosen, asked, strict=True) for _, target in own]
@@ -67,14 +51,4 @@ def train_joint(
         shares = patch_shares(scenes, picks, round(location.shape[1] ** 0.5))
         extra = language_losses(seen, location, centres_of(picks), shares)
         losses = mask_losses(logits.float(), iou.float(), low_res_masks(scenes, picks, grounding.sizes.low_res_size))
-        optimizer.zero_grad()
-        (total_mask_loss(losses) + 0.3 * extra["location"] + 0.15 * extra["pointer"]).backward()
-        team.average_gradients(params)
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
-        log.add(losses | extra)
-        if team.leads and time.monotonic() - last_save > SAVE_SECONDS:
-            save()
-            last_save = time.monotonic()
-    if team.leads:
-        save()
+        training.learn((total_mask_loss(losses) + 0.3 * extra["location"] + 0.15 * extra["pointer"]), losses | extra)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,14 +12,12 @@ from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
 from litelvlm.demo.oracle import OraclePrompt, read_words
 from litelvlm.demo.picks import PhrasePicker
 from litelvlm.demo.rendering import SceneArrays
-from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.targets import Centres, Pick, patch_shares
-from litelvlm.demo.team import Team
 
 BATCH = 16  # scenes of each member of the team
 PHRASES = 6
 LEARNING_RATE = 1.5e-3
-SAVE_SECONDS = 120
 WEIGHTS = {"location": 1.0, "pointer": 1.0, "words": 2.0, "attributes": 0.5, "code": 1.0}
 
 
@@ -62,12 +56,9 @@ def train_language(
     side: LanguageSide,
     oracle: OraclePrompt,
     scenes: SceneArrays,
-    curve: Path,
+    training: Training,
     *,
-    minutes: float,
     seed: int,
-    save: Callable[[], None],
-    team: Team,
 ) -> None:
     """Trains the language side in place for a time.
 
@@ -75,21 +66,14 @@ def train_language(
         side: projector, language model and heads, with the weights to start from.
         oracle: trained, frozen; its prompts are what the language model learns to say.
         scenes: training scenes; those that `side` has features of are used.
-        curve: CSV file for the curve.
-        minutes: wall-clock time; the learning rate follows a cosine over it.
+        training: for how long, with whom, and where curve and weights go.
         seed: of scenes and phrases.
-        save: called every few minutes and at the end.
-        team: who trains along; gradients are averaged over its members.
     """
-    rng, centres_of = np.random.default_rng([seed, team.rank]), Centres(scenes)
+    rng, centres_of = np.random.default_rng([seed, training.team.rank]), Centres(scenes)
     picker, model = PhrasePicker(scenes, rng), side.model
     modules = (model.projector, model.llm, model.text_hidden_fcs, side.heads)
     params = [param for module in modules for param in module.parameters()]
-    optimizer = optimizer_for(params, LEARNING_RATE)
-    log, start = Curve("language", curve if team.leads else None), time.monotonic()
-    last_save = start
-    while (progress := team.agree((time.monotonic() - start) / (60 * minutes))) < 1:
-        set_rate(optimizer, cosine_rate(LEARNING_RATE, log.step, progress))
+    for progress in training.steps(params, LEARNING_RATE):
         chosen = rng.choice(len(side.features), BATCH, replace=False)
         asked = [picker.pick(int(i), PHRASES, progress) for i in chosen]
         picks = [(int(i), target) for i, own in zip(chosen, asked, strict=True) for _, target in own]
@@ -106,14 +90,4 @@ def train_language(
         with torch.no_grad():
             code = oracle(texts, centre_xy)
         losses["code"] = F.mse_loss(seen.prompts.float(), code)
-        optimizer.zero_grad()
-        torch.stack([WEIGHTS[name] * losses[name] for name in losses if name in WEIGHTS]).sum().backward()
-        team.average_gradients(params)
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
-        log.add(losses)
-        if team.leads and time.monotonic() - last_save > SAVE_SECONDS:
-            save()
-            last_save = time.monotonic()
-    if team.leads:
-        save()
+        training.learn(torch.stack([WEIGHTS[name] * losses[name] for name in losses if name in WEIGHTS]).sum(), losses)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
@@ -13,7 +10,7 @@ from litelvlm.demo.losses import mask_losses, total_mask_loss
 from litelvlm.demo.oracle import OraclePrompt
 from litelvlm.demo.picks import EASY_UNTIL, PhrasePicker
 from litelvlm.demo.rendering import SceneArrays
-from litelvlm.demo.schedule import Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.targets import Centres, low_res_masks
 from litelvlm.grounding_encoder import GroundingEncoder
 from litelvlm.pixels import normalize_sam
@@ -46,24 +43,20 @@ def scene_pixels(scenes: SceneArrays, chosen: np.ndarray, image_size: int) -> to
 
 
 def train_masks(
-    grounding: GroundingEncoder, oracle: OraclePrompt, scenes: SceneArrays, curve: Path, *, minutes: float, seed: int
+    grounding: GroundingEncoder, oracle: OraclePrompt, scenes: SceneArrays, training: Training, *, seed: int
 ) -> None:
     """Trains encoder, decoder and oracle in place for a time.
 
     Args:
         grounding, oracle: with the weights to start from.
         scenes: training scenes.
-        curve: CSV file for the curve.
-        minutes: wall-clock time; the learning rate follows a cosine over it.
+        training: for how long, and where the curve goes.
         seed: of the scenes drawn.
     """
     rng, centres_of = np.random.default_rng(seed), Centres(scenes)
     picker = PhrasePicker(scenes, rng)
-    params = [*grounding.parameters(), *oracle.parameters()]
-    optimizer = optimizer_for(params, LEARNING_RATE)
-    size, log, start = grounding.sizes, Curve("masks", curve), time.monotonic()
-    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-        set_rate(optimizer, cosine_rate(LEARNING_RATE, log.step, progress))
+    size, params = grounding.sizes, [*grounding.parameters(), *oracle.parameters()]
+    for progress in training.steps(params, LEARNING_RATE):
         chosen = rng.choice(len(scenes), BATCH, replace=False)
         asked = [(int(i), *pick) for i in chosen for pick in picker.pick(int(i), PHRASES, max(progress, EASY_UNTIL))]
         picks, texts = [(i, target) for i, _, target in asked], [text for _, text, _ in asked]
@@ -72,8 +65,4 @@ def train_masks(
             prompts = oracle.in_training(texts, centres_of(picks), vague=progress >= VAGUE_FROM)
             logits, iou = grounding.decode_masks(embeddings.repeat_interleave(PHRASES, 0), prompts)
         losses = mask_losses(logits.float(), iou.float(), low_res_masks(scenes, picks, size.low_res_size))
-        optimizer.zero_grad()
-        total_mask_loss(losses).backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        optimizer.step()
-        log.add(losses)
+        training.learn(total_mask_loss(losses), losses)

@@ -51,18 +51,10 @@ class JobParser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse. Raises UsageError for what is not known, naming the nearest flag that is."""
         flags, rest = self.parse_known_args(args, namespace)
-        self.refuse(rest)
-        return flags
-
-    def refuse(self, rest: list[str], *, reason: str = "no such flag", also: JobParser | None = None) -> None:
-        """Raise UsageError if anything was left over, naming the nearest flag, which `also` may have.
-
-        Values are not echoed: they may hold a secret.
-        """
-        known = [*self.known_flags(), *(also.known_flags() if also else ())]
         for word in [one for one in rest if one.startswith("-")] or rest[:1]:
             flag, _, _ = word.partition("=")
-            raise UsageError(f"{flag}: {reason}{guess(flag, known)}")
+            raise UsageError(f"{flag}: no such flag{guess(flag, self.known_flags())}")  # values may hold a secret
+        return flags
 
     def known_flags(self) -> list[str]:
         """Those of subcommands among them."""

@@ -83,7 +83,7 @@ class Forecaster:
         for layout in layouts:
             if layout not in self.models:
                 had = ", ".join(self.models)
-                raise UsageError(f"--layouts {layout}: the runs had {had}; give a run with it, or --calibrate with it")
+                raise UsageError(f"--layouts {layout}: the runs had {had}; give a run with it")
         if not budgets:
             return [setting for setting in self.settings() if not layouts or setting.layout in layouts]
         most = max(budget or 0 for budget in budgets)
@@ -132,7 +132,7 @@ class Forecaster:
         if len(budgets) < 2:
             raise UsageError(
                 f"--budgets {setting.tokens}: the runs in layout {setting.layout} all kept {budgets.pop()} tokens, "
-                "which does not tell what one more costs; give a run with another budget, or --calibrate"
+                "which does not tell what one more costs; give a run with another budget"
             )
         return FITTED
 

@@ -30,9 +30,7 @@ class Terms(Settings):
     deadline_hours: Annotated[float | None, Flag("the fewest instances that keep it", unset="one instance"), Gt(0)] = (
         None
     )
-    shard_images: Annotated[int | None, Flag("rows per shard", unset="as in the runs, 64 with --calibrate"), Gt(0)] = (
-        None
-    )
+    shard_images: Annotated[int | None, Flag("rows per shard", unset="as in the runs"), Gt(0)] = None
     node_start_s: Annotated[float, Flag("seconds from asking for an instance to its use"), Ge(0)] = 180.0
     speed_ratio: Annotated[
         float | None, Flag("how many times as fast --gpu is as the measured device", unset="not known"), Gt(0)
@@ -122,7 +120,7 @@ class Planner:
             return 1.0, []
         if ratio is None:
             raise UsageError(
-                f"--gpu {offer.name}: the runs were measured on {self.device}; measure on that device (--calibrate), "
+                f"--gpu {offer.name}: the runs were measured on {self.device}; measure on that device, "
                 "or give --speed-ratio"
             )
         return ratio, [f"{offer.name} is taken as {ratio:g} times {self.device}, as given by --speed-ratio"]
@@ -153,14 +151,3 @@ class Planner:
             return most, False
         needed = math.ceil(num_shards / rounds / actors_per_instance - 1e-9)
         return (max(needed, 1), True) if needed <= most else (most, False)
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points (cost, quality) that no other one beats, by cost."""
-    order = sorted(range(len(points)), key=lambda number: (points[number][0], -points[number][1]))
-    best, chosen = -math.inf, []
-    for number in order:
-        if points[number][1] > best:
-            best = points[number][1]
-            chosen.append(number)
-    return chosen

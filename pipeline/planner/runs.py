@@ -87,7 +87,7 @@ def read_runs(roots: Iterable[str], options: dict[str, Any] | None = None) -> li
     """Read runs that belong into one plan. Raises UsageError naming what does not fit."""
     runs = [read_run(root, options) for root in roots]
     if not runs:
-        raise UsageError("--run is missing: give the output directory of a finished run, or --calibrate")
+        raise UsageError("--run is missing: give the output directory of a finished run")
     for run in runs[1:]:
         for name, value in run.facts.items():
             if value != runs[0].facts[name]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from litelvlm.clip_tokenizer import load_clip_tokenizer
-from litelvlm.demo import train_clip
+from litelvlm.demo import schedule, train_clip
 from litelvlm.demo.rendering import SceneArrays
 from litelvlm.demo.train_clip import NUM_MERGES, SIZES, BankLoss, encode_images, load_clip, write_merges
 from tests.demo.samples import CountingClock, read_curve
@@ -18,11 +18,11 @@ from tests.demo.samples import CountingClock, read_curve
 def test_the_loss_falls_and_the_towers_are_written(
     tmp_path: Path, scenes: SceneArrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("time", CountingClock()), ("BATCH", 4)):
-        monkeypatch.setattr(train_clip, name, value)
-    encoder = train_clip.train_clip(scenes, tmp_path, minutes=10 / 60, seed=0)
+    monkeypatch.setattr(schedule, "time", CountingClock())
+    monkeypatch.setattr(train_clip, "BATCH", 4)
+    encoder = train_clip.train_clip(scenes, tmp_path, minutes=13 / 60, seed=0)
     curve = read_curve(tmp_path / "clip.csv")
-    assert len(curve) == 4  # of two readings of the clock each, from second 2 to 8 of 10
+    assert len(curve) == 4  # seconds 1, 4, 7 and 10 of 13
     assert curve[-1]["phrases"] < curve[0]["phrases"]
     assert ["words" in row and row["words"] == row["words"] for row in curve] == [False, False, True, True]
     written = load_clip(tmp_path).state_dict()

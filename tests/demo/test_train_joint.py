@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from litelvlm.demo import train_joint
+from litelvlm.demo import schedule, train_joint
 from litelvlm.demo.language import LanguageHeads, LanguageSide
 from litelvlm.demo.rendering import SceneArrays
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.sizes import demo_config
-from litelvlm.demo.team import Team
 from litelvlm.demo.train_masks import initialize
 from litelvlm.glamm import GlammModel
 from litelvlm.tokenizer import GlammTokenizer
@@ -23,8 +23,9 @@ from tests.demo.samples import CountingClock, read_curve
 def test_masks_teach_everything_but_clip(
     tmp_path: Path, scenes: SceneArrays, tokenizer: GlammTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("time", CountingClock()), ("BATCH", 2), ("PHRASES", 2)):
-        monkeypatch.setattr(train_joint, name, value)
+    monkeypatch.setattr(schedule, "time", CountingClock())
+    for name in ("BATCH", "PHRASES"):
+        monkeypatch.setattr(train_joint, name, 2)
     torch.manual_seed(0)
     model, saved = GlammModel(demo_config(tokenizer)), []
     initialize(model.grounding_encoder)
@@ -36,10 +37,10 @@ def test_masks_teach_everything_but_clip(
     }  # fmt: skip
     before = {name: [p.detach().clone() for p in module.parameters()] for name, module in parts.items()}
     train_joint.train_joint(
-        side, scenes, tmp_path / "joint.csv", minutes=10 / 60, seed=0, save=lambda: saved.append(1), team=Team()
+        side, scenes, Training("joint", tmp_path / "joint.csv", minutes=15 / 60, save=lambda: saved.append(1)), seed=0
     )
     curve = read_curve(tmp_path / "joint.csv")
-    assert (len(curve), len(saved)) == (5, 1)  # seconds 1, 3, 5, 7 and 9 of 10; saved at the end
+    assert (len(curve), len(saved)) == (5, 1)  # seconds 1, 4, 7, 10 and 13 of 15; saved at the end
     assert curve[-1]["bce"] < 0.9 * curve[0]["bce"]
     for name, module in parts.items():
         same = [torch.equal(old, new) for old, new in zip(before[name], module.parameters(), strict=True)]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from litelvlm.demo import train_language
+from litelvlm.demo import schedule, train_language
 from litelvlm.demo.language import LanguageHeads, LanguageSide, Understanding
 from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
 from litelvlm.demo.oracle import OraclePrompt
 from litelvlm.demo.rendering import SceneArrays
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.sizes import demo_config
-from litelvlm.demo.team import Team
 from litelvlm.demo.train_language import attribute_loss, language_losses
 from litelvlm.glamm import GlammModel
 from litelvlm.tokenizer import GlammTokenizer
@@ -26,8 +26,9 @@ from tests.demo.samples import CountingClock, read_curve, wide_scene
 def test_the_language_side_learns_and_the_rest_is_frozen(
     tmp_path: Path, scenes: SceneArrays, tokenizer: GlammTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("time", CountingClock()), ("BATCH", 2), ("PHRASES", 2)):
-        monkeypatch.setattr(train_language, name, value)
+    monkeypatch.setattr(schedule, "time", CountingClock())
+    for name in ("BATCH", "PHRASES"):
+        monkeypatch.setattr(train_language, name, 2)
     torch.manual_seed(0)
     model, oracle, saved = GlammModel(demo_config(tokenizer)), OraclePrompt(96), []
     features = np.random.default_rng(0).standard_normal((len(scenes), 144, 128)).astype(np.float16)
@@ -36,11 +37,14 @@ def test_the_language_side_learns_and_the_rest_is_frozen(
     frozen = {"clip": model.clip, "grounding": model.grounding_encoder, "oracle": oracle}
     before = {name: [p.detach().clone() for p in module.parameters()] for name, module in (learning | frozen).items()}
     train_language.train_language(
-        side, oracle, scenes, tmp_path / "language.csv",
-        minutes=8 / 60, seed=0, save=lambda: saved.append(1), team=Team(),
-    )  # fmt: skip
+        side,
+        oracle,
+        scenes,
+        Training("language", tmp_path / "language.csv", minutes=12 / 60, save=lambda: saved.append(1)),
+        seed=0,
+    )
     curve = read_curve(tmp_path / "language.csv")
-    assert (len(curve), len(saved)) == (4, 1)  # seconds 1, 3, 5 and 7 of 8; saved at the end
+    assert (len(curve), len(saved)) == (4, 1)  # seconds 1, 4, 7 and 10 of 12; saved at the end
     assert curve[-1]["words"] < 0.9 * curve[0]["words"]
     for name, module in (learning | frozen).items():
         same = [torch.equal(old, new) for old, new in zip(before[name], module.parameters(), strict=True)]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from litelvlm.demo import train_masks
+from litelvlm.demo import schedule, train_masks
 from litelvlm.demo.oracle import OraclePrompt
 from litelvlm.demo.rendering import SceneArrays
+from litelvlm.demo.schedule import Training
 from litelvlm.demo.sizes import SAM_SIZES
 from litelvlm.demo.train_masks import initialize, scene_pixels
 from litelvlm.grounding_encoder import GroundingEncoder
@@ -21,16 +22,19 @@ from tests.demo.samples import CountingClock, read_curve
 def test_the_loss_falls_and_everything_learns(
     tmp_path: Path, scenes: SceneArrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("time", CountingClock()), ("BATCH", 2), ("PHRASES", 2)):
-        monkeypatch.setattr(train_masks, name, value)
+    monkeypatch.setattr(schedule, "time", CountingClock())
+    for name in ("BATCH", "PHRASES"):
+        monkeypatch.setattr(train_masks, name, 2)
     torch.manual_seed(0)
     grounding, oracle = GroundingEncoder(SAM_SIZES), OraclePrompt(SAM_SIZES.output_channels)
     initialize(grounding)
     modules = {"encoder": grounding.image_encoder, "decoder": grounding.mask_decoder, "oracle": oracle}
     before = {name: [p.detach().clone() for p in module.parameters()] for name, module in modules.items()}
-    train_masks.train_masks(grounding, oracle, scenes, tmp_path / "masks.csv", minutes=7 / 60, seed=0)
+    train_masks.train_masks(
+        grounding, oracle, scenes, Training("masks", tmp_path / "masks.csv", minutes=12 / 60), seed=0
+    )
     curve = read_curve(tmp_path / "masks.csv")
-    assert len(curve) == 6  # seconds 1 to 6 of 7
+    assert len(curve) == 6  # seconds 1, 3, 5, 7, 9 and 11 of 12
     assert curve[-1]["bce"] < 0.8 * curve[0]["bce"]
     for name, module in modules.items():
         assert any(not torch.equal(old, new) for old, new in zip(before[name], module.parameters(), strict=True)), name

@@ -168,16 +168,6 @@ def test_ground_truth_counts_as_quality(tmp_path: Path, capsys: pytest.CaptureFi
     assert values == [{"agreement": pytest.approx(0.9), "gIoU": 0.71}]
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_the_chart_is_drawn(suffix: str, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
-    chart = tmp_path / f"chart.{suffix}"
-    plan("--run", run, *JOB, "--gpu", "h100", "l40s", "--speed-ratio", "0.5", "--chart", str(chart), capsys=capsys)
-    content = chart.read_bytes()
-    assert content.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
-    assert len(content) > 5_000
-
-
 def edited(path: Path, old: str, new: str) -> str:
     assert old in made.PRICES
     path.write_text(made.PRICES.replace(old, new))
@@ -201,8 +191,6 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--prices", "{tmp}/none.yaml"], "--prices"),
         (["--prices", "{bad}"], "gpus.h100.on_demand: Input should be a valid number"),
         (["--prices", "{unsourced}"], "gpus.h100.sources: hearsay is not among the sources"),
-        (["--chart", "{tmp}/chart.doc"], "must end in .png"),
-        (["--chart", "{tmp}/none/chart.png"], "no such directory"),
         (["--run", "{tmp}/none"], "holds no finished run"),
         (["--run", "{run}", "{unfinished}"], "state is crashed"),
         (["--run", "{run}", "{older}"], "lacks prompts"),
@@ -210,8 +198,7 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--run", "{run}", "{empty}"], "run.json is damaged: config.source: Field required"),
         (["--json", "{tmp}/none/plan.json"], "--json"),
         (["--run", "{run}", "{other}"], "device is cpu, but NVIDIA H100 80GB HBM3"),
-        (["--input", "x.parquet"], "--input: no such flag without --calibrate"),
-        (["--calibrate"], "--run and --calibrate"),
+        (["--input", "x.parquet"], "--input: no such flag"),
     ],
 )
 def test_mistakes_end_in_one_line_and_code_2(
@@ -259,27 +246,3 @@ def test_the_worked_example_is_what_the_commands_print(
         main(shlex.split(command.replace("docs/images/", f"{tmp_path}/")))
         captured = capsys.readouterr()
         assert (captured.out + captured.err).rstrip("\n") == expected
-
-
-def test_a_calibration_takes_the_flags_of_the_annotation_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = []
-
-    def calibrated(config: Any, *, num_images: int, output: str, stream: Any) -> list[str]:
-        asked.append(config)
-        pruned = made.write_run(Path(output, "pruned"), made.compared(made.rows(), iou=0.9))
-        return [pruned, made.write_run(Path(output, "unpruned"), made.rows(tokens=576), rule="none")]
-
-    monkeypatch.setattr("litelvlm.pipeline.calibrate.calibrate", calibrated)
-    flags = ["--input", "in.parquet", "--num-retain-tokens", "192", "--rule", "paper", "--layout", "shared"]
-    found = plan("--calibrate", *flags, "--storage-options", "key=a", *JOB, "--gpu", "h100", capsys=capsys)
-    config = asked[0]
-    assert (config.model.num_retain_tokens, config.model.rule, config.model.layout) == (192, "paper", "shared")
-    assert config.source.input == ("in.parquet",)
-    assert config.storage_options == {"key": "a"}
-    assert [item["basis"] for item in found["plans"]] == ["measured", "measured"]
-    assert found["terms"]["shard_images"] == 64
-    assert not Path(config.output).exists()
-    assert main(["--calibrate", "--input", "in.parquet", "--no-such-flag", *JOB]) == 2
-    assert "--no-such-flag" in capsys.readouterr().err

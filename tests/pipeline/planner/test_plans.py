@@ -11,7 +11,7 @@ import pytest
 
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.planner.forecast import Forecaster, Job
-from litelvlm.pipeline.planner.plans import Plan, Planner, Terms, pareto
+from litelvlm.pipeline.planner.plans import Plan, Planner, Terms
 from litelvlm.pipeline.planner.prices import load_prices
 from litelvlm.pipeline.planner.runs import measured_run
 from litelvlm.pipeline.schemas import THROUGHPUT_SCHEMA
@@ -64,14 +64,3 @@ def test_another_device_without_a_ratio_is_refused_with_the_way_out(tmp_path: Pa
     with pytest.raises(UsageError, match=r"--gpu cpu-2: .* or give --speed-ratio"):
         planned(tmp_path, "cpu-2")
     assert planned(tmp_path, "cpu-2", speed_ratio=0.01).speed == 0.01
-
-
-def test_the_front_holds_what_nothing_beats() -> None:
-    points = [(3.0, 0.9), (1.0, 0.7), (2.0, 0.6), (2.0, 0.9), (4.0, 1.0)]
-    assert pareto(points) == [1, 3, 4]
-
-
-def test_of_equal_points_the_front_holds_the_first() -> None:
-    assert pareto([(1.0, 0.5), (1.0, 0.5), (1.0, 0.6)]) == [2]
-    assert pareto([(1.0, 0.5), (2.0, 0.5)]) == [0]
-    assert pareto([]) == []
