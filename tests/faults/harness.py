@@ -35,6 +35,8 @@ def start_driver(plan: DrivePlan) -> subprocess.Popen[bytes]:
     """A driver in a process group of its own; with a Ray of its own unless the plan names one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["RAY_AUTH_MODE"] = "disabled"
+    if plan.ray_address:  # its workers find the project as they are: nothing has to be sent to them
+        environment["RAY_JOB_CONFIG_JSON_ENV_VAR"] = "{}"
     return subprocess.Popen(
         [sys.executable, "-m", "tests.drive", *plan.arguments],
         cwd=ROOT,

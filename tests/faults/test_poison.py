@@ -51,11 +51,9 @@ def check(fault_table: Any, output: Any, *, fault: str, elapsed: float, poisoned
 @pytest.mark.parametrize(
     ("fault", "changes"),
     [
-        pytest.param(
-            "segfault in a decoder", {"image": png(picture(1, height=SEGFAULT_HEIGHT))}, marks=pytest.mark.core
-        ),
-        pytest.param("decoder killed, as by the kernel", {"image": png(picture(1, height=KILL_HEIGHT))}),
-        pytest.param("model's process killed", {"phrases": [KILL_PHRASE]}),
+        ("segfault in a decoder", {"image": png(picture(1, height=SEGFAULT_HEIGHT))}),
+        ("decoder killed, as by the kernel", {"image": png(picture(1, height=KILL_HEIGHT))}),
+        ("model's process killed", {"phrases": [KILL_PHRASE]}),
     ],
 )
 def test_records_that_kill_their_worker(fault_table: Any, tmp_path: Path, fault: str, changes: Any) -> None:

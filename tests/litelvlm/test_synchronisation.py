@@ -87,8 +87,7 @@ def launch(annotator: Annotator, pruning: PruningConfig, layout: str) -> Any:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("positions", ["compact", "original"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("rule", "positions"), [*((rule, "compact") for rule in RULES), ("paper", "original")])
 def test_launching_a_batch_does_not_wait(
     meta_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, rule: Any, positions: str, layout: Any
 ) -> None:

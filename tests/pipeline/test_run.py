@@ -238,14 +238,14 @@ def test_a_phrase_on_which_the_model_raises_fails_alone(tmp_path: Path, alone: b
 
 
 def test_a_record_that_breaks_the_device_is_quarantined_alone(tmp_path: Path) -> None:
-    rows = [row(number, DEVICE_PHRASE if number == 3 else "a dog") for number in range(6)]
+    rows = [row(0), row(1, DEVICE_PHRASE)]
     source = write_table(tmp_path / "in.parquet", rows)
     assert (
         annotate_dataset(run_config(source, tmp_path / "out"), engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
     )
     records = read_records(tmp_path / "out")
-    assert [record["status"] for record in records] == ["ok"] * 3 + ["failed"] + ["ok"] * 2
-    assert "killed the worker" in records[3]["error"]
+    assert [record["status"] for record in records] == ["ok", "failed"]
+    assert "killed the worker" in records[1]["error"]
 
 
 def test_a_checkpoint_that_does_not_load_is_bad_usage(tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ def test_results_do_not_depend_on_batching(request: pytest.FixtureRequest, check
                 assert mask_iou(mask, other) >= 0.999
 
 
-def test_separate_phrases_do_not_depend_on_each_other(tiny_annotator: Annotator) -> None:
+def test_separate_phrases_do_not_depend_on_each_other(demo_annotator: Annotator) -> None:
     image = _requests(3, 1)[0].image
     pruning = PruningConfig(num_retain_tokens=20, rule="paper")
-    together = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=PHRASES[:3])], pruning)[0]
+    together = demo_annotator.annotate([AnnotationRequest(image=image, phrases=PHRASES[:3])], pruning)[0]
     for index, phrase in enumerate(PHRASES[:3]):
-        alone = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=[phrase])], pruning)[0]
+        alone = demo_annotator.annotate([AnnotationRequest(image=image, phrases=[phrase])], pruning)[0]
         assert mask_iou(alone.masks[0], together.masks[index]) >= 0.999
         assert alone.retained[0].tolist() == together.retained[index].tolist()
 
@@ -61,37 +61,37 @@ def test_separate_phrases_do_not_depend_on_each_other(tiny_annotator: Annotator)
 @pytest.mark.parametrize("positions", ["compact", "original"])
 @pytest.mark.parametrize("num_retain_tokens", [None, 20])
 def test_shared_equals_separate_with_the_same_kept_tokens(
-    tiny_annotator: Annotator, num_retain_tokens: Any, positions: str
+    demo_annotator: Annotator, num_retain_tokens: Any, positions: str
 ) -> None:
     """The rule `context` keeps the same tokens for every phrase, whichever way they are asked."""
     requests = _requests(12, 2)
     pruning = PruningConfig(num_retain_tokens=num_retain_tokens, rule="context", positions=positions)
-    separate = tiny_annotator.annotate(requests, pruning, "separate")
-    shared = tiny_annotator.annotate(requests, pruning, "shared")
+    separate = demo_annotator.annotate(requests, pruning, "separate")
+    shared = demo_annotator.annotate(requests, pruning, "shared")
     for first, second in zip(separate, shared, strict=True):
         assert second.num_prompts == 1
         np.testing.assert_allclose(first.mask_prompts, second.mask_prompts, atol=1e-5)
 
 
 def test_shared_chooses_tokens_for_all_phrases_together(
-    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+    demo_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = _requests(13, 1)[0]
     request = AnnotationRequest(image=request.image, phrases=PHRASES)
     pruning = PruningConfig(num_retain_tokens=24, rule="release")
-    shared = tiny_annotator.annotate([request], pruning, "shared")[0]
-    rounds = tiny_annotator.annotate([request], pruning, "rounds")[0]
+    shared = demo_annotator.annotate([request], pruning, "shared")[0]
+    rounds = demo_annotator.annotate([request], pruning, "rounds")[0]
     assert [r.tolist() for r in shared.retained] == [r.tolist() for r in rounds.retained]
     monkeypatch.setattr("litelvlm.prompts.MAX_SHARED_TEXT_TOKENS", 200)
-    split = tiny_annotator.annotate([request], pruning, "shared")[0]
+    split = demo_annotator.annotate([request], pruning, "shared")[0]
     assert split.num_prompts > 1
     np.testing.assert_allclose(split.mask_prompts, shared.mask_prompts, atol=1e-5)
 
 
-def test_later_rounds_see_earlier_ones(tiny_annotator: Annotator) -> None:
+def test_later_rounds_see_earlier_ones(demo_annotator: Annotator) -> None:
     image = _requests(3, 1)[0].image
-    pair = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["dog", "sky"])], layout="rounds")[0]
-    other = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["cat", "sky"])], layout="rounds")[0]
+    pair = demo_annotator.annotate([AnnotationRequest(image=image, phrases=["dog", "sky"])], layout="rounds")[0]
+    other = demo_annotator.annotate([AnnotationRequest(image=image, phrases=["cat", "sky"])], layout="rounds")[0]
     assert np.abs(pair.mask_prompts[1] - other.mask_prompts[1]).max() > 1e-4
 
 
@@ -111,26 +111,26 @@ def test_shapes_and_ranges(tiny_annotator: Annotator) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (2, 300), (333, 7)])
-def test_extreme_sizes(tiny_annotator: Annotator, size: Any) -> None:
+def test_extreme_sizes(demo_annotator: Annotator, size: Any) -> None:
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
-    result = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["dog"])])[0]
+    result = demo_annotator.annotate([AnnotationRequest(image=image, phrases=["dog"])])[0]
     assert result.masks.shape == (1, *size)
     assert np.isfinite(result.scores).all()
 
 
-def test_a_prepared_image_gives_the_same(tiny_annotator: Annotator) -> None:
+def test_a_prepared_image_gives_the_same(demo_annotator: Annotator) -> None:
     request = _requests(5, 1)[0]
-    prepared = tiny_annotator.preprocessor.prepare(request.image)
-    first = tiny_annotator.annotate([request])[0]
-    second = tiny_annotator.annotate([AnnotationRequest(image=prepared, phrases=request.phrases)])[0]
+    prepared = demo_annotator.preprocessor.prepare(request.image)
+    first = demo_annotator.annotate([request])[0]
+    second = demo_annotator.annotate([AnnotationRequest(image=prepared, phrases=request.phrases)])[0]
     np.testing.assert_array_equal(first.masks, second.masks)
 
 
-def test_no_requests_and_no_phrases(tiny_annotator: Annotator) -> None:
-    assert tiny_annotator.annotate([]) == []
+def test_no_requests_and_no_phrases(demo_annotator: Annotator) -> None:
+    assert demo_annotator.annotate([]) == []
     first, *_ = requests = _requests(6, 2)
     bare = AnnotationRequest(image=first.image, phrases=[])
-    results = tiny_annotator.annotate([requests[0], bare, requests[1]])
+    results = demo_annotator.annotate([requests[0], bare, requests[1]])
     assert [r.num_phrases for r in results] == [len(requests[0].phrases), 0, len(requests[1].phrases)]
     assert results[1].masks.shape == (0, *first.image.shape[:2])
 
@@ -144,18 +144,18 @@ def test_hundreds_of_phrases_on_one_image(demo_annotator: Annotator) -> None:
         assert result.num_prompts == 60 if layout == "separate" else result.num_prompts < 60
 
 
-def test_original_positions_change_nothing_when_nothing_is_pruned(tiny_annotator: Annotator) -> None:
+def test_original_positions_change_nothing_when_nothing_is_pruned(demo_annotator: Annotator) -> None:
     requests = _requests(8, 2)
-    compact = tiny_annotator.annotate(requests, PruningConfig())
-    original = tiny_annotator.annotate(requests, PruningConfig(positions="original"))
+    compact = demo_annotator.annotate(requests, PruningConfig())
+    original = demo_annotator.annotate(requests, PruningConfig(positions="original"))
     for first, second in zip(compact, original, strict=True):
         np.testing.assert_allclose(first.mask_prompts, second.mask_prompts, atol=1e-5)
 
 
-def test_order_and_positions_matter_when_tokens_are_pruned(tiny_annotator: Annotator) -> None:
+def test_order_and_positions_matter_when_tokens_are_pruned(demo_annotator: Annotator) -> None:
     requests = _requests(9, 1)
     prompts = [
-        tiny_annotator.annotate(requests, PruningConfig(num_retain_tokens=20, order=order, positions=positions))[0]
+        demo_annotator.annotate(requests, PruningConfig(num_retain_tokens=20, order=order, positions=positions))[0]
         for order, positions in (("release", "compact"), ("raster", "compact"), ("raster", "original"))
     ]
     kept = [sorted(result.retained[0].tolist()) for result in prompts]
@@ -190,10 +190,10 @@ def test_bfloat16_runs_and_stays_close(tiny_annotator: Annotator) -> None:
         assert rounded.scores.dtype == np.float32
 
 
-def test_stage_seconds_add_up(tiny_annotator: Annotator) -> None:
-    before = tiny_annotator.stage_seconds
-    tiny_annotator.annotate(_requests(11, 1))
-    after = tiny_annotator.stage_seconds
+def test_stage_seconds_add_up(demo_annotator: Annotator) -> None:
+    before = demo_annotator.stage_seconds
+    demo_annotator.annotate(_requests(11, 1))
+    after = demo_annotator.stage_seconds
     assert set(after) == {"clip", "prune", "llm", "sam", "decode_masks", "masks"}
     assert all(after[name] > before[name] for name in ("clip", "llm", "sam", "decode_masks"))
 
@@ -212,15 +212,15 @@ IMAGE = np.zeros((20, 30, 3), dtype=np.uint8)
         (IMAGE, ["dog", " "], r"requests\[0\].phrases\[1\]: phrase is empty"),
     ],
 )
-def test_bad_requests_name_the_field(tiny_annotator: Annotator, image: Any, phrases: Any, message: str) -> None:
+def test_bad_requests_name_the_field(demo_annotator: Annotator, image: Any, phrases: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny_annotator.annotate([AnnotationRequest(image=image, phrases=phrases)])
+        demo_annotator.annotate([AnnotationRequest(image=image, phrases=phrases)])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"layout": "spiral"}, "layout"), ({"batch_images": 0}, "batch_images")],
 )
-def test_bad_arguments_name_the_field(tiny_annotator: Annotator, arguments: Any, message: str) -> None:
+def test_bad_arguments_name_the_field(demo_annotator: Annotator, arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny_annotator.annotate([], **arguments)
+        demo_annotator.annotate([], **arguments)

@@ -30,12 +30,12 @@ def assert_same(first: Any, second: Any) -> None:
 
 
 @pytest.fixture
-def encodes(tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def encodes(demo_annotator: Annotator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each call of SAM's encoder got."""
     counts: list[int] = []
-    encode_sam = tiny_annotator._runner.encode_sam
+    encode_sam = demo_annotator._runner.encode_sam
     monkeypatch.setattr(
-        tiny_annotator._runner,
+        demo_annotator._runner,
         "encode_sam",
         lambda images: (counts.append(len(images)), encode_sam(images))[1],  # type: ignore[func-returns-value]
     )
@@ -44,43 +44,43 @@ def encodes(tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch) -> list[
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_image_is_encoded_once_whatever_the_number_of_phrases(
-    tiny_annotator: Annotator, encodes: list[int], layout: Any
+    demo_annotator: Annotator, encodes: list[int], layout: Any
 ) -> None:
     image = _requests(3, 1)[0].image
     requests = [AnnotationRequest(image=image, phrases=[f"thing {n}" for n in range(count)]) for count in (1, 40, 3)]
-    tiny_annotator.annotate(requests, PRUNING, layout)
+    demo_annotator.annotate(requests, PRUNING, layout)
     assert sum(encodes) == 3
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_encoded_image_is_asked_again_without_encoding(
-    tiny_annotator: Annotator, encodes: list[int], layout: Any
+    demo_annotator: Annotator, encodes: list[int], layout: Any
 ) -> None:
     requests = _requests(4, 2)
-    encoded = tiny_annotator.encode([request.image for request in requests])  # type: ignore[misc]
+    encoded = demo_annotator.encode([request.image for request in requests])  # type: ignore[misc]
     assert sum(encodes) == 2
     again = [AnnotationRequest(image=one, phrases=r.phrases) for one, r in zip(encoded, requests, strict=True)]
     for budget in (20, 7, None):
         pruning = PruningConfig(num_retain_tokens=budget, rule="paper")
         del encodes[:]
-        results = tiny_annotator.annotate(again, pruning, layout)
+        results = demo_annotator.annotate(again, pruning, layout)
         assert encodes == []
-        for result, other in zip(results, tiny_annotator.annotate(requests, pruning, layout), strict=True):
+        for result, other in zip(results, demo_annotator.annotate(requests, pruning, layout), strict=True):
             assert_same(result, other)
 
 
-def test_encoded_and_new_images_share_a_batch(tiny_annotator: Annotator, encodes: list[int]) -> None:
+def test_encoded_and_new_images_share_a_batch(demo_annotator: Annotator, encodes: list[int]) -> None:
     requests = _requests(5, 3)
-    (encoded,) = tiny_annotator.encode([requests[1].image])  # type: ignore[list-item]
+    (encoded,) = demo_annotator.encode([requests[1].image])  # type: ignore[list-item]
     mixed = [requests[0], AnnotationRequest(image=encoded, phrases=requests[1].phrases), requests[2]]
-    results = tiny_annotator.annotate(mixed, PRUNING)
+    results = demo_annotator.annotate(mixed, PRUNING)
     assert sum(encodes) == 3
-    for result, other in zip(results, tiny_annotator.annotate(requests, PRUNING), strict=True):
+    for result, other in zip(results, demo_annotator.annotate(requests, PRUNING), strict=True):
         assert_same(result, other)
 
 
 def test_the_next_batch_is_launched_before_the_last_is_collected(
-    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+    demo_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
     launch, collect = BatchRunner.launch, BatchRunner.collect
@@ -90,17 +90,17 @@ def test_the_next_batch_is_launched_before_the_last_is_collected(
         lambda self, *args, **kwargs: (steps.append("launch"), launch(self, *args, **kwargs))[1],  # type: ignore[func-returns-value]
     )
     monkeypatch.setattr(BatchRunner, "collect", lambda self, batch: (steps.append("collect"), collect(self, batch))[1])  # type: ignore[func-returns-value]
-    tiny_annotator.annotate(_requests(6, 3), PRUNING, batch_images=1)
+    demo_annotator.annotate(_requests(6, 3), PRUNING, batch_images=1)
     assert steps == ["launch", "launch", "collect", "launch", "collect", "collect"]
 
 
 def test_logits_of_very_many_phrases_are_read_as_they_come(
-    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+    demo_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = _requests(7, 2)
-    expected = tiny_annotator.annotate(requests, PRUNING)
+    expected = demo_annotator.annotate(requests, PRUNING)
     monkeypatch.setattr("litelvlm.engine.batch._MOST_UNREAD", 0)
-    for result, other in zip(tiny_annotator.annotate(requests, PRUNING), expected, strict=True):
+    for result, other in zip(demo_annotator.annotate(requests, PRUNING), expected, strict=True):
         assert_same(result, other)
 
 
@@ -118,30 +118,30 @@ def test_logits_are_kept_only_where_they_are_wanted(tiny_annotator: Annotator) -
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_template_for_each_phrase(tiny_annotator: Annotator, layout: Any) -> None:
+def test_a_template_for_each_phrase(demo_annotator: Annotator, layout: Any) -> None:
     image = _requests(9, 1)[0].image
     other = PromptTemplate(question="Where is the {phrase}? Please segment it.", answer="Sure, it is [SEG].")
     templates = [PromptTemplate(), other]
     request = AnnotationRequest(image=image, phrases=["dog", "sky"], templates=templates)
-    mixed = tiny_annotator.annotate([request], PRUNING, layout)[0]
+    mixed = demo_annotator.annotate([request], PRUNING, layout)[0]
     if layout == "separate":
         for index, template in enumerate(templates):
             alone = AnnotationRequest(image=image, phrases=[request.phrases[index]])
-            result = tiny_annotator.annotate([alone], PRUNING, layout, template)[0]
+            result = demo_annotator.annotate([alone], PRUNING, layout, template)[0]
             np.testing.assert_allclose(mixed.mask_prompts[index], result.mask_prompts[0], atol=1e-5)
-    plain = tiny_annotator.annotate([AnnotationRequest(image=image, phrases=["dog", "sky"])], PRUNING, layout)[0]
+    plain = demo_annotator.annotate([AnnotationRequest(image=image, phrases=["dog", "sky"])], PRUNING, layout)[0]
     assert np.abs(mixed.mask_prompts[1] - plain.mask_prompts[1]).max() > 1e-4
 
 
-def test_as_many_templates_as_phrases(tiny_annotator: Annotator) -> None:
+def test_as_many_templates_as_phrases(demo_annotator: Annotator) -> None:
     request = AnnotationRequest(image=_requests(9, 1)[0].image, phrases=["dog", "sky"], templates=[PromptTemplate()])
     with pytest.raises(ValueError, match=r"requests\[0\].templates: must be as many"):
-        tiny_annotator.annotate([request])
+        demo_annotator.annotate([request])
 
 
-def test_an_image_that_cannot_be_encoded_is_named(tiny_annotator: Annotator) -> None:
+def test_an_image_that_cannot_be_encoded_is_named(demo_annotator: Annotator) -> None:
     with pytest.raises(ValueError, match=r"images\[1\].image"):
-        tiny_annotator.encode([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)])
+        demo_annotator.encode([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -43,7 +43,7 @@ def test_the_dtype_counts() -> None:
     assert whole["llm"] < half["llm"]
 
 
-def test_a_cpu_gets_what_its_caches_hold(tiny_annotator: Annotator) -> None:
+def test_a_cpu_gets_what_its_caches_hold(demo_annotator: Annotator) -> None:
     sizes = micro_batches(FULL, free_bytes=None, element_bytes=4)
-    assert tiny_annotator.batch_limits == sizes
+    assert demo_annotator.batch_limits == sizes
     assert images_at_once(sizes, on_gpu=False) == sizes["sam"]

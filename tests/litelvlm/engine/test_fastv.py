@@ -76,30 +76,31 @@ def weights_of(llm: LlamaModel, index: int, hidden: torch.Tensor, positions: tor
 
 @pytest.mark.parametrize(("budget", "layers"), [(20, 2), (1, 1), (63, 2)])
 @torch.inference_mode()
-def test_fastv_equals_its_definition(tiny_annotator: Annotator, budget: int, layers: int) -> None:
+def test_fastv_equals_its_definition(demo_annotator: Annotator, budget: int, layers: int) -> None:
     pruning = PruningConfig(num_retain_tokens=budget, rule="fastv", fastv_layer=layers)
     requests = [AnnotationRequest(image=image, phrases=PHRASES) for image in images(2)]
-    for request, result in zip(requests, tiny_annotator.annotate(requests, pruning), strict=True):
+    for request, result in zip(requests, demo_annotator.annotate(requests, pruning), strict=True):
         assert result.num_retained_tokens == budget
         for phrase, retained, found in zip(PHRASES, result.retained, result.mask_prompts, strict=True):
-            kept, expected = literal_fastv(tiny_annotator, request.image, phrase, budget, layers)
+            kept, expected = literal_fastv(demo_annotator, request.image, phrase, budget, layers)
             assert retained.tolist() == kept
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_fastv_does_not_depend_on_the_batch(tiny_annotator: Annotator, layout: Any) -> None:
+def test_fastv_does_not_depend_on_the_batch(demo_annotator: Annotator, layout: Any) -> None:
     pruning = PruningConfig(num_retain_tokens=17, rule="fastv")
     requests = [AnnotationRequest(image=image, phrases=PHRASES[: 1 + index]) for index, image in enumerate(images(3))]
-    together = tiny_annotator.annotate(requests, pruning, layout)
+    together = demo_annotator.annotate(requests, pruning, layout)
     for request, batched in zip(requests, together, strict=True):
-        alone = tiny_annotator.annotate([request], pruning, layout)[0]
+        alone = demo_annotator.annotate([request], pruning, layout)[0]
         assert [row.tolist() for row in batched.retained] == [row.tolist() for row in alone.retained]
         np.testing.assert_allclose(batched.mask_prompts, alone.mask_prompts, atol=1e-4)
 
 
-def test_fastv_with_all_tokens_is_the_unpruned_model(tiny_annotator: Annotator) -> None:
+def test_fastv_with_all_tokens_is_the_unpruned_model(demo_annotator: Annotator) -> None:
     requests = [AnnotationRequest(image=image, phrases=PHRASES) for image in images(1)]
-    whole = tiny_annotator.annotate(requests)[0]
-    kept = tiny_annotator.annotate(requests, PruningConfig(num_retain_tokens=64, rule="fastv", fastv_layer=99))[0]
+    whole = demo_annotator.annotate(requests)[0]
+    budget = demo_annotator.num_visual_tokens
+    kept = demo_annotator.annotate(requests, PruningConfig(num_retain_tokens=budget, rule="fastv", fastv_layer=99))[0]
     np.testing.assert_allclose(kept.mask_prompts, whole.mask_prompts, atol=1e-5)

@@ -43,9 +43,9 @@ def asked() -> list[AnnotationRequest]:
 
 
 @pytest.fixture(scope="module")
-def expected(tiny_annotator: Annotator, asked: list[AnnotationRequest]) -> list[AnnotationResult]:
+def expected(demo_annotator: Annotator, asked: list[AnnotationRequest]) -> list[AnnotationResult]:
     """The answers of a model that has all the memory it asks for."""
-    return tiny_annotator.annotate(asked, PRUNING, batch_images=3)
+    return demo_annotator.annotate(asked, PRUNING, batch_images=3)
 
 
 def with_room(tiny: Annotator, stage: str, room: int) -> tuple[Annotator, Memory]:
@@ -60,13 +60,13 @@ def with_room(tiny: Annotator, stage: str, room: int) -> tuple[Annotator, Memory
 @pytest.mark.parametrize("room", [1, 2])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_does_not_fit_shrinks_once_and_gives_the_same_masks(
-    tiny_annotator: Annotator,
+    demo_annotator: Annotator,
     asked: list[AnnotationRequest],
     expected: list[AnnotationResult],
     stage: str,
     room: int,
 ) -> None:
-    annotator, memory = with_room(tiny_annotator, stage, room)
+    annotator, memory = with_room(demo_annotator, stage, room)
     for attempt in range(2):
         results = annotator.annotate(asked, PRUNING, batch_images=3)
         if attempt == 0:
@@ -78,11 +78,11 @@ def test_a_stage_that_does_not_fit_shrinks_once_and_gives_the_same_masks(
             assert all(mask_iou(a, b) >= 0.999 for a, b in zip(result.masks, other.masks, strict=True))
     assert memory.failures == needed, "what fits was not remembered"
     assert max(memory.seen) <= room
-    assert annotator.batch_limits[stage] < tiny_annotator.batch_limits[stage]
+    assert annotator.batch_limits[stage] < demo_annotator.batch_limits[stage]
 
 
-def test_an_item_that_does_not_fit_alone_is_an_error(tiny_annotator: Annotator) -> None:
-    annotator, _ = with_room(tiny_annotator, "sam", 0)
+def test_an_item_that_does_not_fit_alone_is_an_error(demo_annotator: Annotator) -> None:
+    annotator, _ = with_room(demo_annotator, "sam", 0)
     with pytest.raises(torch.OutOfMemoryError):
         annotator.annotate(_requests(6, 1), PRUNING)
 
@@ -135,7 +135,7 @@ def test_a_request_too_large_for_the_host_is_recognised() -> None:
     assert is_out_of_memory(caught.value)
 
 
-def test_an_image_without_phrases_needs_no_memory(tiny_annotator: Annotator) -> None:
-    annotator, _ = with_room(tiny_annotator, "sam", 0)
+def test_an_image_without_phrases_needs_no_memory(demo_annotator: Annotator) -> None:
+    annotator, _ = with_room(demo_annotator, "sam", 0)
     image = np.zeros((50, 60, 3), np.uint8)
     assert annotator.annotate([AnnotationRequest(image=image, phrases=[])], PRUNING)[0].masks.shape == (0, 50, 60)

@@ -22,9 +22,9 @@ def prompts_of(annotator: Any, layout: str, phrases: list[str]) -> Any:
 @pytest.mark.parametrize("layout", ["separate", "rounds", "shared"])
 @pytest.mark.parametrize("num_retained", [1, 7, 64])
 def test_a_plan_holds_every_token_once_and_nothing_else(
-    tiny_annotator: Annotator, layout: str, num_retained: int
+    demo_annotator: Annotator, layout: str, num_retained: int
 ) -> None:
-    prompts = [*prompts_of(tiny_annotator, layout, PHRASES), *prompts_of(tiny_annotator, layout, PHRASES[:1])]
+    prompts = [*prompts_of(demo_annotator, layout, PHRASES), *prompts_of(demo_annotator, layout, PHRASES[:1])]
     plan = plan_packing(prompts, num_retained, text_start=num_retained)
     lengths = [packed_length(prompt, num_retained) for prompt in prompts]
     assert plan.num_tokens == sum(lengths) == len(plan.position_ids)
@@ -43,8 +43,8 @@ def test_a_plan_holds_every_token_once_and_nothing_else(
         assert following == [prompt.input_ids[index] for index in prompt.seg_indices]
 
 
-def test_branches_begin_at_the_same_position(tiny_annotator: Annotator) -> None:
-    (prompt,) = prompts_of(tiny_annotator, "shared", PHRASES)
+def test_branches_begin_at_the_same_position(demo_annotator: Annotator) -> None:
+    (prompt,) = prompts_of(demo_annotator, "shared", PHRASES)
     plan = plan_packing([prompt], 5, text_start=64)
     first = {branch: plan.branches.index(branch) for branch in set(plan.branches) - {0}}
     assert len(first) == len(PHRASES)

@@ -13,10 +13,10 @@ from litelvlm.engine.runner import Runner
 
 
 @pytest.fixture
-def runner(tiny_annotator: Annotator) -> Runner:
+def runner(demo_annotator: Annotator) -> Runner:
     """One that remembers nothing yet."""
-    sizes, merges = tiny_annotator.config.clip, tiny_annotator.checkpoint.clip_merges
-    return Runner(tiny_annotator.model, load_clip_tokenizer(merges, sizes.context_length))
+    sizes, merges = demo_annotator.config.clip, demo_annotator.checkpoint.clip_merges
+    return Runner(demo_annotator.model, load_clip_tokenizer(merges, sizes.context_length))
 
 
 @pytest.fixture
