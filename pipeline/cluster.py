@@ -15,6 +15,7 @@ import ray
 import litelvlm
 from litelvlm.pipeline.config import ClusterConfig, RunConfig
 from litelvlm.pipeline.errors import UsageError
+from litelvlm.pipeline.signals import handlers_kept
 
 NO_PROGRESS_TIMEOUT_S = 600
 _MIN_LOCAL_CPUS = 4
@@ -38,7 +39,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
     else:
         num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
         arguments = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-    with _quiet_backend(), _project_on_path():
+    with _quiet_backend(), _project_on_path(), handlers_kept():
         ray.init(**arguments, **common)
     try:
         yield
@@ -53,6 +54,7 @@ def quiet_data_context() -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
     context.max_errored_blocks = 0  # a lost block would be a lost shard
+    context.target_max_block_size = 1  # so that every row that a stage yields is a block of its own
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what a stage raises is shown by the job
 
 
@@ -66,15 +68,19 @@ def choose_device(config: RunConfig) -> str:
     asked = config.model.device
     if asked == "auto":
         return "cuda" if gpus >= config.cluster.gpus_per_actor else "cpu"
-    local = _address(config.cluster) is None
-    if asked == "cuda" and local and gpus == 0:
+    if asked == "cuda" and gpus == 0 and not is_elsewhere(config.cluster):
         raise UsageError("--device cuda: this machine has no GPU that Ray can see; use --device cpu or a cluster")
     return asked
 
 
 def max_decoders(cluster: ClusterConfig) -> int | None:
     """Most decode tasks at once: on this machine, one per real core, of which Ray may be told more; else no limit."""
-    return None if _address(cluster) else max(2, os.cpu_count() or 1)
+    return None if is_elsewhere(cluster) else max(2, os.cpu_count() or 1)
+
+
+def is_elsewhere(cluster: ClusterConfig) -> bool:
+    """Whether the cluster is none that this process starts on its machine."""
+    return _address(cluster) is not None
 
 
 def _address(cluster: ClusterConfig) -> str | None:

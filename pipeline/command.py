@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from litelvlm.pipeline.config import load_yaml
-from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
-from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_INTERRUPTED, EXIT_USAGE
+from litelvlm.pipeline.errors import (
+    MISTAKES,
+    CredentialsError,
+    DataError,
+    Interrupted,
+    RunError,
+    StorageError,
+    UsageError,
+)
+from litelvlm.pipeline.exit_codes import EXIT_CRASHED, EXIT_USAGE
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.settings import Declared, Settings, flat, guess
+from litelvlm.pipeline.signals import signals_interrupt
 
 S = TypeVar("S", bound=Settings)
 
@@ -118,7 +128,8 @@ def run_job(
     secrets = Secrets()
     again = "; run again to resume" if resumes else ""
     try:
-        return work(secrets)
+        with signals_interrupt():
+            return work(secrets)
     except mistakes as error:
         return _told(f"error: {secrets.redact(str(error))}", EXIT_USAGE)
     except StorageError as error:
@@ -127,8 +138,11 @@ def run_job(
         return _told(f"error: storage: {secrets.redact(str(error))}{kept}{advice}", EXIT_CRASHED)
     except DataError as error:
         return _told(f"error: output: {secrets.redact(str(error))}", EXIT_CRASHED)
-    except KeyboardInterrupt:
-        return _told(f"interrupted{again}", EXIT_INTERRUPTED)
+    except RunError as error:
+        return _told(f"error: {secrets.redact(str(error))}{again}", EXIT_CRASHED)
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        return stop.exit_code if stop.told else _told(f"{stop.word}{again}", stop.exit_code)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a crash must not print secrets
         print(secrets.redact.text(traceback.format_exc()), file=sys.stderr)
         return _told(f"error: crashed: {secrets.redact(f'{type(error).__name__}: {error}')}{again}", EXIT_CRASHED)

@@ -153,8 +153,13 @@ class ClusterConfig(Settings):
     ray_address: Annotated[str | None, Flag("cluster to use", unset="RAY_ADDRESS, else this machine")] = None
     num_cpus: Annotated[
         int | None,
-        Flag("logical CPUs of a Ray started on this machine: actors and tasks need one each", unset="all"),
+        Flag("logical CPUs of a Ray started on this machine", unset="all"),
         Ge(2),
+    ] = None
+    wait_for_resources: Annotated[
+        float | None,
+        Flag("how long to wait until the cluster has room for an actor", metavar="SECONDS", unset="without end"),
+        Ge(0),
     ] = None
 
     def __post_init__(self) -> None:

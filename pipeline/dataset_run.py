@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TextIO, TypeVar
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.errors import MISTAKES, RunError, UsageError
+from litelvlm.pipeline.errors import MISTAKES, Interrupted, RunError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.output.finalize import is_finished
 from litelvlm.pipeline.schemas import SUCCESS_NAME
-from litelvlm.pipeline.shards.claim import claim_output, refuse_others
+from litelvlm.pipeline.shards.claim import claim_output, find_run, refuse_others, release_claim
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard
 from litelvlm.pipeline.shards.markers import Marker, done_shards, find_markers
 from litelvlm.pipeline.shards.payload import ShardTask
@@ -23,6 +23,9 @@ from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import is_cluster_failure
 from litelvlm.pipeline.storage.filesystems import is_local
 from litelvlm.pipeline.storage.store import Storage
+
+if TYPE_CHECKING:
+    from litelvlm.pipeline.footing import Footing
 
 E = TypeVar("E", bound=Engine)
 M = TypeVar("M", bound=Marker)
@@ -49,7 +52,7 @@ class DatasetRun(ABC, Generic[E, M]):
     ) -> None:
         self.config, self.engine = config, engine
         self.stream = stream or sys.stderr
-        self.device: str | None = None
+        self.footing: Footing | None = None
         self.executions = 1
         self._storage = storage
         self._done: set[str] = set()
@@ -71,13 +74,42 @@ class DatasetRun(ABC, Generic[E, M]):
                 self.say(f"{self.storage.root} is complete: {self.plan.num_rows} rows; nothing to do{self.advice}")
                 return EXIT_DONE
             remarks = self.check()
+        except MISTAKES as error:
+            raise UsageError(str(error)) from error
+        self.say("\n".join([f"columns: {self.plan.mapping.describe()}", *remarks]))
+        from litelvlm.pipeline.cluster import ray_session
+
+        with ray_session(self.config.cluster):
+            try:
+                return self._run_on_ray()
+            except Interrupted as stop:  # told before Ray is shut down: who stops a job may not wait for that
+                done = f"{len(self._done)} of {len(self.plan.shards)} shards are committed"
+                self.say(f"{stop.word}: {done}; run again to resume")
+                stop.told = True
+                raise
+
+    def _run_on_ray(self) -> int:
+        """Look at the cluster, claim the output, work. What is found wrong before the claim leaves the output alone."""
+        if self.config.overwrite or find_run(self.storage) is None or self._left():
+            self.footing = self.preflight()
+        try:
             if self.config.overwrite and self.own_names:
                 self.storage.delete([SUCCESS_NAME, *self.own_names])
             resumed = claim_output(self.storage, self.plan, self.config)
         except MISTAKES as error:
             raise UsageError(str(error)) from error
-        self.say("\n".join([f"columns: {self.plan.mapping.describe()}", *remarks]))
-        return self.work(resumed=resumed)
+        try:
+            return self.work(resumed=resumed)
+        except UsageError:  # the model's weights do not fit, which is seen only where they are loaded
+            if not resumed and not self._done:
+                release_claim(self.storage)
+            raise
+
+    def preflight(self) -> Footing:
+        """What the run stands on. Raises UsageError where it never fits, RunError where it was waited for in vain."""
+        from litelvlm.pipeline.preflight import prepare
+
+        return prepare(self.config, self.engine, self.say)
 
     def work(self, *, resumed: bool) -> int:
         """Execute what is left and finish. Returns the exit code."""
@@ -138,10 +170,8 @@ class DatasetRun(ABC, Generic[E, M]):
 
     def _execute(self, todo: list[Shard]) -> None:
         """Execute until every shard has its marker, again for those that a failing cluster left out."""
-        from litelvlm.pipeline.cluster import ray_session
-
         stalled = 0
-        with ray_session(self.config.cluster), self.session(todo):
+        with self.session(todo):
             execution = self._execution()
             while todo:
                 error = self._execute_once(execution, todo)
@@ -156,10 +186,14 @@ class DatasetRun(ABC, Generic[E, M]):
 
     def _execute_once(self, execution: Any, todo: list[Shard]) -> str | None:
         """One execution. Returns what the cluster's failure was, if it failed; a stage's own error is raised."""
+        from litelvlm.pipeline.heartbeat import Heartbeat
+
         try:
-            for marker in execution.run(todo):
-                if self._count(marker):
-                    self.committed(marker)
+            with Heartbeat(self.say, num_actors=self.config.cluster.num_actors[0]) as heart:
+                for marker in execution.run(todo):
+                    heart.beat()
+                    if self._count(marker):
+                        self.committed(marker)
         except Exception as error:
             if not is_cluster_failure(error):
                 raise
@@ -167,19 +201,19 @@ class DatasetRun(ABC, Generic[E, M]):
         return None
 
     def _execution(self) -> Any:
-        from litelvlm.pipeline.cluster import choose_device, max_decoders, quiet_data_context
+        from litelvlm.pipeline.cluster import max_decoders, quiet_data_context
         from litelvlm.pipeline.stages.execute import Execution
 
         quiet_data_context()
-        self.device = choose_device(self.config)
+        assert self.footing is not None, "there was nothing to execute before the claim"
         return Execution(
             config=self.config,
             mapping=self.plan.mapping,
             job=self,
             storage=self.storage,
-            engine=self.engine.on_device(self.device),
+            engine=self.engine.on_device(self.footing.device),
             policy=self.policy,
-            on_gpu=self.device == "cuda",
+            footing=self.footing,
             max_decoders=max_decoders(self.config.cluster),
         )
 

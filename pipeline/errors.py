@@ -5,6 +5,8 @@ What is wrong with one record is no error here: it becomes that record's reason.
 
 from __future__ import annotations
 
+import signal
+
 #: What a mistake in a setting, an input or a path raises while a run is being prepared.
 MISTAKES = (ValueError, FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
@@ -39,6 +41,24 @@ class StageError(RuntimeError):
 
 class RunError(RuntimeError):
     """The run cannot go on; what was committed stays, and running it again resumes."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; `told` once the user knows what was committed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number, self.told = number, False
+
+    @property
+    def word(self) -> str:
+        """How the run ended."""
+        return "interrupted" if self.number == signal.SIGINT else "terminated"
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell has it: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.number
 
 
 class FailureRateExceeded(Exception):

@@ -46,11 +46,16 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
 
     marker = ShardMarker
 
+    def __init__(
+        self, config: RunConfig, engine: Engine, *, storage: Storage | None = None, stream: TextIO | None = None
+    ) -> None:
+        super().__init__(config, engine, storage=storage, stream=stream)
+        self._tally = Tally()
+
     def make_plan(self) -> RunPlan:
         return make_plan(self.config, revision=self.engine.revision())
 
     def work(self, *, resumed: bool) -> int:
-        self._tally = Tally()
         self._summary = Summariser(config=self.config, plan=self.plan)
         try:
             return super().work(resumed=resumed)
@@ -88,7 +93,8 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
         finally:
             progress.close()
             self._summary.note(progress)
-            self._summary.device, self._summary.executions = self.device, self.executions
+            self._summary.device = self.footing.device if self.footing else None
+            self._summary.executions = self.executions
 
     def count(self, marker: ShardMarker) -> None:
         self._tally.add(marker)

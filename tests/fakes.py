@@ -133,6 +133,9 @@ class FakeEngine:
     def check(self) -> list[str]:
         return []
 
+    def check_weights(self) -> None:
+        return None
+
     def on_device(self, device: str) -> Self:
         return self
 

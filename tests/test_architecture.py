@@ -17,7 +17,7 @@ FORBIDDEN = {
     "jobs": {"litelvlm.demo"},
 }
 
-GROUND = {"config", "contracts", "errors", "exit_codes", "masks", "redact", "schemas", "settings"}
+GROUND = {"config", "contracts", "errors", "exit_codes", "footing", "masks", "redact", "schemas", "settings"}
 #: What the packages of `pipeline` may import of it besides the ground floor, whose files import only each other.
 ALLOWED = {
     "images": set(),

@@ -10,11 +10,13 @@ from litelvlm.pipeline.config import RunConfig, describe_differences, redacted
 from litelvlm.pipeline.contracts import Contract
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.schemas import (
+    ATTEMPTS_DIR,
     CONFIG_NAME,
     DONE_DIR,
     MANIFEST_NAME,
     OWNED_DIRS,
     OWNED_NAMES,
+    RUN_NAME,
     SUCCESS_NAME,
     marker_name,
 )
@@ -110,6 +112,11 @@ def clear_output(storage: Storage, plan: RunPlan) -> None:
     for directory in (DONE_DIR, *OWNED_DIRS):
         storage.delete(storage.list(directory))
     storage.delete(OWNED_NAMES)
+
+
+def release_claim(storage: Storage) -> None:
+    """Give up the claim of a run that committed nothing, so that the corrected command is not refused."""
+    storage.delete([CONFIG_NAME, MANIFEST_NAME, RUN_NAME, *storage.list(ATTEMPTS_DIR)])
 
 
 def _refuse_strangers(storage: Storage) -> None:

@@ -46,6 +46,10 @@ class Engine(Protocol):
         """Validate all that can be seen without the weights. Returns remarks for the user."""
         ...
 
+    def check_weights(self) -> None:
+        """Look at the weights without loading them. Raises ValueError or OSError naming what does not fit."""
+        ...
+
     def on_device(self, device: str) -> Self: ...
 
     def annotator(self, num_threads: int | None) -> Annotator: ...
@@ -78,25 +82,28 @@ class LiteLVLMEngine:
         return open_checkpoint(self.model.model, self.model.clip).revision
 
     def check(self) -> list[str]:
-        """Validate every setting against `litelvlm`, and the checkpoint: configuration, tokeniser and tensor shapes.
+        """Validate settings against `litelvlm`, and the checkpoint's configuration and tokeniser, without torch.
 
         Returns remarks, a line each, on settings that have no effect.
 
         Raises:
-            ValueError, OSError: naming the setting, file or tensors that do not fit.
+            ValueError, OSError: naming the setting or file that does not fit.
         """
-        from litelvlm.checkpoint import open_checkpoint
-        from litelvlm.loading import check_checkpoint
-
         self._pruning(unpruned=False)
         self._template()
         self.preprocessor()
-        check_checkpoint(open_checkpoint(self.model.model, self.model.clip))
         num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
         if self.model.rule != "none" and (budget is None or budget >= num_tokens):
             asked = self.model.tokens_in_words
             return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {asked}"]
         return []
+
+    def check_weights(self) -> None:
+        """Compare the tensors' shapes with the model's. Raises ValueError or OSError naming what does not fit."""
+        from litelvlm.checkpoint import open_checkpoint
+        from litelvlm.loading import check_checkpoint
+
+        check_checkpoint(open_checkpoint(self.model.model, self.model.clip))
 
     def on_device(self, device: str) -> Self:
         """The same model on `cpu` or `cuda`."""

@@ -7,24 +7,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.footing import Footing
 from litelvlm.pipeline.shards.attempts import new_session, prior_kills
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.markers import Marker
-from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, pack, unpack_payload
+from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, pack, unpack_payload, unpack_row
 from litelvlm.pipeline.stages.decode import DecodeStage
 from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import Failure
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping
 
-# Stages that ask for the same resources would be fused into one task, and decoding would then wait for the device.
-_DECODE_CPUS, _ACTOR_CPUS, _COMMIT_CPUS = 0.75, 1.0, 0.25
 _CALLS_PER_ACTOR = 2
+_FEED_CPUS = 0.0001  # the least there is: it waits more than it works
+_WAVE = 5_000  # shards
 
 Stage = Callable[[Any], Any]
 M = TypeVar("M", bound=Marker)
@@ -54,24 +56,33 @@ class Execution(Generic[M]):
     storage: Storage
     engine: Engine
     policy: UriPolicy
-    on_gpu: bool
+    footing: Footing
     max_decoders: int | None = None
 
     def run(self, shards: list[Shard]) -> Iterator[M]:
         """Do shards, in whatever order they end. Yields their markers as they are committed.
 
+        They are done in waves, each a data set of its own: for every block Ray Data keeps some 20 kB in the driver
+        until its data set ends. Actors start anew with every wave, once in hours.
+
         Raises:
             UsageError, StorageError, StageError: a stage broke.
             Exception: the cluster failed, see `is_cluster_failure`; what was committed stays.
         """
-        session = new_session()
-        dataset: ray.data.Dataset = ray.data.from_items(self._items(shards), override_num_blocks=len(shards))
-        dataset = dataset.map_batches(
+        kills = prior_kills(self.storage)
+        for at in range(0, len(shards), _WAVE):
+            wave = shards[at : at + _WAVE]
+            yield from self._run_wave([self.job.task(shard, kills.get(shard.shard_id, {})) for shard in wave])
+
+    def _run_wave(self, tasks: list[ShardTask]) -> Iterator[M]:
+        session, cpus = new_session(), self.footing.cpus
+        on_gpu = self.footing.device == "cuda"
+        dataset = _feed(tasks).map_batches(
             _call(self._decode_stage(session)),
             batch_size=1,
             batch_format="pyarrow",
-            num_cpus=_DECODE_CPUS,
-            concurrency=min(self.max_decoders, len(shards)) if self.max_decoders else None,
+            num_cpus=cpus.decode,
+            concurrency=min(self.max_decoders, len(tasks)) if self.max_decoders else None,
         )
         actor, arguments = self.job.actor(self.engine, session, self._threads_per_actor())
         dataset = dataset.map_batches(
@@ -80,22 +91,18 @@ class Execution(Generic[M]):
             batch_size=1,
             batch_format="pyarrow",
             compute=self._actor_pool(),
-            num_cpus=_ACTOR_CPUS,
-            num_gpus=self.config.cluster.gpus_per_actor if self.on_gpu else None,
+            num_cpus=cpus.actor,
+            num_gpus=self.config.cluster.gpus_per_actor if on_gpu else None,
+            **self.footing.actor_options,
         )
         dataset = dataset.map_batches(
-            _call(self.job.commit_stage()), batch_size=1, batch_format="pyarrow", num_cpus=_COMMIT_CPUS
+            _call(self.job.commit_stage()), batch_size=1, batch_format="pyarrow", num_cpus=cpus.commit
         )
         for row in dataset.iter_rows():
             result = unpack_payload(row)
             if isinstance(result, Failure):
                 result.throw()
             yield cast(M, result.marker if isinstance(result, DoneShard) else result)
-
-    def _items(self, shards: list[Shard]) -> list[dict[str, Any]]:
-        kills = prior_kills(self.storage)
-        tasks = [self.job.task(shard, kills.get(shard.shard_id, {})) for shard in shards]
-        return [row for task in tasks for row in pack(task.shard.shard_id, task).to_pylist()]
 
     def _decode_stage(self, session: str) -> DecodeStage:
         return DecodeStage(
@@ -123,6 +130,21 @@ class Execution(Generic[M]):
     def _threads_per_actor(self) -> int:
         """Threads of the model on a CPU: the machine's cores, shared among its actors."""
         return max(1, (os.cpu_count() or 1) // self.config.cluster.num_actors[1])
+
+
+def _feed(tasks: list[ShardTask]) -> ray.data.Dataset:
+    """A data set of one block for each shard, made by one task as the stages take them.
+
+    Blocks that are there when it starts cost the driver a second for every thousand.
+    """
+    items: ray.data.Dataset = ray.data.from_arrow(pack("all", tasks))
+    return items.map_batches(_one_by_one, batch_size=1, batch_format="pyarrow", num_cpus=_FEED_CPUS, concurrency=1)
+
+
+def _one_by_one(batch: pa.Table) -> Iterator[pa.Table]:
+    _, tasks = unpack_row(batch)
+    for task in tasks:
+        yield pack(task.shard.shard_id, task)
 
 
 def _call(stage: Stage) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from litelvlm.pipeline.errors import DataError, ModelLoadError, StageError, StorageError, UsageError
+from litelvlm.pipeline.errors import DataError, ModelLoadError, RunError, StageError, StorageError, UsageError
 from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack_row
 
 
@@ -22,7 +22,7 @@ from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack_row
 class Failure:
     """An exception on its way to the driver."""
 
-    kind: str  # "usage", "storage", "data" or "stage"
+    kind: str  # "usage", "storage", "data", "run" or "stage"
     message: str
     details: str
 
@@ -36,16 +36,20 @@ class Failure:
             return cls(kind="storage", message=str(error), details=details)
         if isinstance(error, DataError):
             return cls(kind="data", message=str(error), details=details)
+        if isinstance(error, RunError):
+            return cls(kind="run", message=str(error), details=details)
         return cls(kind="stage", message=f"{type(error).__name__}: {error}", details=details)
 
     def throw(self) -> None:
-        """Raises UsageError, StorageError, DataError or StageError."""
+        """Raises UsageError, StorageError, DataError, RunError or StageError."""
         if self.kind == "usage":
             raise UsageError(self.message)
         if self.kind == "storage":
             raise StorageError(self.message)
         if self.kind == "data":
             raise DataError(self.message)
+        if self.kind == "run":
+            raise RunError(self.message)
         raise StageError(f"{self.message}\n{self.details}")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
 
-from litelvlm.pipeline.errors import ModelLoadError
+from litelvlm.pipeline.errors import ModelLoadError, RunError
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.payload import ShardWork
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
@@ -38,12 +38,12 @@ class ModelStage(ABC, Generic[E, R]):
         self._engine = on_one_thread(engine)
         self._storage, self._session = storage, session
         self._actor = f"{platform.node()}:{os.getpid()}"
-        self._loaded: Annotator | ModelLoadError
+        self._loaded: Annotator | ModelLoadError | RunError
         try:
             self._loaded = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             # Raised by the first call: an actor that dies while it starts would be restarted, and its reason lost.
-            self._loaded = ModelLoadError(str(error) or type(error).__name__)
+            self._loaded = _not_loaded(error)
         self._clock.ready()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -56,7 +56,7 @@ class ModelStage(ABC, Generic[E, R]):
 
     @property
     def _annotator(self) -> Annotator:
-        if isinstance(self._loaded, ModelLoadError):
+        if isinstance(self._loaded, Exception):
             raise self._loaded
         return self._loaded
 
@@ -75,6 +75,14 @@ class ModelStage(ABC, Generic[E, R]):
             prior_kills=work.task.prior_kills.get(stage, 0) if prior_kills is None else prior_kills,
             alone=lambda: share.hold("annotate"),
         )
+
+
+def _not_loaded(error: Exception) -> ModelLoadError | RunError:
+    """What does not fit is a mistake in the command; what only this node lacks is that node's fault."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, ValueError):
+        return ModelLoadError(reason)
+    return RunError(f"node {platform.node()}: loading the model: {reason}")
 
 
 def guarded(

@@ -1,12 +1,21 @@
 """How jobs end: exit codes, and one line without secrets."""
 
+import signal
 from typing import Any
 
 import pytest
 
 from litelvlm.pipeline.command import JobParser, run_job
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.errors import MISTAKES, CredentialsError, DataError, StorageError, UsageError
+from litelvlm.pipeline.errors import (
+    MISTAKES,
+    CredentialsError,
+    DataError,
+    Interrupted,
+    RunError,
+    StorageError,
+    UsageError,
+)
 
 
 def _failing(error: Any) -> Any:
@@ -25,6 +34,8 @@ def _failing(error: Any) -> Any:
         (CredentialsError("expired"), 1, "error: storage: expired. What was committed is kept"),
         (DataError("x is damaged; remove y"), 1, "error: output: x is damaged; remove y"),
         (KeyboardInterrupt(), 130, "interrupted; run again to resume"),
+        (Interrupted(signal.SIGTERM), 143, "terminated; run again to resume"),
+        (RunError("node n: no room"), 1, "error: node n: no room; run again to resume"),
         (ValueError("odd"), 1, "error: crashed: ValueError: odd; run again to resume"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from ray.exceptions import NodeDiedError
 
 from litelvlm.pipeline.dataset_run import DatasetRun, uri_policy
-from litelvlm.pipeline.errors import RunError, StageError, UsageError
+from litelvlm.pipeline.errors import Interrupted, RunError, StageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.footing import Footing, StageCpus
 from litelvlm.pipeline.output.finalize import mark_finished
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
@@ -41,6 +43,7 @@ class PlayedRun(DatasetRun[FakeEngine, Marker]):
     def __init__(self, config: Any, *steps: Any, **given: Any) -> None:
         super().__init__(config, FakeEngine(), stream=io.StringIO(), **given)
         self.steps, self.todo = list(steps), -1
+        self.looked = 0
         self.counted: list[Any] = []
         self.new: list[Any] = []
 
@@ -63,6 +66,10 @@ class PlayedRun(DatasetRun[FakeEngine, Marker]):
         mark_finished(self.storage, self.plan)
         return EXIT_DONE
 
+    def preflight(self) -> Footing:
+        self.looked += 1
+        return Footing(device="cpu", cpus=StageCpus())
+
     def _execution(self) -> Any:
         return self
 
@@ -71,9 +78,9 @@ class PlayedRun(DatasetRun[FakeEngine, Marker]):
 
     def _played(self, todo: list[Shard]) -> Iterator[Marker]:
         step = self.steps.pop(0)
-        for number in step[:-1] if isinstance(step[-1], Exception) else step:
+        for number in step[:-1] if isinstance(step[-1], BaseException) else step:
             yield done(self.storage, self.plan.shards[number])
-        if isinstance(step[-1], Exception):
+        if isinstance(step[-1], BaseException):
             raise step[-1]
 
     def actor(self, engine: FakeEngine, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
@@ -89,6 +96,7 @@ class PlayedRun(DatasetRun[FakeEngine, Marker]):
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("litelvlm.pipeline.cluster.ray_session", lambda cluster: nullcontext())
+    monkeypatch.setattr("litelvlm.pipeline.heartbeat.standing", lambda num_actors: "waiting")
 
 
 @pytest.fixture
@@ -136,6 +144,45 @@ def test_a_marker_that_comes_twice_counts_once(config: Any) -> None:
     run = PlayedRun(config, [0, 0, 1, LOST], [1, 2])
     assert run.run() == EXIT_DONE
     assert (run.counted, run.new) == ([0, 1, 2], [0, 1, 2])
+
+
+def test_an_output_is_claimed_only_after_a_look_at_the_cluster(config: Any, tmp_path: Path) -> None:
+    class Unfit(PlayedRun):
+        def preflight(self) -> Footing:
+            raise UsageError("no GPU")
+
+    with pytest.raises(UsageError, match="no GPU"):
+        Unfit(config).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_does_not_fit_gives_up_its_claim_but_never_committed_work(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="other shapes"):
+        PlayedRun(config, [UsageError("other shapes")]).run()
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    with pytest.raises(UsageError, match="other shapes"):
+        PlayedRun(config, [0, UsageError("other shapes")]).run()
+    assert (tmp_path / "out/config.json").exists()
+
+
+def test_a_run_that_has_only_to_be_merged_looks_at_no_cluster(config: Any) -> None:
+    class Halting(PlayedRun):
+        def finish(self) -> int:
+            raise StageError("killed while merging")
+
+    with pytest.raises(StageError):
+        Halting(config, [0, 1, 2]).run()
+    run = PlayedRun(config)
+    assert run.run() == EXIT_DONE
+    assert run.looked == 0
+
+
+def test_a_signal_is_told_with_what_is_committed(config: Any) -> None:
+    run = PlayedRun(config, [0, Interrupted(signal.SIGTERM)])
+    with pytest.raises(Interrupted) as caught:
+        run.run()
+    assert "terminated: 1 of 3 shards are committed; run again to resume" in run.stream.getvalue()
+    assert (caught.value.told, caught.value.exit_code) == (True, 143)
 
 
 def test_mistakes_are_told_as_such_before_anything_runs(config: Any, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.footing import Footing, StageCpus
 from litelvlm.pipeline.shards.manifest import Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
-from litelvlm.pipeline.shards.payload import ShardTask, unpack_payload
+from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack_row
 from litelvlm.pipeline.stages import execute
 from litelvlm.pipeline.stages.execute import Execution
 from litelvlm.pipeline.storage.store import Storage
@@ -37,18 +38,32 @@ def execution(source: str, tmp_path: Path, **settings: Any) -> tuple[Execution[S
     plan = make_plan(config, revision="r")
     made: Execution[Any] = Execution(
         config=config, mapping=plan.mapping, job=Job(), storage=Storage(config.output), engine=FakeEngine(),
-        policy=uri_policy(config), on_gpu=False,
+        policy=uri_policy(config), footing=Footing(device="cpu", cpus=StageCpus()),
     )  # fmt: skip
     return made, plan.shards
 
 
-def test_every_shard_is_a_row_with_the_deaths_of_earlier_sessions(source: str, tmp_path: Path) -> None:
+def test_every_shard_is_a_task_with_the_deaths_of_earlier_sessions_wave_by_wave(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, shards = execution(source, tmp_path)
+    waves: list[list[ShardTask]] = []
+    monkeypatch.setattr(execute, "_WAVE", 2)
+    monkeypatch.setattr(Execution, "_run_wave", lambda self, tasks: waves.append(tasks) or iter(()))
     for attempt in (1, 2, 3):  # the third may have died with its driver: it proves nothing
         made.storage.create_exclusive(f"_attempts/{shards[1].shard_id}/decode/all/before.{attempt}", b"%d" % attempt)
-    tasks = [unpack_payload(item) for item in made._items(list(shards))]
+    assert list(made.run(list(shards))) == []
+    assert [len(wave) for wave in waves] == [2, 1]
+    tasks = [task for wave in waves for task in wave]
     assert [task.shard for task in tasks] == list(shards)
     assert [task.prior_kills for task in tasks] == [{}, {"decode": 2}, {}]
+
+
+def test_the_feed_yields_every_task_in_a_block_of_its_own(source: str, tmp_path: Path) -> None:
+    _, shards = execution(source, tmp_path)
+    tasks = [ShardTask(shard=shard) for shard in shards]
+    blocks = list(execute._one_by_one(pack("all", tasks)))
+    assert [unpack_row(block) for block in blocks] == [(task.shard.shard_id, task) for task in tasks]
 
 
 def test_the_decode_stage_gets_what_the_configuration_says(source: str, tmp_path: Path) -> None:
