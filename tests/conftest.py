@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Before any Ray starts, since a process keeps what it began with: its later sessions would not let their workers in.
 os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of as many processes as there are cores
 ROOT = Path(__file__).resolve().parents[1]
 FAULTS, MEMORY = FaultTable(), MemoryTable()
 _ON_RAY = (ROOT / "tests/faults", ROOT / "tests/jobs/test_submit.py")
@@ -27,11 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Ray: `make quick` leaves it out."""
+    """Mark what needs Ray: `make quick` leaves it out. Of two processes one gets it all, the other the files without."""
     for item in items:
         shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
         if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
             item.add_marker(pytest.mark.ray)
+        on_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # the longest first
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
