@@ -17,6 +17,7 @@ from litelvlm.pipeline.output.finalize import is_finished
 from litelvlm.pipeline.schemas import SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import claim_output, find_run, refuse_others, release_claim
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard
+from litelvlm.pipeline.shards.marker_log import MarkerLog
 from litelvlm.pipeline.shards.markers import Marker, done_shards, find_markers
 from litelvlm.pipeline.shards.payload import ShardTask
 from litelvlm.pipeline.stages.engine import Engine
@@ -115,6 +116,7 @@ class DatasetRun(ABC, Generic[E, M]):
         """Execute what is left and finish. Returns the exit code."""
         todo = self._left() if resumed else list(self.plan.shards)
         self.begin(todo)
+        self._log = MarkerLog(self.storage)
         if todo:
             self._execute(todo)
         return self.finish()
@@ -193,11 +195,14 @@ class DatasetRun(ABC, Generic[E, M]):
                 for marker in execution.run(todo):
                     heart.beat()
                     if self._count(marker):
+                        self._log.add(marker.shard_id, marker.to_json())
                         self.committed(marker)
         except Exception as error:
             if not is_cluster_failure(error):
                 raise
             return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        finally:
+            self._log.flush()
         return None
 
     def _execution(self) -> Any:

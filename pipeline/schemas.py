@@ -152,6 +152,7 @@ MANIFEST_NAME = "manifest.parquet"
 DONE_DIR = "_done"
 SHARDS_DIR = "shards"
 ATTEMPTS_DIR = "_attempts"
+LOG_DIR = "_log"  # extracts of the markers
 RECORDS_DIR = "records"
 ANNOTATIONS_DIR = "annotations"
 THROUGHPUT_NAME = "throughput.parquet"
@@ -170,7 +171,7 @@ OWNED_NAMES = (
     SUCCESS_NAME,
     "report.html",
 )
-OWNED_DIRS = (DONE_DIR, SHARDS_DIR, ATTEMPTS_DIR, RECORDS_DIR, ANNOTATIONS_DIR)
+OWNED_DIRS = (DONE_DIR, LOG_DIR, SHARDS_DIR, ATTEMPTS_DIR, RECORDS_DIR, ANNOTATIONS_DIR)
 
 
 def marker_name(shard_id: str) -> str:

@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Ray: `make quick` leaves it out. Of two processes one gets it all, the other the files without."""
+    """Mark what needs Ray: `make quick` leaves it out. Of two processes one gets all of that."""
     for item in items:
         shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
         if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):

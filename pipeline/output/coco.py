@@ -77,17 +77,19 @@ class CocoWriter:
         Raises ValueError when the name is not a plain relative path or, without its extension, is taken in this part
         (CVAT goes by that), when a mask has another size than the image, or when a score is not a number in [0, 1].
         """
+        encoded = encode_annotations(annotations, height, width)
+        self.add_encoded(file_name=file_name, height=height, width=width, annotations=encoded)
+        self._num_empty_masks += len(annotations) - len(encoded)
+
+    def add_encoded(self, *, file_name: str, height: int, width: int, annotations: Sequence[bytes]) -> None:
+        """The same with annotations from `encode_annotations`. Raises ValueError as `add_image` does."""
         if self._summary is not None:
             raise ValueError("add_image: the writer is closed")
         _check_file_name(file_name)
-        written = [annotation for annotation in annotations if annotation.mask.area > 0]
-        for annotation in written:
-            _check_annotation(annotation, height, width)
-        image = _encode(_image_entry(self._num_images + 1, file_name, height, width))
-        first_id = self._num_annotations + 1
+        image_id, first_id = self._num_images + 1, self._num_annotations + 1
+        image = _encode(_image_entry(image_id, file_name, height, width))
         entries = [
-            _encode(_annotation_entry(first_id + index, self._num_images + 1, annotation))
-            for index, annotation in enumerate(written)
+            b'{"id":%d,"image_id":%d%b' % (first_id + index, image_id, tail) for index, tail in enumerate(annotations)
         ]
         num_bytes = len(image) + sum(map(len, entries)) + len(entries) + 1
         if self._images and self._num_bytes + num_bytes > self._max_part_bytes:
@@ -98,7 +100,6 @@ class CocoWriter:
         self._num_bytes += num_bytes
         self._num_images += 1
         self._num_annotations += len(entries)
-        self._num_empty_masks += len(annotations) - len(written)
 
     def close(self) -> CocoSummary:
         """Write what is left. Calling it again changes nothing."""
@@ -134,6 +135,17 @@ class CocoWriter:
             stream.write(b"]}\n")
         self._num_parts += 1
         self._start_part()
+
+
+def encode_annotations(annotations: Sequence[CocoAnnotation], height: int, width: int) -> list[bytes]:
+    """What follows the ids in the entries of an image's annotations; empty masks are left out.
+
+    Raises ValueError when a mask has another size than the image, or when a score is not a number in [0, 1].
+    """
+    written = [annotation for annotation in annotations if annotation.mask.area > 0]
+    for annotation in written:
+        _check_annotation(annotation, height, width)
+    return [b"," + _encode(_annotation_entry(annotation))[1:] for annotation in written]
 
 
 def cvat_labels() -> bytes:
@@ -184,11 +196,10 @@ def _image_entry(image_id: int, file_name: str, height: int, width: int) -> dict
     return {"id": image_id, "file_name": file_name, "width": int(width), "height": int(height), "license": 0}
 
 
-def _annotation_entry(annotation_id: int, image_id: int, annotation: CocoAnnotation) -> dict[str, Any]:
+def _annotation_entry(annotation: CocoAnnotation) -> dict[str, Any]:
+    """All of an entry but its two ids."""
     mask = annotation.mask
     return {
-        "id": annotation_id,
-        "image_id": image_id,
         "category_id": _CATEGORY_ID,
         "segmentation": mask.as_coco(),
         "area": float(mask.area),

@@ -1,24 +1,25 @@
-"""Merging the shards: records and COCO parts in the order of the input, streamed, the same bytes every time.
+"""Merging the shards: records and COCO parts in the order of the input, the same bytes every time.
 
-Two passes over the markers. The first fills an `ImageIndex` and puts aside the masks of scattered images; the second
-reads every data file once, checks it, and writes. One shard lies in memory at a time, besides the part being written.
+Two passes. The first goes over the markers and fills an `ImageIndex`; the second reads every data file once, checks and
+encodes it in tasks beside each other, and writes here, in order. A few shards lie in memory at a time, besides the part
+being written.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
-
 from litelvlm.pipeline.errors import DataError
-from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.measure.throughput import throughput_row
-from litelvlm.pipeline.output.coco import CocoAnnotation, CocoWriter, cvat_labels
-from litelvlm.pipeline.output.image_index import ImageIndex
+from litelvlm.pipeline.output.coco import CocoSummary, CocoWriter, cvat_labels
+from litelvlm.pipeline.output.image_index import Hashes, ImageIndex, hashes_of
+from litelvlm.pipeline.output.parallel import ordered
+from litelvlm.pipeline.output.shard_part import ImagePart, ShardPart, error_row, read_part
 from litelvlm.pipeline.output.table_writer import RecordWriter, TableWriter, closing_or_discarding
 from litelvlm.pipeline.schemas import (
     ANNOTATIONS_DIR,
@@ -26,15 +27,17 @@ from litelvlm.pipeline.schemas import (
     ERROR_SCHEMA,
     ERRORS_NAME,
     STATUS_FAILED,
-    STATUS_OK,
     STATUSES,
     THROUGHPUT_NAME,
     THROUGHPUT_SCHEMA,
 )
-from litelvlm.pipeline.shards.manifest import Shard, selected_rows
-from litelvlm.pipeline.shards.markers import Baseline, ShardMarker, find_markers, read_data, read_marker
-from litelvlm.pipeline.storage.read_ahead import read_ahead
+from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.markers import Baseline, ShardMarker, find_markers, read_data
 from litelvlm.pipeline.storage.store import Storage
+
+_CHUNK = 32  # shards that a task reads
+_INDEXED = 1_024  # shards whose image keys a task hashes
+Committed = tuple[Shard, ShardMarker]
 
 
 @dataclass(kw_only=True)
@@ -64,7 +67,7 @@ def merge_shards(
     shards = list(shards)
     totals = MergeTotals()
     with ImageIndex() as index:
-        _fill_index(storage, shards, index)
+        _fill_index(storage, shards, index, sample)
         _merge(storage, shards, index, totals, sample=sample, gpus_per_actor=gpus_per_actor, gpu_price=gpu_price)
     if totals.records != sum(totals.statuses[status] for status in STATUSES):
         raise DataError(f"{totals.records} records do not add up to {dict(totals.statuses)}")
@@ -74,37 +77,66 @@ def merge_shards(
 def write_errors(storage: Storage, shards: Iterable[Shard]) -> None:
     """Write `errors.parquet` for a run that stops early, from the shards that are done."""
     with closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors:
-        for shard in shards:
-            marker = read_marker(storage, shard.shard_id, ShardMarker)
+        for shard, marker in _committed(storage, list(shards)):
             if marker.failed:
                 rows = read_data(storage, marker).to_pylist()
-                errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
+                errors.add(error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
 
 
-def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
+def _committed(storage: Storage, shards: Sequence[Shard]) -> Iterator[Committed]:
+    """Shards with their markers, in order. Raises DataError where one has none."""
     missing = []
     markers = find_markers(storage, (shard.shard_id for shard in shards), ShardMarker)
     for shard, marker in zip(shards, markers, strict=True):
         if marker is None:
             missing.append(shard.shard_id)
-            continue
-        for key, file_name in marker.image_keys:
-            index.add_run(key, file_name)
+        else:
+            yield shard, marker
     if missing:
         raise DataError(f"{len(missing)} shards have no marker, the first is {missing[0]}")
-    if index.num_scattered:
-        _put_aside(storage, shards, index)
 
 
-def _put_aside(storage: Storage, shards: list[Shard], index: ImageIndex) -> None:
-    position = 0
-    for marker in find_markers(storage, (shard.shard_id for shard in shards), ShardMarker):
-        if marker is None or not any(index.is_scattered(key) for key, _ in marker.image_keys):
-            continue
-        for record in read_data(storage, marker).to_pylist():
-            if record["status"] == STATUS_OK and index.is_scattered(record["image_key"]):
-                index.put_aside(record["image_key"], position, json.dumps(record))
-                position += 1
+def _chunks(items: Iterable[Committed], size: int) -> Iterator[list[Committed]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex, sample: float | None) -> None:
+    for keys, stems in ordered(_hashed, _chunks(_committed(storage, shards), _INDEXED)):
+        index.add(keys, stems)
+    if index.clashing:
+        index.rename(run for _, marker in _committed(storage, shards) for run in marker.image_keys)
+    if index.scattered:
+        _put_aside(storage, shards, index, sample)
+
+
+def _hashed(chunk: list[Committed]) -> tuple[Hashes, Hashes]:
+    return hashes_of([run for _, marker in chunk for run in marker.image_keys])
+
+
+def _put_aside(storage: Storage, shards: list[Shard], index: ImageIndex, sample: float | None) -> None:
+    found = (
+        (shard, marker)
+        for shard, marker in _committed(storage, shards)
+        if any(key in index.scattered for key, _ in marker.image_keys)
+    )
+    read = partial(_read, storage, sample=sample, renamed={})
+    for chunk in ordered(partial(_images_of, read), _chunks(found, _CHUNK)):
+        for image in chunk:
+            if image.key in index.scattered:
+                index.put_aside(image.key, image.annotations)
+
+
+def _images_of(read: Any, chunk: list[Committed]) -> list[ImagePart]:
+    return [image for part in read(chunk) for image in part.images]
+
+
+def _read(
+    storage: Storage, chunk: list[Committed], *, sample: float | None, renamed: dict[str, str]
+) -> list[ShardPart]:
+    """In a task: some shards, ready to be written."""
+    return [read_part(storage, shard, marker, sample=sample, renamed=renamed) for shard, marker in chunk]
 
 
 def _merge(
@@ -118,61 +150,37 @@ def _merge(
     gpu_price: float | None,
 ) -> None:
     coco = _CocoMerge(CocoWriter(lambda name: cast(BinaryIO, storage.open_write(f"{ANNOTATIONS_DIR}/{name}"))), index)
-
-    def load(shard: Shard) -> tuple[Shard, ShardMarker, pa.Table]:
-        marker = read_marker(storage, shard.shard_id, ShardMarker)
-        return shard, marker, read_data(storage, marker)
-
+    read = partial(_read, storage, sample=sample, renamed=index.renamed)
+    committed = _committed(storage, shards)
+    parts = (part for chunk in ordered(read, _chunks(_committed(storage, shards), _CHUNK)) for part in chunk)
     with (
         closing_or_discarding(RecordWriter(storage)) as records,
         closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors,
         closing_or_discarding(TableWriter(storage, THROUGHPUT_NAME, THROUGHPUT_SCHEMA)) as throughput,
     ):
-        for shard, marker, table in read_ahead(load, shards):
-            rows = table.to_pylist()
-            _check_rows(shard, rows, sample)
-            names = [index.name(row["image_key"]) or row["file_name"] for row in rows]
-            for row, name in zip(rows, names, strict=True):
-                row["file_name"] = name
-                coco.add(row)
-            records.add(rows)
-            errors.add(_error_row(row, shard) for row in rows if row["status"] == STATUS_FAILED)
+        for (shard, marker), part in zip(committed, parts, strict=True):
+            for image in part.images:
+                coco.add(image)
+            records.add(part.records)
+            errors.add(part.errors)
             throughput.add([throughput_row(marker, gpus_per_actor=gpus_per_actor, gpu_price=gpu_price)])
             totals.data_names.add(marker.data.name)
             if marker.baseline is not None:
                 totals.baselines.append(replace(marker.baseline, pairs=[]))
-            _count(totals, shard, rows)
+            _count(totals, shard, part)
         summary = coco.close()
     totals.record_parts = records.num_parts
     storage.write_bytes(CVAT_LABELS_NAME, cvat_labels())
     totals.images, totals.annotations, totals.coco_parts = summary.images, summary.annotations, summary.parts
 
 
-def _count(totals: MergeTotals, shard: Shard, rows: list[dict[str, Any]]) -> None:
+def _count(totals: MergeTotals, shard: Shard, part: ShardPart) -> None:
     totals.rows += shard.num_rows
-    totals.records += len(rows)
-    for row in rows:
-        totals.statuses[row["status"]] += 1
-        if row["status"] == STATUS_FAILED:
-            totals.reasons[row["error"]] += 1
+    totals.records += part.records.num_rows
+    totals.statuses.update(part.statuses)
+    totals.reasons.update(part.reasons)
     if len(totals.reasons) > 10_000:  # reasons hold free text; their table must not grow with the input
         totals.reasons = Counter(dict(totals.reasons.most_common(1_000)))
-
-
-def _check_rows(shard: Shard, rows: list[dict[str, Any]], sample: float | None) -> None:
-    """Every selected row of the shard has records, and no other row has."""
-    found = {row["source_row"] for row in rows}
-    wanted = set(selected_rows(shard.file, shard.row_start, shard.row_stop, sample)[: shard.num_rows])
-    if found != wanted:
-        missing, strange = len(wanted - found), len(found - wanted)
-        raise DataError(f"shard {shard.shard_id}: {missing} input rows have no record, {strange} records no input row")
-    keys = {(row["source_row"], row["phrase_index"]) for row in rows}
-    if len(keys) != len(rows):
-        raise DataError(f"shard {shard.shard_id}: {len(rows) - len(keys)} records are doubled")
-
-
-def _error_row(row: dict[str, Any], shard: Shard) -> dict[str, Any]:
-    return {name: row[name] for name in ERROR_SCHEMA.names if name != "shard_id"} | {"shard_id": shard.shard_id}
 
 
 class _CocoMerge:
@@ -181,46 +189,28 @@ class _CocoMerge:
     def __init__(self, writer: CocoWriter, index: ImageIndex) -> None:
         self._writer = writer
         self._index = index
-        self._key: str | None = None
-        self._rows: list[dict[str, Any]] = []
+        self._last: ImagePart | None = None
         self._written: set[str] = set()  # scattered images only
 
-    def add(self, row: dict[str, Any]) -> None:
-        if row["height"] is None:
+    def add(self, image: ImagePart) -> None:
+        if self._last is not None and self._last.key == image.key:  # at the border of two shards
+            self._last = replace(self._last, annotations=[*self._last.annotations, *image.annotations])
             return
-        if row["image_key"] != self._key:
-            self._flush()
-            self._key = row["image_key"]
-        self._rows.append(row)
+        self._flush()
+        self._last = image
 
-    def close(self) -> Any:
+    def close(self) -> CocoSummary:
         self._flush()
         return self._writer.close()
 
     def _flush(self) -> None:
-        if not self._rows:
+        image, self._last = self._last, None
+        if image is None or image.key in self._written:
             return
-        key, rows, self._rows = self._rows[0]["image_key"], self._rows, []
-        if self._index.is_scattered(key):
-            if key in self._written:
-                return
-            self._written.add(key)
-            annotated = [json.loads(content) for content in self._index.take(key)]
-        else:
-            annotated = [row for row in rows if row["status"] == STATUS_OK]
-        self._writer.add_image(
-            file_name=rows[0]["file_name"],
-            height=rows[0]["height"],
-            width=rows[0]["width"],
-            annotations=[_annotation(row) for row in annotated],
+        annotations = image.annotations
+        if image.key in self._index.scattered:
+            self._written.add(image.key)
+            annotations = self._index.take(image.key)
+        self._writer.add_encoded(
+            file_name=image.file_name, height=image.height, width=image.width, annotations=annotations
         )
-
-
-def _annotation(row: dict[str, Any]) -> CocoAnnotation:
-    mask = EncodedMask(
-        size_hw=(row["height"], row["width"]),
-        counts=row["mask_rle"],
-        area=row["area"],
-        bbox_xywh=tuple(row["bbox_xywh"]),
-    )
-    return CocoAnnotation(mask=mask, phrase=row["phrase"], score=row["score"])

@@ -23,23 +23,26 @@ class TableWriter:
 
     def __init__(self, storage: Storage, name: str, schema: pa.Schema) -> None:
         self._schema = schema
-        self._rows: list[dict[str, Any]] = []
+        self._waiting: list[pa.Table] = []
+        self._num_waiting = 0
         self._stream = storage.open_write(name)
         self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
         self.num_bytes = 0
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows, dicts by column name; others are left out."""
-        self._rows.extend(rows)
-        while len(self._rows) >= ROWS_PER_GROUP:
-            self._write(self._rows[:ROWS_PER_GROUP])
-            del self._rows[:ROWS_PER_GROUP]
+        self.add_table(pa.Table.from_pylist(list(rows), schema=self._schema))
+
+    def add_table(self, table: pa.Table) -> None:
+        """Append a table of the schema."""
+        self._waiting.append(table)
+        self._num_waiting += table.num_rows
+        if self._num_waiting >= ROWS_PER_GROUP:
+            self._flush(all_rows=False)
 
     def close(self) -> None:
         """Write the rest and publish the file."""
-        if self._rows:
-            self._write(self._rows)
-            self._rows = []
+        self._flush(all_rows=True)
         self._writer.close()
         self._stream.close()
 
@@ -47,10 +50,22 @@ class TableWriter:
         """Publish nothing, unless it is published already; leaves no temporary file behind."""
         self._stream.discard()
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        table = pa.Table.from_pylist(rows, schema=self._schema)
-        self.num_bytes += table.nbytes
-        self._writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+    def _flush(self, *, all_rows: bool) -> None:
+        waiting = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
+        stop = waiting.num_rows if all_rows else waiting.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
+        for at in range(0, stop, ROWS_PER_GROUP):
+            group = waiting.slice(at, min(ROWS_PER_GROUP, stop - at)).combine_chunks()
+            self.num_bytes += _num_bytes(group)
+            self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+        self._waiting, self._num_waiting = [waiting.slice(stop)], waiting.num_rows - stop
+
+
+def _num_bytes(table: pa.Table) -> int:
+    """Of Arrow memory, as of a table made from the same rows alone: validity bits count where there are nulls."""
+    bits = -(-table.num_rows // 8)
+    columns = [column.combine_chunks() for column in table.columns]
+    idle = sum(1 for one in columns if one.buffers()[0] is not None and not one.null_count)
+    return table.nbytes - bits * idle
 
 
 @contextmanager
@@ -71,12 +86,12 @@ class RecordWriter:
         self.num_parts = 0
         self._part = self._open()
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        """Append the records of a shard."""
+    def add(self, records: pa.Table) -> None:
+        """Append the records of a shard, a table of `RECORD_SCHEMA`."""
         if self._part.num_bytes >= BYTES_PER_PART:
             self._part.close()
             self._part = self._open()
-        self._part.add(rows)
+        self._part.add_table(records)
 
     def close(self) -> None:
         """Publish the last part."""

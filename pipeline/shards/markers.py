@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from litelvlm.pipeline.contracts import Contract
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.schemas import DONE_DIR, SHARD_SCHEMA, data_name, marker_name
+from litelvlm.pipeline.shards.marker_log import LoggedMarkers
 from litelvlm.pipeline.storage.read_ahead import read_ahead
 from litelvlm.pipeline.storage.store import Storage
 
@@ -208,8 +209,16 @@ def find_marker(storage: Storage, shard_id: str, kind: type[M]) -> M | None:
 
 
 def find_markers(storage: Storage, shard_ids: Iterable[str], kind: type[M]) -> Iterator[M | None]:
-    """The same for many shards, in their order, read ahead."""
-    return read_ahead(lambda shard_id: find_marker(storage, shard_id, kind), shard_ids)
+    """The same for many shards, in their order: from the logs those that are listed, one by one the few others."""
+    listed, logged = done_shards(storage), LoggedMarkers(storage)
+
+    def find(shard_id: str) -> M | None:
+        content = logged.find(shard_id) if shard_id in listed else None
+        if content is None:
+            return find_marker(storage, shard_id, kind)
+        return kind.from_json(content, marker_name(shard_id))
+
+    return read_ahead(find, shard_ids)
 
 
 def done_shards(storage: Storage) -> set[str]:
