@@ -27,16 +27,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-report", type=Path, metavar="FILE", help="write the table of injected faults there")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what needs Ray: `make quick` leaves it out. Of two processes one gets all of that."""
-    for item in items:
-        shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
-        if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
-            item.add_marker(pytest.mark.ray)
-        on_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # the longest first
+    shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
+    if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
+        item.add_marker(pytest.mark.ray)
+    item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else str(item.path)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first."""
+    items.sort(key=lambda item: not _needs_ray(item))
+
+
+def _needs_ray(item: pytest.Item) -> bool:
+    return item.get_closest_marker("ray") is not None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
