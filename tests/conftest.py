@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,20 +29,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what needs Ray: `make quick` leaves it out. Of two processes one gets all of that."""
+    """Mark what needs Ray: `make quick` leaves it out."""
     shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
     if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
         item.add_marker(pytest.mark.ray)
-    item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else str(item.path)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first."""
-    items.sort(key=lambda item: not _needs_ray(item))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of two processes one gets every file that needs Ray, and with them the cluster; the other all files without."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RayTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "ray" if _names_ray(ROOT / path) else path
+
+    return RayTogether(config, log)
 
 
-def _needs_ray(item: pytest.Item) -> bool:
-    return item.get_closest_marker("ray") is not None
+@functools.cache
+def _names_ray(path: Path) -> bool:
+    if any(path.is_relative_to(one) for one in _ON_RAY):
+        return True
+    text = path.read_text(encoding="utf-8")
+    return "local_ray" in text or "mark.ray" in text
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
