@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ from litelvlm.config import (
 from litelvlm.pipeline.schemas import FORMAT_VERSION
 from litelvlm.pipeline.settings import Flag, Settings, check_known, flat
 
+_ENVIRONMENT = "env:"
+
 
 def parse_actors(value: Any) -> Any:
     """`4`, `"4"`, `"2,16"` or `[2, 16]` to the ends of a range. Raises ValueError for other than one or two."""
@@ -37,7 +40,8 @@ def parse_actors(value: Any) -> Any:
 def parse_storage_options(given: Any) -> Any:
     """`["key=v", "client_kwargs.endpoint_url=http://…"]` to nested fsspec options; true and false become their type.
 
-    A mapping stays as it is. Raises ValueError, in which no value is named, for what is neither.
+    `env:NAME` stands for the value of an environment variable, since command lines are shown and kept. A mapping stays
+    as it is. Raises ValueError, in which no value is named, for what is neither.
     """
     if isinstance(given, dict):
         return given
@@ -50,14 +54,22 @@ def parse_storage_options(given: Any) -> Any:
         for parent in parents:
             target = target.setdefault(parent, {})
             _check(isinstance(target, dict), f"{key}: {parent} is given twice, once as a value")
-        target[last] = _scalar(text)
+        target[last] = _from_environment(key, text) if text.startswith(_ENVIRONMENT) else _scalar(text)
     return options
+
+
+def _from_environment(key: str, text: str) -> str:
+    name = text.removeprefix(_ENVIRONMENT)
+    value = os.environ.get(name)
+    if value is None:
+        raise ValueError(f"{key}: there is no environment variable {name}")
+    return value
 
 
 StorageOptions = Annotated[
     dict[str, Any],
     Flag(
-        "for fsspec; dots nest: client_kwargs.endpoint_url=…",
+        "for fsspec; dots nest: client_kwargs.endpoint_url=…; secret=env:NAME reads a variable",
         metavar="K=V",
         repeat=True,
         secret=True,

@@ -109,8 +109,8 @@ class RunPlan:
         if self.mapping.image_kind == "uri" or over <= _MUCH_READ_OVER:
             return []
         return [
-            f"the input is read {over:.1f} times over, since its row groups hold more rows than a shard; write it with row "
-            f"groups of {shard_images} rows, or give a larger --shard-images"
+            f"the input is read {over:.1f} times over, since its row groups hold more rows than a shard; "
+            f"write it with row groups of {shard_images} rows, or give a larger --shard-images"
         ]
 
 

@@ -287,3 +287,13 @@ def test_no_secret_is_written_down() -> None:
     assert redact("GET https://u:p@h/x?X-Amz-Signature=abc failed: AKIA123\nline two") == (
         "GET https://<redacted>@h/x?<redacted> failed: <redacted> line two"
     )
+
+
+def test_a_storage_option_may_be_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKET_SECRET", "hunter2")
+    assert parse_storage_options(["key=k", "client.secret=env:BUCKET_SECRET"]) == {
+        "key": "k",
+        "client": {"secret": "hunter2"},
+    }
+    with pytest.raises(ValueError, match=r"client\.secret: there is no environment variable NONE"):
+        parse_storage_options(["client.secret=env:NONE"])

@@ -1,0 +1,191 @@
+"""What a run costs beside its model, as it grows: planning, feeding, resuming, merging, with synthetic shards.
+
+    python -m benchmarks.scale                            # 1,000 and 10,000 shards, about 15 minutes on 2 cores
+    python -m benchmarks.scale --shards 1000 100000       # about an hour
+
+Rows name images that are not there, and the model is a stand-in that answers at once, so that every second is the
+pipeline's own. A shard has 64 images with three phrases each. Resuming and merging start from shards that are written
+here as the pipeline writes them. Memory is the driver's resident set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.hardware import describe
+from litelvlm.pipeline.cluster import ray_session
+from litelvlm.pipeline.config import ClusterConfig, InputConfig, RunConfig
+from litelvlm.pipeline.output.merge import merge_shards
+from litelvlm.pipeline.run import AnnotationRun
+from litelvlm.pipeline.schemas import SHARD_SCHEMA
+from litelvlm.pipeline.shards.claim import claim_output
+from litelvlm.pipeline.shards.manifest import Shard, make_plan
+from litelvlm.pipeline.shards.marker_log import MarkerLog
+from litelvlm.pipeline.shards.markers import ShardFacts, ShardMarker, create_marker, write_data
+from litelvlm.pipeline.storage.store import Storage
+from tests.fakes import FakeEngine
+
+RESULT = Path(__file__).parent / "results" / "scale.json"
+IMAGES, PHRASES = 64, 3
+FED = 60  # shards that are executed of each size
+MERGED = 1_000  # shards that are merged
+MASK = {"height": 480, "width": 640, "mask_rle": "PPYo1" + "0O1O001N2" * 30, "bbox_xywh": [10.0, 10.0, 50.0, 40.0]}
+
+
+class Enough(Exception):
+    """So many shards are committed."""
+
+
+class FedRun(AnnotationRun):
+    """A run that ends after some shards, and notes when each was committed."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config, FakeEngine(), stream=io.StringIO())
+        self.times: list[float] = []
+
+    def committed(self, marker: ShardMarker) -> None:
+        self.times.append(time.monotonic())
+        if len(self.times) >= FED:
+            raise Enough
+
+
+def main() -> None:
+    """Measure, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--result", type=Path, default=RESULT)
+    options = parser.parse_args()
+    content: dict[str, Any] = {"hardware": describe(), "images_per_shard": IMAGES, "phrases_per_image": PHRASES}
+    content["sizes"] = [size(count) for count in options.shards]
+    content["merge"] = [merge(workers) for workers in (1, 2)]
+    options.result.write_text(json.dumps(content, indent=1) + "\n")
+    print(options.result)
+
+
+def size(num_shards: int) -> dict[str, Any]:
+    """Planning, feeding and resuming a run of so many shards."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
+        config = config_of(Path(scratch), num_shards)
+        with timed() as planning:
+            plan = make_plan(config, revision="fake-1")
+        row = {"shards": len(plan.shards), "plan": planning, "feed": feed(config)}
+        storage = Storage(config.output)
+        shards = [shard for shard in plan.shards if not storage.exists(f"_done/{shard.shard_id}.json")]
+        commit(storage, shards)
+        run = FedRun(config)
+        run.plan, run.storage = plan, storage
+        with timed() as resuming:
+            left = run._left()
+        assert not left
+        row["resume"] = resuming
+        print(json.dumps(row), flush=True)
+        return row
+
+
+def feed(config: RunConfig) -> dict[str, float]:
+    """Seconds from the start of an execution to its first commit, between later ones, and what the driver took."""
+    run = FedRun(config)
+    with ray_session(config.cluster):
+        before, started = rss_mb(), time.monotonic()
+        with contextlib.suppress(Enough):
+            run.run()
+        first, *_, last = run.times
+        return {
+            "first_commit_s": round(first - started, 2),
+            "s_per_shard": round((last - first) / (len(run.times) - 1), 4),
+            "rss_mb": round(rss_mb() - before, 1),
+        }
+
+
+def merge(workers: int) -> dict[str, Any]:
+    """Merging with so many workers."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
+        config = config_of(Path(scratch), MERGED)
+        plan, storage = make_plan(config, revision="fake-1"), Storage(config.output)
+        claim_output(storage, plan, config)
+        commit(storage, list(plan.shards), masks=True)
+        with ray_session(ClusterConfig(num_cpus=max(2, workers))), timed() as merging:
+            totals = merge_shards(storage, plan.shards, sample=None, gpus_per_actor=1.0, gpu_price=None)
+        row = {"workers": workers, "shards": MERGED, "records": totals.records} | merging
+        row["records_per_s"] = round(totals.records / merging["seconds"])
+        print(json.dumps(row), flush=True)
+        return row
+
+
+def config_of(scratch: Path, num_shards: int) -> RunConfig:
+    """A run over a table of so many shards, a row group each."""
+    path = scratch / "in.parquet"
+    schema = pa.schema([("image", pa.string()), ("phrases", pa.list_(pa.string()))])
+    with pq.ParquetWriter(path, schema) as writer:
+        for shard in range(num_shards):
+            names = [f"{shard}/{image}.jpg" for image in range(IMAGES)]
+            asked = [[f"thing {number}" for number in range(PHRASES)]] * IMAGES
+            writer.write_table(pa.table([names, asked], schema=schema), row_group_size=IMAGES)
+    source = InputConfig(input=(str(path),), image_root=str(scratch), shard_images=IMAGES)
+    return RunConfig(
+        source=source, output=str(scratch / "out"), cluster=ClusterConfig(num_cpus=4), max_failure_rate=1.0
+    )
+
+
+def commit(storage: Storage, shards: list[Shard], *, masks: bool = False) -> None:
+    """Markers of shards as a run leaves them, and with `masks` the data files that they name."""
+    log = MarkerLog(storage)
+    facts = ShardFacts(
+        images=IMAGES, prompts=IMAGES * PHRASES, megapixels=20.0, visual_tokens=110_592, retained_tokens=36_864,
+        text_tokens=11_520, tflop=None, unpruned_tflop=None, bytes_read=0, node="n", device="cpu", actor="n:1",
+        attempts=1, actor_from=0.0, actor_to=1.0,
+    )  # fmt: skip
+    data = write_data(storage, "all", [], SHARD_SCHEMA)
+    for shard in shards:
+        records = [record(shard, row, phrase) for row in range(shard.num_rows) for phrase in range(PHRASES)]
+        if masks:
+            data = write_data(storage, shard.shard_id, records, SHARD_SCHEMA)
+        marker = ShardMarker(
+            shard_id=shard.shard_id, index=shard.index, rows=shard.num_rows, records=len(records), ok=len(records),
+            empty=0, failed=0, data=data, reasons={}, facts=facts, seconds=dict.fromkeys(("read", "annotate"), 1.0),
+            image_keys=[(one["image_key"], one["file_name"]) for one in records[::PHRASES]],
+        )  # fmt: skip
+        log.add(shard.shard_id, create_marker(storage, marker).to_json())
+    log.flush()
+
+
+def record(shard: Shard, row: int, phrase: int) -> dict[str, Any]:
+    """A record with a mask."""
+    number = shard.row_start + row
+    values: dict[str, Any] = dict.fromkeys(SHARD_SCHEMA.names)
+    return values | MASK | {
+        "image_id": f"{number}", "image_key": f"{number:016x}", "file_name": f"{number // 1000}/{number}.jpg",
+        "phrase_index": phrase, "phrase": f"thing {phrase}", "status": "ok", "area": 1_200, "score": 0.5,
+        "num_visual_tokens": 576, "num_retained_tokens": 192, "source_file": shard.file, "source_row": number,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def timed() -> Iterator[dict[str, float]]:
+    """Seconds and growth of the driver while it lasts."""
+    found: dict[str, float] = {}
+    before, started = rss_mb(), time.monotonic()
+    yield found
+    found["seconds"] = round(time.monotonic() - started, 2)
+    found["rss_mb"] = round(rss_mb() - before, 1)
+
+
+def rss_mb() -> float:
+    """Resident memory of this process, 1e6 bytes."""
+    return float(psutil.Process().memory_info().rss) / 1e6
+
+
+if __name__ == "__main__":
+    main()
