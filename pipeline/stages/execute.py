@@ -136,8 +136,8 @@ class Execution(Generic[M]):
 def _feed(tasks: list[ShardTask]) -> ray.data.Dataset:
     """A data set of one block for each shard, made by one task as the stages take them.
 
-    Blocks that are there when it starts cost the driver a second for every thousand: less than that task's process takes
-    to start where they are few.
+    Blocks that are there when it starts cost the driver a second for every thousand, which is less than the process of
+    that task takes to start where they are few.
     """
     if len(tasks) <= _FEW:
         rows = [row for task in tasks for row in pack(task.shard.shard_id, task).to_pylist()]
