@@ -77,19 +77,18 @@ class DatasetRun(ABC, Generic[E, M]):
             remarks = self.check()
         except MISTAKES as error:
             raise UsageError(str(error)) from error
-        self.say("\n".join([f"columns: {self.plan.mapping.describe()}", *remarks]))
         from litelvlm.pipeline.cluster import ray_session
 
         with ray_session(self.config.cluster):
             try:
-                return self._run_on_ray()
+                return self._run_on_ray(remarks)
             except Interrupted as stop:  # told before Ray is shut down: who stops a job may not wait for that
                 done = f"{len(self._done)} of {len(self.plan.shards)} shards are committed"
                 self.say(f"{stop.word}: {done}; run again to resume")
                 stop.told = True
                 raise
 
-    def _run_on_ray(self) -> int:
+    def _run_on_ray(self, remarks: list[str]) -> int:
         """Look at the cluster, claim the output, work. What is found wrong before the claim leaves the output alone."""
         if self.config.overwrite or find_run(self.storage) is None or self._left():
             self.footing = self.preflight()
@@ -99,6 +98,7 @@ class DatasetRun(ABC, Generic[E, M]):
             resumed = claim_output(self.storage, self.plan, self.config)
         except MISTAKES as error:
             raise UsageError(str(error)) from error
+        self.say("\n".join([f"columns: {self.plan.mapping.describe()}", *remarks]))
         try:
             return self.work(resumed=resumed)
         except UsageError:  # the model's weights do not fit, which is seen only where they are loaded

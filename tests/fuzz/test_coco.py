@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 
 from litelvlm.pipeline.masks import decode_mask, encode_mask
 from litelvlm.pipeline.output.coco import MAX_PHRASE_CHARS, CocoAnnotation, CocoWriter
-from litelvlm.pipeline.output.image_index import ImageIndex
+from litelvlm.pipeline.output.image_index import ImageIndex, hashes_of
 from litelvlm.pipeline.output.names import safe_file_name
 from tests.fuzz.profiles import fuzz
 from tests.fuzz.test_records import HOSTILE_TEXTS
@@ -62,16 +62,20 @@ class _Parts(dict[str, Any]):
 def _write(given: list[tuple[str, np.ndarray, list[str], list[float]]], max_part_bytes: int) -> _Parts:
     parts = _Parts()
     writer = CocoWriter(parts, max_part_bytes=max_part_bytes)
-    with ImageIndex() as index:
-        for number, (image_id, masks, phrases, scores) in enumerate(given):
-            key = f"key{number}"
-            index.add_run(key, safe_file_name(image_id.encode("utf-8", "replace").decode(), None, PNG_MAGIC, root=None))
-            annotations = [
-                CocoAnnotation(mask=encode_mask(mask), phrase=phrase, score=score)
-                for mask, phrase, score in zip(masks, phrases, scores, strict=True)
-            ]
-            name = index.name(key) or ""
-            writer.add_image(file_name=name, height=masks.shape[1], width=masks.shape[2], annotations=annotations)
+    runs = [
+        (f"{number:016x}", safe_file_name(image_id.encode("utf-8", "replace").decode(), None, PNG_MAGIC, root=None))
+        for number, (image_id, *_) in enumerate(given)
+    ]
+    index = ImageIndex()
+    index.add(*hashes_of(runs))
+    index.rename(runs)
+    for (key, file_name), (_, masks, phrases, scores) in zip(runs, given, strict=True):
+        annotations = [
+            CocoAnnotation(mask=encode_mask(mask), phrase=phrase, score=score)
+            for mask, phrase, score in zip(masks, phrases, scores, strict=True)
+        ]
+        name = index.renamed.get(key, file_name)
+        writer.add_image(file_name=name, height=masks.shape[1], width=masks.shape[2], annotations=annotations)
     writer.close()
     return parts
 
