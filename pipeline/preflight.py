@@ -111,7 +111,8 @@ def _most_of_autoscaler() -> dict[str, float] | None:
     """What the cluster may grow to; None where nothing is known of that."""
     from ray._private.state import state
 
-    return state.get_max_resources_from_cluster_config()
+    found = state.get_max_resources_from_cluster_config()
+    return None if found is None else {name: float(amount) for name, amount in found.items()}
 
 
 def _unfit(engine: Engine, nodes: Sequence[Node]) -> dict[str, str]:

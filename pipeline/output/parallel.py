@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,7 +26,7 @@ def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         yield from map(function, first)
         yield from map(function, remaining)
         return
-    task = ray.remote(num_cpus=1)(_outcome)
+    task: Any = ray.remote(num_cpus=1)(_outcome)
     most = max(2, round(_AHEAD * ray.cluster_resources().get("CPU", 1.0)))
     function_ref = ray.put(function)
     under_way = deque(task.remote(function_ref, item) for item in [*first, *islice(remaining, most - 2)])
@@ -35,7 +35,7 @@ def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         if error is not None:
             raise error
         under_way.extend(task.remote(function_ref, item) for item in islice(remaining, 1))
-        yield result
+        yield cast(R, result)
 
 
 def _outcome(function: Callable[[T], R], item: T) -> tuple[R | None, Exception | None]:

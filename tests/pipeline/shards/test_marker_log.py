@@ -62,7 +62,12 @@ def test_listed_markers_come_from_the_logs_and_others_are_looked_up(
     storage.delete([marker_name("s1")])  # by hand, to have it done anew
     read: list[str] = []
     read_bytes = storage.read_bytes
-    monkeypatch.setattr(storage, "read_bytes", lambda name: (read.append(name), read_bytes(name))[1])
+
+    def noted(name: str) -> bytes:
+        read.append(name)
+        return read_bytes(name)
+
+    monkeypatch.setattr(storage, "read_bytes", noted)
     found = list(find_markers(storage, ["s0", "s1", "s2", "s3", "s4"], Marker))
     assert found == [markers[0], None, markers[2], markers[3], None]
     assert sorted(name for name in read if name.startswith("_done")) == [marker_name(f"s{n}") for n in (1, 3, 4)]
