@@ -81,6 +81,8 @@ def main(source: str, output: str) -> int:
     code = annotate_dataset(config, engine=FakeEngine(seconds_per_image=0.2), stream=io.StringIO())
     tag = json.loads(Storage(output).read_bytes("config.json"))["fingerprint"][:8]
     scraper.wait_for(f"ray_litelvlm_shards_total run={tag}", float(len(done_shards(Storage(output)))))
+    for gauge in ("shards_left", "eta_seconds"):  # exported apart from the counters, and sometimes later
+        scraper.wait_for(f"ray_litelvlm_{gauge} run={tag}", 0.0)
     scraper.stop()
     print(json.dumps(scraper.seen))
     ray.shutdown()
