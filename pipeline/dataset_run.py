@@ -102,7 +102,7 @@ class DatasetRun(ABC, Generic[E, M]):
         try:
             return self.work(resumed=resumed)
         except UsageError:  # the model's weights do not fit, which is seen only where they are loaded
-            if not resumed and not self._done:
+            if not resumed and not done_shards(self.storage):
                 release_claim(self.storage)
             raise
 

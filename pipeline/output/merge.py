@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from typing import Any, BinaryIO, cast
 
 from litelvlm.pipeline.errors import DataError
@@ -151,8 +151,8 @@ def _merge(
 ) -> None:
     coco = _CocoMerge(CocoWriter(lambda name: cast(BinaryIO, storage.open_write(f"{ANNOTATIONS_DIR}/{name}"))), index)
     read = partial(_read, storage, sample=sample, renamed=index.renamed)
-    committed = _committed(storage, shards)
-    parts = (part for chunk in ordered(read, _chunks(_committed(storage, shards), _CHUNK)) for part in chunk)
+    committed, asked = tee(_committed(storage, shards))  # a few chunks apart
+    parts = (part for chunk in ordered(read, _chunks(asked, _CHUNK)) for part in chunk)
     with (
         closing_or_discarding(RecordWriter(storage)) as records,
         closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors,

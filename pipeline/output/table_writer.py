@@ -23,6 +23,7 @@ class TableWriter:
 
     def __init__(self, storage: Storage, name: str, schema: pa.Schema) -> None:
         self._schema = schema
+        self._rows: list[dict[str, Any]] = []
         self._waiting: list[pa.Table] = []
         self._num_waiting = 0
         self._stream = storage.open_write(name)
@@ -31,10 +32,22 @@ class TableWriter:
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows, dicts by column name; others are left out."""
-        self.add_table(pa.Table.from_pylist(list(rows), schema=self._schema))
+        self._rows.extend(rows)
+        if len(self._rows) >= ROWS_PER_GROUP:
+            self._add_rows()
 
     def add_table(self, table: pa.Table) -> None:
         """Append a table of the schema."""
+        self._add_rows()
+        self._wait(table)
+
+    def _add_rows(self) -> None:
+        """Rows become a table together: one for each shard would cost more than the shard."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._wait(pa.Table.from_pylist(rows, schema=self._schema))
+
+    def _wait(self, table: pa.Table) -> None:
         self._waiting.append(table)
         self._num_waiting += table.num_rows
         if self._num_waiting >= ROWS_PER_GROUP:
@@ -42,6 +55,7 @@ class TableWriter:
 
     def close(self) -> None:
         """Write the rest and publish the file."""
+        self._add_rows()
         self._flush(all_rows=True)
         self._writer.close()
         self._stream.close()
