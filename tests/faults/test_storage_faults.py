@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from litelvlm.pipeline import storage as storage_module
 from litelvlm.pipeline.errors import CredentialsError, StorageError
 from litelvlm.pipeline.shards.attempts import Guard
+from litelvlm.pipeline.storage import store as store_module
 from litelvlm.pipeline.storage.store import Storage
 from tests.faults.conftest import CONTENT, HASTY, PATIENT
 from tests.faults.fault_rules import PASSING, Fault, Rule, method_is, random_rules
@@ -93,7 +93,7 @@ def test_what_is_not_allowed_stops_the_run(store: Any, place: Any, operation: An
 def test_uploads_in_parts_are_whole_or_not_there(
     store: Any, place: Any, seed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "_PART_BYTES", 5 << 20)
+    monkeypatch.setattr(store_module, "_PART_BYTES", 5 << 20)
     content = random.Random(seed).randbytes(11 << 20)
     with fault_proxy(store, random_rules(0.06, Fault.DROP, Fault.RESET, Fault.LOST_ANSWER), seed=seed) as proxy:
         stream = Storage(place, proxy.store.options, retry=PATIENT).open_write("a/large")
