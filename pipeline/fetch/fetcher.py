@@ -13,12 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import fsspec
-
 from litelvlm.pipeline.fetch.http import TransientError, http_get
 from litelvlm.pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
 from litelvlm.pipeline.storage.faults import StoreFault, classify, error_code, stop_for
-from litelvlm.pipeline.storage.filesystems import single_try, store_options
+from litelvlm.pipeline.storage.filesystems import client_class, single_try, store_options
 from litelvlm.pipeline.storage.retries import RetryPolicy
 
 _WEB_PAUSES_S = 31.5  # the first half a second, as `RetryPolicy` shares them out
@@ -102,7 +100,7 @@ class ImageFetcher:
         if protocol not in self._filesystems:
             timeouts = {"connect_timeout": self.policy.timeout_s, "read_timeout": self.policy.timeout_s}
             options = store_options(protocol, self.storage_options, timeouts)
-            self._filesystems[protocol] = single_try(fsspec.filesystem(protocol, **options))
+            self._filesystems[protocol] = single_try(client_class(protocol)(**options))
         return self._filesystems[protocol]
 
 

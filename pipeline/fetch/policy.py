@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
+from litelvlm.pipeline.storage.filesystems import OBJECT_SCHEMES
+
 LOCAL_SCHEMES = ("file",)
 HTTP_SCHEMES = ("http", "https")
-# Scheme in a URI -> fsspec protocol.
-OBJECT_SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "abfs", "abfs": "abfs", "abfss": "abfs"}
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -29,19 +29,42 @@ class StoreFault(Enum):
 
 
 _BY_CODE = {
-    StoreFault.MISSING: {"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NotFound"},
-    StoreFault.EXISTS: {"PreconditionFailed"},
-    StoreFault.FORBIDDEN: {"AccessDenied", "Forbidden", "AllAccessDisabled", "InvalidObjectState"},
+    StoreFault.MISSING: {
+        "BlobNotFound",
+        "ContainerNotFound",
+        "NoSuchBucket",
+        "NoSuchKey",
+        "NoSuchVersion",
+        "NotFound",
+        "ResourceNotFound",
+    },
+    StoreFault.EXISTS: {"BlobAlreadyExists", "ConditionNotMet", "PreconditionFailed"},
+    StoreFault.FORBIDDEN: {
+        "AccessDenied",
+        "AccountIsDisabled",
+        "AllAccessDisabled",
+        "AuthorizationFailure",
+        "AuthorizationPermissionMismatch",
+        "AuthorizationSourceIPMismatch",
+        "BlobArchived",
+        "Forbidden",
+        "InsufficientAccountPermissions",
+        "InvalidObjectState",
+        "PublicAccessNotPermitted",
+    },
     StoreFault.CREDENTIALS: {
         "AuthFailure",
+        "AuthenticationFailed",
         "CredentialsNotSupported",
         "ExpiredToken",
         "ExpiredTokenException",
         "InvalidAccessKeyId",
+        "InvalidAuthenticationInfo",
         "InvalidClientTokenId",
         "InvalidSecurity",
         "InvalidToken",
         "MissingSecurityHeader",
+        "NoAuthenticationInformation",
         "RequestExpired",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
@@ -54,9 +77,12 @@ _BY_CODE = {
         "ConditionalRequestConflict",
         "IncompleteBody",
         "InternalError",
+        "Md5Mismatch",
         "NoSuchUpload",  # an upload whose end was answered, but the answer was lost; it starts over
         "OperationAborted",
+        "OperationTimedOut",
         "RequestTimeout",
+        "ServerBusy",
         "ServiceUnavailable",
         "SlowDown",
         "Throttling",
@@ -64,6 +90,8 @@ _BY_CODE = {
         "TooManyRequests",
         "XAmzContentChecksumMismatch",
         "XAmzContentSHA256Mismatch",
+        "rateLimitExceeded",  # Google's, with status 403 as well as 429
+        "userRateLimitExceeded",
     },
     StoreFault.EMPTY_RANGE: {"InvalidRange"},
     StoreFault.UNSUPPORTED: {"NotImplemented"},
@@ -142,7 +170,7 @@ def error_code(error: BaseException) -> str | None:
             return str(response["Error"].get("Code") or "") or None
         code = getattr(link, "error_code", None)
         if isinstance(code, str) and code:
-            return code
+            return str(getattr(code, "value", code))  # Azure's are of an enumeration, which hashes by its names
     return None
 
 

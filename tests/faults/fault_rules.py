@@ -15,6 +15,7 @@ class Fault(Enum):
 
     ERROR_500 = "500 internal error"
     SLOW_DOWN = "503 slow down"
+    TOO_MANY = "429 too many requests"
     RESET = "connection reset in the middle of a body"
     STALL = "transfer that stalls"
     DROP = "connection closed without an answer"
@@ -34,6 +35,7 @@ PASSING = (Fault.ERROR_500, Fault.SLOW_DOWN, Fault.RESET, Fault.STALL, Fault.DRO
 ANSWERS = {
     Fault.ERROR_500: (500, "InternalError"),
     Fault.SLOW_DOWN: (503, "SlowDown"),
+    Fault.TOO_MANY: (429, "TooManyRequests"),
     Fault.EXPIRED_400: (400, "ExpiredToken"),
     Fault.EXPIRED_403: (403, "ExpiredToken"),
     Fault.DENIED: (403, "AccessDenied"),

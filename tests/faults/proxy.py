@@ -131,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.DROP:
             self._hang_up()
         elif fault in ANSWERS:
-            self._refuse(request, *ANSWERS[fault])
+            status, refusal_headers, body = proxy.store.refusal(*ANSWERS[fault])
+            body = b"" if request.method == "HEAD" else body
+            self._answer(status, list(refusal_headers.items()), body, str(len(body)), None)
         else:
             self._forward(request, fault)
 
@@ -170,11 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
             body = proxy.without_new(request, body)
         length = answer.getheader("content-length", "0") if request.method == "HEAD" else str(len(body))
         self._answer(answer.status, answer.getheaders(), body, length, fault)
-
-    def _refuse(self, request: Request, status: int, code: str) -> None:
-        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected</Message></Error>'.encode()
-        body = b"" if request.method == "HEAD" else body
-        self._answer(status, [("Content-Type", "application/xml")], body, str(len(body)), None)
 
     def _answer(
         self, status: int, headers: list[tuple[str, str]], body: bytes, length: str, fault: Fault | None

@@ -60,6 +60,71 @@ def test_what_an_error_means(error: Any, fault: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "status", "fault"),
+    [
+        ("BLOB_NOT_FOUND", 404, StoreFault.MISSING),
+        ("CONTAINER_NOT_FOUND", 404, StoreFault.MISSING),
+        ("BLOB_ALREADY_EXISTS", 409, StoreFault.EXISTS),
+        ("CONDITION_NOT_MET", 412, StoreFault.EXISTS),
+        ("AUTHENTICATION_FAILED", 403, StoreFault.CREDENTIALS),
+        ("NO_AUTHENTICATION_INFORMATION", 401, StoreFault.CREDENTIALS),
+        ("AUTHORIZATION_FAILURE", 403, StoreFault.FORBIDDEN),
+        ("SERVER_BUSY", 503, StoreFault.TRANSIENT),
+        ("OPERATION_TIMED_OUT", 500, StoreFault.TRANSIENT),
+        ("MD5_MISMATCH", 400, StoreFault.TRANSIENT),
+        ("INVALID_RANGE", 416, StoreFault.EMPTY_RANGE),
+        ("INVALID_HEADER_VALUE", 400, StoreFault.PERMANENT),
+        (None, 429, StoreFault.TRANSIENT),
+        (None, 503, StoreFault.TRANSIENT),
+        (None, 404, StoreFault.MISSING),
+        (None, None, StoreFault.TRANSIENT),
+    ],
+)
+def test_what_azures_errors_mean(code: str | None, status: int | None, fault: StoreFault) -> None:
+    """Its codes are members of an enumeration, equal to their texts and hashed otherwise."""
+    exceptions = pytest.importorskip("azure.core.exceptions", reason="pip install '.[azure]'")
+    codes = pytest.importorskip("azure.storage.blob").StorageErrorCode
+    error = exceptions.HttpResponseError("refused")
+    error.status_code = status
+    error.error_code = code and codes[code]
+    assert classify(error) is fault
+    assert error_code(error) == (code and codes[code].value)
+
+
+@pytest.mark.parametrize("name", ["ServiceRequestError", "ServiceResponseError", "ServiceResponseTimeoutError"])
+def test_azure_connections_that_break_may_be_whole_next_time(name: str) -> None:
+    exceptions = pytest.importorskip("azure.core.exceptions", reason="pip install '.[azure]'")
+    assert classify(getattr(exceptions, name)("cut")) is StoreFault.TRANSIENT
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("NotFound", StoreFault.MISSING),
+        ("PreconditionFailed", StoreFault.EXISTS),
+        ("Unauthorized", StoreFault.CREDENTIALS),
+        ("Forbidden", StoreFault.FORBIDDEN),
+        ("TooManyRequests", StoreFault.TRANSIENT),
+        ("ServiceUnavailable", StoreFault.TRANSIENT),
+        ("BadRequest", StoreFault.PERMANENT),
+        ("RetryError", StoreFault.TRANSIENT),
+    ],
+)
+def test_what_googles_errors_mean(name: str, fault: StoreFault) -> None:
+    kind = getattr(pytest.importorskip("google.api_core.exceptions"), name)
+    assert classify(kind("refused", None) if name == "RetryError" else kind("refused")) is fault
+
+
+def test_what_gcsfs_raises_is_read_by_its_status() -> None:
+    retry = pytest.importorskip("gcsfs.retry", reason="pip install '.[gcs]'")
+    found = [classify(retry.HttpError({"code": code, "message": "x"})) for code in (401, 403, 429, 503, 416)]
+    transient = StoreFault.TRANSIENT
+    assert found == [StoreFault.CREDENTIALS, StoreFault.FORBIDDEN, transient, transient, StoreFault.EMPTY_RANGE]
+    refresh = pytest.importorskip("google.auth.exceptions").RefreshError("expired")
+    assert classify(refresh) is StoreFault.CREDENTIALS
+
+
+@pytest.mark.parametrize(
     ("status", "fault"),
     [(401, StoreFault.CREDENTIALS), (403, StoreFault.FORBIDDEN), (404, StoreFault.MISSING), (418, StoreFault.PERMANENT),
      (429, StoreFault.TRANSIENT), (503, StoreFault.TRANSIENT), (501, StoreFault.UNSUPPORTED)],
