@@ -8,7 +8,7 @@ files of at most 25 MB. The same calls give the same bytes.
 import json
 import math
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -129,9 +129,9 @@ class CocoWriter:
     def _write_part(self) -> None:
         with self._open_part(f"part-{self._num_parts:05d}.json") as stream:
             stream.write(self._head)
-            stream.writelines(_separated(self._images))
+            stream.write(b",".join(self._images))
             stream.write(b'],"annotations":[')
-            stream.writelines(_separated(self._annotations))
+            stream.write(b",".join(self._annotations))
             stream.write(b"]}\n")
         self._num_parts += 1
         self._start_part()
@@ -227,8 +227,3 @@ def _check_file_name(name: str) -> None:
 def _encode(value: Any) -> bytes:
     # ASCII only: no reader's choice of encoding, no line separator and no direction mark can change what is read.
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def _separated(entries: list[bytes]) -> Iterator[bytes]:
-    for index, entry in enumerate(entries):
-        yield b"," + entry if index else entry
