@@ -127,7 +127,7 @@ class DatasetRun(ABC, Generic[E, M]):
 
     def check(self) -> list[str]:
         """Validate model and settings. Returns remarks for the user."""
-        return [*self.plan.remarks(self.config.source.shard_images), *self.engine.check()]
+        return self.engine.check()
 
     @abstractmethod
     def begin(self, todo: list[Shard]) -> None:

@@ -54,6 +54,10 @@ class Guard:
     attempts: int = 0
     alone: Callable[[], AbstractContextManager[Any]] = nullcontext
 
+    def begin(self) -> int:
+        """Note an attempt of this session on the whole. Returns how many came before it, all of them deaths."""
+        return self._begin(_WHOLE)
+
     def run(self, num_units: int, process: Callable[[range], T], *, batch: int = 1) -> Iterator[tuple[range, T | None]]:
         """Process units 0 to `num_units` in order. Yields ranges with results, None for a unit that kills workers."""
         begun_before = self._begin(_WHOLE)

@@ -24,7 +24,6 @@ from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
 from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
 
 _VERSION = "version"
-_MUCH_READ_OVER = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,25 +92,6 @@ class RunPlan:
     def num_rows(self) -> int:
         """Rows the run annotates."""
         return sum(shard.num_rows for shard in self.shards)
-
-    @property
-    def reads_over(self) -> float:
-        """How many times rows are read, on average: a shard reads its row group from the start to its own last row."""
-        read = sum(shard.row_stop - shard.row_group_start for shard in self.shards)
-        last: dict[tuple[str, int], int] = {}
-        for shard in self.shards:
-            last[shard.file, shard.row_group] = shard.row_stop - shard.row_group_start
-        return read / sum(last.values())
-
-    def remarks(self, shard_images: int) -> list[str]:
-        """What the layout of the input costs, where that is much: embedded images in row groups of many shards."""
-        over = self.reads_over
-        if self.mapping.image_kind == "uri" or over <= _MUCH_READ_OVER:
-            return []
-        return [
-            f"the input is read {over:.1f} times over, since its row groups hold more rows than a shard; "
-            f"write it with row groups of {shard_images} rows, or give a larger --shard-images"
-        ]
 
 
 def make_plan(config: RunConfig, *, revision: str) -> RunPlan:

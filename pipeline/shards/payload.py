@@ -1,4 +1,4 @@
-"""What travels between the stages of the pipeline: one shard in one row of a Ray block."""
+"""What travels between the stages of the pipeline: one object in one row of a Ray block, mostly a shard."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow as pa
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.markers import Baseline, Marker, ShardFacts
+from litelvlm.pipeline.shards.read import SourceRow
 
 if TYPE_CHECKING:
     from litelvlm import PreparedImage
 
-_SHARD_ID = "shard_id"
 _PAYLOAD = "payload"
 
 
@@ -78,14 +78,24 @@ class ImageWork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowsRead:
+    """The rows of a shard, read together with others of its row group, and its part of the seconds that took."""
+
+    rows: list[SourceRow]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShardTask:
     """A shard on its way to be decoded.
 
     `compared_rows` are annotated unpruned as well; of `truth_rows`, None being all, the true masks are read. Both are
-    rows of the shard's file. `prior_kills`: stage -> deaths in earlier sessions.
+    rows of the shard's file. `prior_kills`: stage -> deaths in earlier sessions. `read`: its rows, where another stage
+    has read them.
     """
 
     shard: Shard
+    read: RowsRead | None = None
     prior_kills: dict[str, int] = field(default_factory=dict)
     compared_rows: frozenset[int] = frozenset()
     truth_rows: frozenset[int] | None = frozenset()
@@ -129,16 +139,15 @@ class DoneShard:
     marker: Marker
 
 
-def pack(shard_id: str, payload: Any) -> pa.Table:
+def pack(payload: Any) -> pa.Table:
     """One row that holds any picklable object."""
-    data = pickle.dumps(payload, protocol=5)
-    return pa.table({_SHARD_ID: pa.array([shard_id]), _PAYLOAD: pa.array([data], type=pa.large_binary())})
+    return pa.table({_PAYLOAD: pa.array([pickle.dumps(payload, protocol=5)], type=pa.large_binary())})
 
 
-def unpack_row(table: pa.Table) -> tuple[str, Any]:
-    """Shard id and object of a table that `pack` made."""
-    assert table.num_rows == 1, "a batch must hold exactly one shard"
-    return table.column(_SHARD_ID)[0].as_py(), pickle.loads(table.column(_PAYLOAD)[0].as_buffer())
+def unpack(table: pa.Table) -> Any:
+    """The object of a table that `pack` made."""
+    assert table.num_rows == 1, "a batch must hold exactly one payload"
+    return pickle.loads(table.column(_PAYLOAD)[0].as_buffer())
 
 
 def unpack_payload(row: dict[str, Any]) -> Any:

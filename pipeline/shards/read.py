@@ -1,9 +1,9 @@
-"""Rows of one shard from its Parquet file: streamed, so that a large row group never lies in memory as a whole."""
+"""Rows of shards from their Parquet file: streamed, so that a large row group never lies in memory as a whole."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -40,7 +40,19 @@ def read_shard(
     sample: float | None,
     retry: RetryPolicy | None = None,
 ) -> Iterator[SourceRow]:
-    """Every selected row of the shard, once, in order.
+    """Every selected row of the shard, once, in order, as `read_shards` has them."""
+    return read_shards([shard], mapping, options, sample=sample, retry=retry)
+
+
+def read_shards(
+    shards: Sequence[Shard],
+    mapping: ColumnMapping,
+    options: dict[str, Any],
+    *,
+    sample: float | None,
+    retry: RetryPolicy | None = None,
+) -> Iterator[SourceRow]:
+    """Every selected row of shards of one row group, once, in order: `Shard.num_rows` of each.
 
     Rows from the first corrupt page on come with an error, because Parquet cannot be read past it.
 
@@ -48,14 +60,15 @@ def read_shard(
         StorageError: the file cannot be read although its content may be fine.
         ChangedError: it is not the file that was planned, or became another meanwhile.
     """
-    wanted = list(selected_rows(shard.file, shard.row_start, shard.row_stop, sample))
+    shard = shards[0]
+    wanted = [row for one in shards for row in selected_rows(one.file, one.row_start, one.row_stop, sample)]
     done = 0
     try:
         file = RangeFile(shard.file, options, retry)
     except FileNotFoundError as error:
         raise ChangedError.of(shard.file) from error
     with file:
-        _check_planned(file, shard, sample)
+        _check_planned(file, shards, sample)
         try:
             for row in _stream(file, shard, mapping):
                 if done < len(wanted) and row.number == wanted[done]:
@@ -73,15 +86,16 @@ def read_shard(
         yield SourceRow(number=number, cells={}, error=reason)
 
 
-def _check_planned(file: RangeFile, shard: Shard, sample: float | None) -> None:
-    """The shard's id hashes the footer that was planned with: a rewritten file shows by its own."""
+def _check_planned(file: RangeFile, shards: Sequence[Shard], sample: float | None) -> None:
+    """A shard's id hashes the footer that was planned with: a rewritten file shows by its own."""
     try:
         sha256 = hashlib.sha256(footer_of(cast(BinaryIO, file))).hexdigest()
     except ValueError as error:
-        raise ChangedError.of(shard.file) from error
-    digest = shard_digest(shard.file, sha256, shard.row_group, shard.row_start, shard.row_stop, sample)
-    if not shard.shard_id.endswith(f"-{digest}"):
-        raise ChangedError.of(shard.file)
+        raise ChangedError.of(shards[0].file) from error
+    for shard in shards:
+        digest = shard_digest(shard.file, sha256, shard.row_group, shard.row_start, shard.row_stop, sample)
+        if not shard.shard_id.endswith(f"-{digest}"):
+            raise ChangedError.of(shard.file)
 
 
 def _stream(file: RangeFile, shard: Shard, mapping: ColumnMapping) -> Iterator[SourceRow]:

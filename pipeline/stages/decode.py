@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -54,6 +54,10 @@ class DecodeStage:
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self._decode, batch)
 
+    def mapping_for(self, tasks: Sequence[ShardTask]) -> ColumnMapping:
+        """The columns that are read for shards: no true masks where none is wanted."""
+        return self.mapping if any(task.truth_rows != frozenset() for task in tasks) else self.mapping.without_mask()
+
     def _decode(self, task: ShardTask) -> ShardWork | DoneShard:
         """The shard with its images, or its marker if there is one after all: listings lag."""
         cpu_started = time.process_time()
@@ -97,18 +101,25 @@ class _ShardDecoder:
     """Decodes ranges of one shard's rows; `stage` says how."""
 
     def __init__(self, stage: DecodeStage, task: ShardTask) -> None:
-        self.work = ShardWork(task=task, images=[])
+        self.work = ShardWork(task=replace(task, read=None), images=[])
+        if task.read:
+            self._add_seconds("read", task.read.seconds)
         self._stage, self._task = stage, task
         self._fetcher = ImageFetcher(stage.policy, stage.storage_options, retry=stage.storage.retry)
         self._redact = Redactor(stage.storage_options)
         self._preprocessor = stage.engine.preprocessor()
-        self._mapping = stage.mapping if task.truth_rows != frozenset() else stage.mapping.without_mask()
+        self._mapping = stage.mapping_for([task])
 
     def decode(self, rows: range) -> list[ImageWork]:
         """Images of the shard's rows number `rows` (counted within the shard)."""
         stage, shard = self._stage, self._task.shard
         images: list[ImageWork] = []
-        source = read_shard(shard, self._mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
+        read = self._task.read
+        source = (
+            iter(read.rows)
+            if read
+            else read_shard(shard, self._mapping, stage.storage_options, sample=stage.sample, retry=stage.storage.retry)
+        )
         with ThreadPoolExecutor(_FETCH_THREADS) as pool:
             for loading in self._loaded(_timed(source, self._add_seconds), rows, pool):
                 self._append(images, loading)

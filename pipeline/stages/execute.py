@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -17,15 +17,17 @@ from litelvlm.pipeline.footing import Footing
 from litelvlm.pipeline.shards.attempts import new_session, prior_kills
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.markers import Marker
-from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, pack, unpack_payload, unpack_row
+from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, pack, unpack, unpack_payload
 from litelvlm.pipeline.stages.decode import DecodeStage
 from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import Failure
+from litelvlm.pipeline.stages.read import ReadStage, by_row_group
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping
 
 _CALLS_PER_ACTOR = 2
 _FEED_CPUS = 0.0001  # the least there is: it waits more than it works
+_READ_CPUS = 0.0002  # it waits as much, and whoever waits with CPUs would keep them from those it waits for
 _WAVE = 5_000  # shards
 _FEW = 200
 
@@ -78,8 +80,10 @@ class Execution(Generic[M]):
     def _run_wave(self, tasks: list[ShardTask]) -> Iterator[M]:
         session, cpus = new_session(), self.footing.cpus
         on_gpu = self.footing.device == "cuda"
-        dataset = _feed(tasks).map_batches(
-            _call(self._decode_stage(session)),
+        decode = self._decode_stage(session)
+        dataset = self._read_once(tasks, decode) if self._reads_over(tasks) else _feed(tasks)
+        dataset = dataset.map_batches(
+            _call(decode),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=cpus.decode,
@@ -104,6 +108,21 @@ class Execution(Generic[M]):
             if isinstance(result, Failure):
                 result.throw()
             yield cast(M, result.marker if isinstance(result, DoneShard) else result)
+
+    def _reads_over(self, tasks: list[ShardTask]) -> bool:
+        """Whether shards would read what others read as well, and that is more than names."""
+        return self.mapping.image_kind != "uri" and len(by_row_group(tasks)) < len(tasks)
+
+    def _read_once(self, tasks: list[ShardTask], decode: DecodeStage) -> ray.data.Dataset:
+        groups = by_row_group(tasks)
+        readers = min(len(groups), max(1, round(ray.cluster_resources().get("CPU", 1.0) / 2)))
+        return _feed(groups).map_batches(
+            _call(ReadStage(decode=decode)),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=_READ_CPUS,
+            concurrency=readers,
+        )
 
     def _decode_stage(self, session: str) -> DecodeStage:
         return DecodeStage(
@@ -133,24 +152,23 @@ class Execution(Generic[M]):
         return max(1, (os.cpu_count() or 1) // self.config.cluster.num_actors[1])
 
 
-def _feed(tasks: list[ShardTask]) -> ray.data.Dataset:
-    """A data set of one block for each shard, made by one task as the stages take them.
+def _feed(items: Sequence[Any]) -> ray.data.Dataset:
+    """A data set of one block for each item, made by one task as the stages take them.
 
     Blocks that are there when it starts cost the driver a second for every thousand, which is less than the process of
     that task takes to start where they are few.
     """
-    if len(tasks) <= _FEW:
-        rows = [row for task in tasks for row in pack(task.shard.shard_id, task).to_pylist()]
+    if len(items) <= _FEW:
+        rows = [row for item in items for row in pack(item).to_pylist()]
         few: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         return few
-    items: ray.data.Dataset = ray.data.from_arrow(pack("all", tasks))
-    return items.map_batches(_one_by_one, batch_size=1, batch_format="pyarrow", num_cpus=_FEED_CPUS, concurrency=1)
+    all_items: ray.data.Dataset = ray.data.from_arrow(pack(list(items)))
+    return all_items.map_batches(_one_by_one, batch_size=1, batch_format="pyarrow", num_cpus=_FEED_CPUS, concurrency=1)
 
 
 def _one_by_one(batch: pa.Table) -> Iterator[pa.Table]:
-    _, tasks = unpack_row(batch)
-    for task in tasks:
-        yield pack(task.shard.shard_id, task)
+    for item in unpack(batch):
+        yield pack(item)
 
 
 def _call(stage: Stage) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from litelvlm.pipeline.errors import DataError, ModelLoadError, RunError, StageError, StorageError, UsageError
-from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack_row
+from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,14 @@ class Failure:
 
 def run_stage(stage: Callable[[Any], Any], batch: pa.Table) -> pa.Table:
     """Apply a stage to the one payload of a batch; failures and shards that are done pass through."""
-    shard_id, payload = unpack_row(batch)
+    payload = unpack(batch)
     if isinstance(payload, Failure | DoneShard):
         return batch
     try:
         result = stage(payload)
     except Exception as error:  # noqa: BLE001 - raised again by the driver
         result = Failure.of(error)
-    return pack(shard_id, result)
+    return pack(result)
 
 
 def is_cluster_failure(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from litelvlm.pipeline.output.merge import merge_shards
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES
 from litelvlm.pipeline.shards.manifest import make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
-from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack_row
+from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.stages.commit import commit_shard
 from litelvlm.pipeline.stages.decode import DecodeStage
@@ -124,8 +124,8 @@ def run_file(path: Path, directory: Path, *, max_pixels: int = 4_000_000, **sour
     )  # fmt: skip
     annotate = AnnotateStage(engine, storage, "s", None)
     for shard in plan.shards:
-        batch = annotate(decode(pack(shard.shard_id, ShardTask(shard=shard))))
-        result = unpack_row(batch)[1]
+        batch = annotate(decode(pack(ShardTask(shard=shard))))
+        result = unpack(batch)
         assert not isinstance(result, Failure), result.details
         commit_shard(storage, result)
     totals = merge_shards(storage, plan.shards, sample=None, gpus_per_actor=1.0, gpu_price=None)

@@ -140,11 +140,3 @@ def test_files_with_other_columns_are_refused(source: Any, tmp_path: Path) -> No
 def test_a_missing_column_is_named(source: Any) -> None:
     with pytest.raises(ValueError, match="--image-column picture"):
         plan_of(source, image_column="picture")
-
-
-@pytest.mark.parametrize(("group", "over"), [(8, 1.0), (16, 1.5), (32, 2.5), (64, 4.5)])
-def test_row_groups_of_many_shards_are_read_over_and_said_to_be(tmp_path: Path, group: int, over: float) -> None:
-    source = write_table(tmp_path / "in.parquet", [row(number) for number in range(64)], row_group_size=group)
-    plan = plan_of(source, shard_images=8)
-    assert plan.reads_over == pytest.approx(over)
-    assert [f"read {over:.1f} times over" in remark for remark in plan.remarks(8)] == [True] * (over > 1.2)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardTask, pack, unpack_payload, unpack_row
+from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardTask, pack, unpack, unpack_payload
 from tests.pipeline.shards.test_read import SHARD
 
 
@@ -19,18 +19,18 @@ def image(*drafts: Draft, prepared: bool = True) -> ImageWork:
 
 def test_an_object_comes_back_from_a_block_and_from_a_row_of_it() -> None:
     task = ShardTask(shard=SHARD, prior_kills={"decode": 2}, compared_rows=frozenset({3}), truth_rows=None)
-    table = pack("s", task)
+    table = pack(task)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:  # as Ray stores it
         writer.write_table(table)
     stored = pa.ipc.open_stream(sink.getvalue()).read_all()
-    assert unpack_row(stored) == ("s", task)
+    assert unpack(stored) == task
     assert unpack_payload(stored.to_pylist()[0]) == task
 
 
-def test_a_batch_holds_one_shard() -> None:
-    with pytest.raises(AssertionError, match="exactly one shard"):
-        unpack_row(pa.concat_tables([pack("a", 1), pack("b", 2)]))
+def test_a_batch_holds_one_payload() -> None:
+    with pytest.raises(AssertionError, match="exactly one payload"):
+        unpack(pa.concat_tables([pack(1), pack(2)]))
 
 
 def test_only_phrases_that_can_be_asked_are() -> None:

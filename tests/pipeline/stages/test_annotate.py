@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litelvlm.pipeline.shards.payload import ShardResult, ShardWork, pack, unpack_row
+from litelvlm.pipeline.shards.payload import ShardResult, ShardWork, pack, unpack
 from litelvlm.pipeline.stages.annotate import AnnotateStage
 from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeAnnotator, FakeEngine
@@ -20,7 +20,7 @@ from tests.pipeline.stages.shard_work import image_work, shard_work
 
 def annotated(tmp_path: Path, work: ShardWork, engine: FakeEngine | None = None) -> ShardResult:
     stage = AnnotateStage(engine or FakeEngine(), Storage(str(tmp_path)), "now", 1)
-    result = unpack_row(stage(pack("s", work)))[1]
+    result = unpack(stage(pack(work)))
     assert isinstance(result, ShardResult)
     return result
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.shards.markers import ShardMarker, read_data, read_marker
-from litelvlm.pipeline.shards.payload import ShardResult, pack, unpack_row
+from litelvlm.pipeline.shards.payload import ShardResult, pack, unpack
 from litelvlm.pipeline.stages.commit import CommitStage, commit_shard
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.samples import shard_marker
@@ -50,7 +50,7 @@ def test_images_that_come_back_after_others_are_named_again(tmp_path: Path) -> N
 def test_whoever_is_second_gets_the_first_ones_marker(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     first = commit_shard(storage, result(record(0, "ok")))
-    second = unpack_row(CommitStage(storage=storage)(pack("s", result(record(0, "failed", error="a")))))[1]
+    second = unpack(CommitStage(storage=storage)(pack(result(record(0, "failed", error="a")))))
     assert second == first
     assert len(storage.list("shards")) == 2  # an orphan, which is swept
     assert read_data(storage, second).to_pylist()[0]["status"] == "ok"

@@ -17,7 +17,7 @@ from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
 from litelvlm.pipeline.shards.markers import Marker, create_marker, write_data
-from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, ShardWork, pack, unpack_row
+from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, ShardWork, pack, unpack
 from litelvlm.pipeline.stages.decode import DecodeStage, image_key
 from litelvlm.pipeline.stages.failures import Failure
 from litelvlm.pipeline.storage.store import Storage
@@ -42,7 +42,7 @@ def decode(plan: RunPlan, storage: Storage) -> object:
         marker=Marker,
     )
     shard = plan.shards[0]
-    return unpack_row(stage(pack(shard.shard_id, ShardTask(shard=shard))))[1]
+    return unpack(stage(pack(ShardTask(shard=shard))))
 
 
 def test_the_marker_of_a_shard_that_is_done_is_handed_on(tmp_path: Path, plan: RunPlan) -> None:

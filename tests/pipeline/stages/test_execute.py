@@ -11,7 +11,7 @@ from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.footing import Footing, StageCpus
 from litelvlm.pipeline.shards.manifest import Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
-from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack_row
+from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack
 from litelvlm.pipeline.stages import execute
 from litelvlm.pipeline.stages.execute import Execution
 from litelvlm.pipeline.storage.store import Storage
@@ -62,8 +62,7 @@ def test_every_shard_is_a_task_with_the_deaths_of_earlier_sessions_wave_by_wave(
 def test_the_feed_yields_every_task_in_a_block_of_its_own(source: str, tmp_path: Path) -> None:
     _, shards = execution(source, tmp_path)
     tasks = [ShardTask(shard=shard) for shard in shards]
-    blocks = list(execute._one_by_one(pack("all", tasks)))
-    assert [unpack_row(block) for block in blocks] == [(task.shard.shard_id, task) for task in tasks]
+    assert [unpack(block) for block in execute._one_by_one(pack(tasks))] == tasks
 
 
 def test_the_decode_stage_gets_what_the_configuration_says(source: str, tmp_path: Path) -> None:

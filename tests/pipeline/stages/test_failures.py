@@ -17,7 +17,7 @@ from litelvlm.pipeline.errors import (
     StorageError,
     UsageError,
 )
-from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack_row
+from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack
 from litelvlm.pipeline.stages.failures import Failure, is_cluster_failure, run_stage
 from tests.pipeline.samples import shard_marker
 
@@ -41,8 +41,7 @@ def raising(error: Exception) -> Any:
     ],
 )
 def test_an_error_reaches_the_driver_as_what_it_means(error: Exception, kind: type[Exception], message: str) -> None:
-    shard_id, failure = unpack_row(run_stage(raising(error), pack("s", 1)))
-    assert shard_id == "s"
+    failure = unpack(run_stage(raising(error), pack(1)))
     with pytest.raises(kind) as caught:
         pickle.loads(pickle.dumps(failure)).throw()
     assert type(caught.value) is kind
@@ -51,20 +50,20 @@ def test_an_error_reaches_the_driver_as_what_it_means(error: Exception, kind: ty
 
 def test_a_broken_stage_comes_with_its_traceback_and_others_in_one_line() -> None:
     with pytest.raises(StageError, match=r"(?s)by zero\nTraceback.*in stage"):
-        unpack_row(run_stage(raising(ZeroDivisionError("by zero")), pack("s", 1)))[1].throw()
+        unpack(run_stage(raising(ZeroDivisionError("by zero")), pack(1))).throw()
     with pytest.raises(DataError) as caught:
-        unpack_row(run_stage(raising(DataError("damaged")), pack("s", 1)))[1].throw()
+        unpack(run_stage(raising(DataError("damaged")), pack(1))).throw()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("payload", [Failure(kind="data", message="m", details="d"), DoneShard(marker=shard_marker())])
 def test_failures_and_shards_that_are_done_pass_through_untouched(payload: object) -> None:
-    batch = pack("s", payload)
+    batch = pack(payload)
     assert run_stage(raising(AssertionError("called")), batch) is batch
 
 
-def test_results_are_packed_under_the_shards_id() -> None:
-    assert unpack_row(run_stage(lambda number: number + 1, pack("s", 41))) == ("s", 42)
+def test_results_are_packed() -> None:
+    assert unpack(run_stage(lambda number: number + 1, pack(41))) == 42
 
 
 def test_only_rays_own_errors_are_the_clusters() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from litelvlm.pipeline.errors import RunError, UsageError
 from litelvlm.pipeline.shards.attempts import MAX_KILLS, Guard
-from litelvlm.pipeline.shards.payload import ShardWork, pack, unpack_row
+from litelvlm.pipeline.shards.payload import ShardWork, pack, unpack
 from litelvlm.pipeline.stages.model_stage import ModelStage, guarded
 from litelvlm.pipeline.storage.store import Storage
 from tests.fakes import FakeAnnotator, FakeEngine
@@ -26,14 +26,14 @@ class Counting(ModelStage[FakeEngine, int]):
 def test_a_call_processes_its_shard(tmp_path: Path) -> None:
     stage = Counting(FakeEngine(), Storage(str(tmp_path)), "now", 1)
     work = shard_work([image_work(0, "a"), image_work(1, "b")])
-    assert unpack_row(stage(pack("s", work))) == ("s", 2)
+    assert unpack(stage(pack(work))) == 2
 
 
 def test_a_model_that_cannot_be_loaded_is_a_mistake_that_every_call_tells(tmp_path: Path) -> None:
     stage = Counting(FakeEngine(load_error="no such checkpoint"), Storage(str(tmp_path)), "now", 1)
     for _ in range(2):
         with pytest.raises(UsageError, match=r"^no such checkpoint$"):
-            unpack_row(stage(pack("s", shard_work([]))))[1].throw()
+            unpack(stage(pack(shard_work([])))).throw()
 
 
 def test_an_error_without_words_is_told_by_its_type(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_an_error_without_words_is_told_by_its_type(tmp_path: Path) -> None:
 
     stage = Counting(Full(), Storage(str(tmp_path)), "now", 1)
     with pytest.raises(RunError, match=r"node .*: loading the model: MemoryError"):
-        unpack_row(stage(pack("s", shard_work([]))))[1].throw()
+        unpack(stage(pack(shard_work([])))).throw()
 
 
 def test_units_come_in_order_with_those_given_up_among_them(tmp_path: Path) -> None:
