@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TextIO, TypeVar
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.errors import MISTAKES, Interrupted, RunError, UsageError
+from litelvlm.pipeline.errors import MISTAKES, Interrupted, NodeError, RunError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.output.finalize import is_finished
@@ -174,11 +174,12 @@ class DatasetRun(ABC, Generic[E, M]):
         """Execute until every shard has its marker, again for those that a failing cluster left out."""
         stalled = 0
         with self.session(todo):
-            execution = self._execution()
             while todo:
-                error = self._execute_once(execution, todo)
+                footing = self.footing
+                error = self._execute_once(self._execution(), todo)
                 left = self._left()
-                stalled = stalled + 1 if len(left) == len(todo) else 0
+                progressed = len(left) < len(todo) or self.footing is not footing
+                stalled = 0 if progressed else stalled + 1
                 if stalled >= _MAX_STALLED:
                     raise RunError(f"{_MAX_STALLED} executions in a row committed nothing; the last ended with {error}")
                 if left:
@@ -197,6 +198,9 @@ class DatasetRun(ABC, Generic[E, M]):
                     if self._count(marker):
                         self._log.add(marker.shard_id, marker.to_json())
                         self.committed(marker)
+        except NodeError as error:
+            self._leave_out(error)
+            return str(error)
         except Exception as error:
             if not is_cluster_failure(error):
                 raise
@@ -204,6 +208,16 @@ class DatasetRun(ABC, Generic[E, M]):
         finally:
             self._log.flush()
         return None
+
+    def _leave_out(self, error: NodeError) -> None:
+        """Go on without a node. Raises the error where no other is left."""
+        from litelvlm.pipeline.preflight import without
+
+        assert self.footing is not None, "an execution has a footing"
+        footing = without(self.footing, error.node_id)
+        if footing is None:
+            raise error
+        self.footing = footing
 
     def _execution(self) -> Any:
         from litelvlm.pipeline.cluster import max_decoders, quiet_data_context

@@ -43,6 +43,14 @@ class RunError(RuntimeError):
     """The run cannot go on; what was committed stays, and running it again resumes."""
 
 
+class NodeError(RunError):
+    """A node lacks what the run needs; another may have it."""
+
+    def __init__(self, message: str, node_id: str) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal ended the run; `told` once the user knows what was committed."""
 

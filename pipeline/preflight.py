@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -54,6 +55,15 @@ def prepare(config: RunConfig, engine: Engine, say: Say) -> Footing:
     return Footing(
         device=device, cpus=StageCpus.within(nodes, config.cluster.num_actors[1]), left_out=tuple(sorted(bad))
     )
+
+
+def without(footing: Footing, node_id: str) -> Footing | None:
+    """What is left once a node has shown that it cannot hold the model; None where no other can."""
+    left_out = {*footing.left_out, node_id}
+    nodes = [node for node in nodes_of_cluster() if node.node_id not in left_out]
+    if not any(node.gpus if footing.device == "cuda" else node.cpus for node in nodes):
+        return None
+    return replace(footing, left_out=tuple(sorted(left_out)))
 
 
 def wait_for_room(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ from litelvlm.pipeline.shards.manifest import Shard, selected_rows
 from litelvlm.pipeline.storage.range_file import ChangedError, RangeFile
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.table.columns import ColumnMapping
-from litelvlm.pipeline.table.footers import footer_of, parquet_metadata, shard_digest
+from litelvlm.pipeline.table.footers import chunk_ends, known_footer, shard_digest
 from litelvlm.pipeline.table.rows import iter_rows
 
 _BATCH_ROWS = 4  # one dictionary value of 150 MB may stand in each of them
@@ -89,7 +88,7 @@ def read_shards(
 def _check_planned(file: RangeFile, shards: Sequence[Shard], sample: float | None) -> None:
     """A shard's id hashes the footer that was planned with: a rewritten file shows by its own."""
     try:
-        sha256 = hashlib.sha256(footer_of(cast(BinaryIO, file))).hexdigest()
+        sha256 = known_footer(file).sha256
     except ValueError as error:
         raise ChangedError.of(shards[0].file) from error
     for shard in shards:
@@ -100,7 +99,8 @@ def _check_planned(file: RangeFile, shards: Sequence[Shard], sample: float | Non
 
 def _stream(file: RangeFile, shard: Shard, mapping: ColumnMapping) -> Iterator[SourceRow]:
     number = shard.row_group_start
-    metadata = parquet_metadata(footer_of(cast(BinaryIO, file)))
+    metadata = known_footer(file).metadata
+    file.read_ahead_to(chunk_ends(metadata, shard.row_group))
     parquet = pq.ParquetFile(file, metadata=metadata, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     batches = parquet.iter_batches(
         batch_size=_BATCH_ROWS, row_groups=[shard.row_group], columns=mapping.columns(), use_threads=False

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from litelvlm.pipeline.errors import DataError, ModelLoadError, RunError, StageError, StorageError, UsageError
+from litelvlm.pipeline.errors import DataError, ModelLoadError, NodeError, StageError, StorageError, UsageError
 from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack
 
 
@@ -22,9 +22,10 @@ from litelvlm.pipeline.shards.payload import DoneShard, pack, unpack
 class Failure:
     """An exception on its way to the driver."""
 
-    kind: str  # "usage", "storage", "data", "run" or "stage"
+    kind: str  # "usage", "storage", "data", "node" or "stage"
     message: str
     details: str
+    node_id: str = ""
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
@@ -36,20 +37,20 @@ class Failure:
             return cls(kind="storage", message=str(error), details=details)
         if isinstance(error, DataError):
             return cls(kind="data", message=str(error), details=details)
-        if isinstance(error, RunError):
-            return cls(kind="run", message=str(error), details=details)
+        if isinstance(error, NodeError):
+            return cls(kind="node", message=str(error), details=details, node_id=error.node_id)
         return cls(kind="stage", message=f"{type(error).__name__}: {error}", details=details)
 
     def throw(self) -> None:
-        """Raises UsageError, StorageError, DataError, RunError or StageError."""
+        """Raises UsageError, StorageError, DataError, NodeError or StageError."""
         if self.kind == "usage":
             raise UsageError(self.message)
         if self.kind == "storage":
             raise StorageError(self.message)
         if self.kind == "data":
             raise DataError(self.message)
-        if self.kind == "run":
-            raise RunError(self.message)
+        if self.kind == "node":
+            raise NodeError(self.message, self.node_id)
         raise StageError(f"{self.message}\n{self.details}")
 
 

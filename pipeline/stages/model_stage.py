@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
+import ray
 
-from litelvlm.pipeline.errors import ModelLoadError, RunError
+from litelvlm.pipeline.errors import ModelLoadError, NodeError
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.payload import ShardWork
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
@@ -38,7 +39,7 @@ class ModelStage(ABC, Generic[E, R]):
         self._engine = on_one_thread(engine)
         self._storage, self._session = storage, session
         self._actor = f"{platform.node()}:{os.getpid()}"
-        self._loaded: Annotator | ModelLoadError | RunError
+        self._loaded: Annotator | ModelLoadError | NodeError
         try:
             self._loaded = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -77,12 +78,13 @@ class ModelStage(ABC, Generic[E, R]):
         )
 
 
-def _not_loaded(error: Exception) -> ModelLoadError | RunError:
+def _not_loaded(error: Exception) -> ModelLoadError | NodeError:
     """What does not fit is a mistake in the command; what only this node lacks is that node's fault."""
     reason = str(error) or type(error).__name__
     if isinstance(error, ValueError):
         return ModelLoadError(reason)
-    return RunError(f"node {platform.node()}: loading the model: {reason}")
+    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    return NodeError(f"node {platform.node()}: loading the model: {reason}", node_id)
 
 
 def guarded(

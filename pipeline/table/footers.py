@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -20,6 +21,8 @@ from litelvlm.pipeline.storage.range_file import RangeFile
 _GLOB_CHARACTERS = "*?["
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8  # the footer's length and the magic
+_FIRST_BYTES = 64 << 10  # of the end of a file, read at first: most footers lie in them
+_KNOWN_FOOTERS = 4
 _FOOTER_THREADS = 16
 _MAX_ROWS_PER_BYTE = 64  # more cannot hold images: the footer lies
 
@@ -70,18 +73,64 @@ def read_footers(paths: list[str], options: dict[str, Any]) -> list[InputFile]:
         return list(pool.map(lambda path: _read_footer(path, options), paths))
 
 
+@dataclass(frozen=True)
+class Footer:
+    """What a Parquet file says of itself, and the SHA-256 (hex) of the bytes that say it."""
+
+    sha256: str
+    metadata: pq.FileMetaData
+
+
+_footers: OrderedDict[tuple[Any, ...], Footer] = OrderedDict()
+
+
+def known_footer(file: RangeFile) -> Footer:
+    """The footer of a file, read and parsed once in this process as long as the store tells that it is the same file.
+
+    Raises ValueError where it has none.
+    """
+    identity = file.identity
+    footer = _footers.get(identity) if identity else None
+    if footer is None:
+        data = footer_of(cast(BinaryIO, file))
+        footer = Footer(hashlib.sha256(data).hexdigest(), parquet_metadata(data))
+    if identity:
+        _footers[identity] = footer
+        _footers.move_to_end(identity)
+        if len(_footers) > _KNOWN_FOOTERS:
+            _footers.popitem(last=False)
+    return footer
+
+
+def chunk_ends(metadata: pq.FileMetaData, row_group: int) -> list[int]:
+    """Where the columns of a row group end in the file, in bytes."""
+    group = metadata.row_group(row_group)
+    return [_chunk_end(group.column(number)) for number in range(group.num_columns)]
+
+
+def _chunk_end(chunk: pq.ColumnChunkMetaData) -> int:
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        start = min(start, chunk.dictionary_page_offset)
+    return int(start + chunk.total_compressed_size)
+
+
 def footer_of(file: BinaryIO) -> bytes:
     """The footer of a Parquet file. Raises ValueError where it has none."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - _TAIL_BYTES, 0))
-    tail = file.read(_TAIL_BYTES)
-    if size < 12 or tail[4:] != _MAGIC:
+    file.seek(max(size - _FIRST_BYTES, 0))
+    end = file.read(_FIRST_BYTES)
+    if size < 12 or end[-4:] != _MAGIC:
         raise ValueError("it does not end as a Parquet file does")
-    length = struct.unpack("<I", tail[:4])[0]
+    length = struct.unpack("<I", end[-_TAIL_BYTES:-4])[0]
     if length + 12 > size:
         raise ValueError("its footer claims to be longer than the file")
-    file.seek(size - _TAIL_BYTES - length)
-    return file.read(length)
+    start = size - _TAIL_BYTES - length
+    missing = size - len(end) - start
+    if missing > 0:
+        file.seek(start)
+        return file.read(missing) + end[:-_TAIL_BYTES]
+    return end[-missing:-_TAIL_BYTES]
 
 
 def parquet_metadata(footer: bytes) -> pq.FileMetaData:
@@ -138,8 +187,8 @@ def _full(given: str, bare: str) -> str:
 def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
     try:
         with RangeFile(path, options) as file:
-            size, footer = file.size, footer_of(cast(BinaryIO, file))
-        metadata = parquet_metadata(footer)
+            size, footer = file.size, known_footer(file)
+        metadata = footer.metadata
         groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
         schema = metadata.schema.to_arrow_schema()
     except StorageError:
@@ -150,8 +199,7 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
         raise ValueError(
             f"--input {path} is not readable Parquet: its footer claims {sum(groups)} rows in {size} bytes"
         )
-    digest = hashlib.sha256(footer).hexdigest()
-    return InputFile(path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema)
+    return InputFile(path=path, size=size, footer_sha256=footer.sha256, row_group_rows=groups, schema=schema)
 
 
 def _first_line(error: BaseException) -> str:

@@ -147,11 +147,11 @@ def test_two_drivers_on_one_output(
     compare(fault_table, whole, output, fault="two drivers at once", injected=1, resumed_s=elapsed)
 
 
-@pytest.mark.parametrize(("scenario", "injected"), [("lost_node", 2), ("full_disk", 1)])
+@pytest.mark.parametrize(("scenario", "injected"), [("lost_node", 2), ("late_nodes", 1), ("full_disk", 1)])
 def test_a_scenario_with_a_machine_of_its_own(
     fault_table: Any, tmp_path: Path, source: str, whole: Path, scenario: str, injected: int
 ) -> None:
-    """A node of a cluster removed half-way; a disk that is full while shards are committed."""
+    """Nodes of a cluster removed half-way; nodes that come late or without the model; a disk that is full meanwhile."""
     output = tmp_path / "out"
     command = [sys.executable, "-m", f"tests.faults.{scenario}", source, str(output)]
     started = time.monotonic()

@@ -13,9 +13,9 @@ import pytest
 from ray.exceptions import NodeDiedError
 
 from litelvlm.pipeline.dataset_run import DatasetRun, uri_policy
-from litelvlm.pipeline.errors import Interrupted, RunError, StageError, UsageError
+from litelvlm.pipeline.errors import Interrupted, NodeError, RunError, StageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
-from litelvlm.pipeline.footing import Footing, StageCpus
+from litelvlm.pipeline.footing import Footing, Node, StageCpus
 from litelvlm.pipeline.output.finalize import mark_finished
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
@@ -138,6 +138,24 @@ def test_three_executions_in_a_row_that_commit_nothing_end_it(config: Any) -> No
     with pytest.raises(RunError, match="3 executions in a row committed nothing; the last ended with NodeDiedError"):
         run.run()
     assert len(run.steps) == 1
+
+
+def test_a_node_that_cannot_hold_the_model_is_left_out_while_there_are_others(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [Node(node_id=name, address=name, cpus=4.0, gpus=0.0) for name in "abcde"]
+    monkeypatch.setattr("litelvlm.pipeline.preflight.nodes_of_cluster", lambda: nodes)
+    bad = [NodeError(f"node {name}: loading the model: no such file", name) for name in "abcde"]
+    run = PlayedRun(config, [bad[0]], [bad[1]], [bad[2]], [bad[3]], [0, 1, 2])
+    assert run.run() == EXIT_DONE
+    assert run.footing is not None
+    assert run.footing.left_out == ("a", "b", "c", "d")
+    assert "3 shards are left (node d: loading the model: no such file); going on with them" in run.stream.getvalue()
+    Path(config.output, "_SUCCESS").unlink()
+    for marker in Path(config.output, "_done").iterdir():
+        marker.unlink()
+    with pytest.raises(NodeError, match="node e: "):
+        PlayedRun(config, *([error] for error in bad)).run()
 
 
 def test_a_marker_that_comes_twice_counts_once(config: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from litelvlm.pipeline.errors import RunError, UsageError
+from litelvlm.pipeline.errors import NodeError, UsageError
 from litelvlm.pipeline.shards.attempts import MAX_KILLS, Guard
 from litelvlm.pipeline.shards.payload import ShardWork, pack, unpack
 from litelvlm.pipeline.stages.model_stage import ModelStage, guarded
@@ -42,7 +42,7 @@ def test_an_error_without_words_is_told_by_its_type(tmp_path: Path) -> None:
             raise MemoryError
 
     stage = Counting(Full(), Storage(str(tmp_path)), "now", 1)
-    with pytest.raises(RunError, match=r"node .*: loading the model: MemoryError"):
+    with pytest.raises(NodeError, match=r"node .*: loading the model: MemoryError"):
         unpack(stage(pack(shard_work([])))).throw()
 
 
