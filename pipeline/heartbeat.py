@@ -14,6 +14,19 @@ from litelvlm.pipeline.preflight import LINE_S
 _POLL_S = 1.0
 
 
+class Paced:
+    """Says what it is called with, a line every `line_s` seconds at most."""
+
+    def __init__(self, say: Callable[[str], None], line_s: float = LINE_S) -> None:
+        self._say, self._line_s = say, line_s
+        self._last = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self._last >= self._line_s:
+            self._last = time.monotonic()
+            self._say(line)
+
+
 class Heartbeat:
     """A context manager around an execution; `beat` says that it goes on.
 

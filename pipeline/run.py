@@ -120,7 +120,15 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
         return ShardTask(shard=shard, prior_kills=prior_kills, compared_rows=compared, truth_rows=compared)
 
     def finish(self) -> int:
-        totals = merge_run(self.storage, self.plan, self.config)
+        from litelvlm.pipeline.heartbeat import Paced
+
+        paced, num_shards = Paced(self.say), len(self.plan.shards)
+        totals = merge_run(
+            self.storage,
+            self.plan,
+            self.config,
+            watch=lambda num_read: paced(f"merging: {num_read} of {num_shards} shards are read"),
+        )
         failed = totals.statuses[STATUS_FAILED]
         exceeded = failed > self.config.max_failure_rate * totals.records
         self._write(self._summary.finished(totals, exceeded=exceeded, storage=self.storage))

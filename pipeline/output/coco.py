@@ -8,19 +8,24 @@ files of at most 25 MB. The same calls give the same bytes.
 import json
 import math
 import posixpath
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.output.names import is_plain
 
 CATEGORY_NAME = "object"
+MAX_PART_BYTES = 20_000_000
 # CVAT stores an attribute's value in 4,096 characters.
 MAX_PHRASE_CHARS = 4096
 
 _CATEGORY_ID = 1
 _LICENSES = [{"id": 0, "name": "", "url": ""}]
+_BETWEEN, _END = b'],"annotations":[', b"]}\n"
+_IDS = b'{"id":%d,"image_id":%d'
+_UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CATEGORIES = [{"id": _CATEGORY_ID, "name": CATEGORY_NAME, "supercategory": ""}]
 
 
@@ -43,12 +48,91 @@ class CocoSummary:
     num_empty_masks: int
 
 
+class Place(NamedTuple):
+    """Where an image stands: whether a new part begins with it, its entry, its id and that of its first annotation."""
+
+    begins_part: bool
+    entry: bytes
+    image_id: int
+    first_id: int
+
+
+class CocoLayout:
+    """Gives images and annotations their ids and parts, in the order of the calls.
+
+    A part is full when the next image would take it over `max_part_bytes`; an image's annotations are never split, and
+    an image that is larger than a part by itself gets one of its own.
+    """
+
+    def __init__(self, max_part_bytes: int = MAX_PART_BYTES, head: bytes | None = None) -> None:
+        if max_part_bytes < 1:
+            raise ValueError(f"max_part_bytes: must be positive, got {max_part_bytes}")
+        self._max_part_bytes = max_part_bytes
+        self._empty_bytes = len(head or part_head()) + len(_BETWEEN) + len(_END)
+        self.num_images = self.num_annotations = 0
+        self._is_begun, self._num_bytes = False, self._empty_bytes
+        self._stems: set[str] = set()
+
+    def place(self, *, file_name: str, height: int, width: int, sizes: Sequence[int]) -> Place:
+        """Place an image, upright size in pixels, with annotations of these sizes in bytes, see `encode_annotations`.
+
+        Raises ValueError when the name is not a plain relative path or, without its extension, is taken in this part
+        (CVAT goes by that).
+        """
+        _check_file_name(file_name)
+        image_id, first_id = self.num_images + 1, self.num_annotations + 1
+        entry = _image_entry(image_id, file_name, height, width)
+        ids = (len(_IDS % (first_id + index, image_id)) for index in range(len(sizes)))
+        num_bytes = len(entry) + sum(ids) + sum(sizes) + len(sizes) + 1
+        begins_part = self._is_begun and self._num_bytes + num_bytes > self._max_part_bytes
+        if begins_part:
+            self._stems, self._num_bytes = set(), self._empty_bytes
+        self._claim_stem(file_name)
+        self._is_begun = True
+        self._num_bytes += num_bytes
+        self.num_images += 1
+        self.num_annotations += len(sizes)
+        return Place(begins_part=begins_part, entry=entry, image_id=image_id, first_id=first_id)
+
+    def _claim_stem(self, file_name: str) -> None:
+        stem = posixpath.splitext(file_name)[0]
+        if stem in self._stems:
+            raise ValueError(f"file_name: {file_name!r} has, without its extension, the name of another image")
+        self._stems.add(stem)
+
+
+def part_name(number: int) -> str:
+    """Name of a part, from 0."""
+    return f"part-{number:05d}.json"
+
+
+def part_head(info: dict[str, Any] | None = None) -> bytes:
+    """How a part begins."""
+    return b'{"info":%s,"licenses":%s,"categories":%s,"images":[' % tuple(
+        map(_encode, (info or {}, _LICENSES, _CATEGORIES))
+    )
+
+
+def numbered(place: Place, annotations: Iterable[bytes]) -> Iterator[bytes]:
+    """The annotations of an image, from `encode_annotations`, with their ids."""
+    for index, annotation in enumerate(annotations):
+        yield _IDS % (place.first_id + index, place.image_id) + annotation
+
+
+def write_part(stream: BinaryIO, head: bytes, images: Iterable[bytes], annotations: Iterable[bytes]) -> None:
+    """A part with entries of images and of their annotations."""
+    stream.write(head)
+    stream.write(b",".join(images))
+    stream.write(_BETWEEN)
+    stream.write(b",".join(annotations))
+    stream.write(_END)
+
+
 class CocoWriter:
     """Streams images into ``part-00000.json``, ``part-00001.json``, …
 
-    A part is buffered, encoded, until the next image would take it over `max_part_bytes`, so memory is bounded by one
-    part and an image's annotations are never split. Only an image that is larger than a part by itself makes a larger
-    file. There is always at least one part, if only an empty one.
+    A part is buffered, encoded, so memory is bounded by one; see `CocoLayout`. There is always at least one part, if
+    only an empty one.
 
     `open_part` gets a part's name and returns a stream, which is closed when the part is complete.
     """
@@ -57,49 +141,31 @@ class CocoWriter:
         self,
         open_part: Callable[[str], BinaryIO],
         *,
-        max_part_bytes: int = 20_000_000,
+        max_part_bytes: int = MAX_PART_BYTES,
         info: dict[str, Any] | None = None,
     ) -> None:
-        if max_part_bytes < 1:
-            raise ValueError(f"max_part_bytes: must be positive, got {max_part_bytes}")
         self._open_part = open_part
-        self._max_part_bytes = max_part_bytes
-        self._head = b'{"info":%s,"licenses":%s,"categories":%s,"images":[' % tuple(
-            map(_encode, (info or {}, _LICENSES, _CATEGORIES))
-        )
-        self._num_parts = self._num_images = self._num_annotations = self._num_empty_masks = 0
+        self._head = part_head(info)
+        self._layout = CocoLayout(max_part_bytes, self._head)
+        self._images: list[bytes] = []
+        self._annotations: list[bytes] = []
+        self._num_parts = self._num_empty_masks = 0
         self._summary: CocoSummary | None = None
-        self._start_part()
 
     def add_image(self, *, file_name: str, height: int, width: int, annotations: Sequence[CocoAnnotation]) -> None:
         """Add an image, upright size in pixels, with all of its annotations. Ids are given in the order of the calls.
 
-        Raises ValueError when the name is not a plain relative path or, without its extension, is taken in this part
-        (CVAT goes by that), when a mask has another size than the image, or when a score is not a number in [0, 1].
+        Raises ValueError as `CocoLayout.place` and `encode_annotations` do.
         """
-        encoded = encode_annotations(annotations, height, width)
-        self.add_encoded(file_name=file_name, height=height, width=width, annotations=encoded)
-        self._num_empty_masks += len(annotations) - len(encoded)
-
-    def add_encoded(self, *, file_name: str, height: int, width: int, annotations: Sequence[bytes]) -> None:
-        """The same with annotations from `encode_annotations`. Raises ValueError as `add_image` does."""
         if self._summary is not None:
             raise ValueError("add_image: the writer is closed")
-        _check_file_name(file_name)
-        image_id, first_id = self._num_images + 1, self._num_annotations + 1
-        image = _encode(_image_entry(image_id, file_name, height, width))
-        entries = [
-            b'{"id":%d,"image_id":%d%b' % (first_id + index, image_id, tail) for index, tail in enumerate(annotations)
-        ]
-        num_bytes = len(image) + sum(map(len, entries)) + len(entries) + 1
-        if self._images and self._num_bytes + num_bytes > self._max_part_bytes:
+        encoded = encode_annotations(annotations, height, width)
+        place = self._layout.place(file_name=file_name, height=height, width=width, sizes=[len(one) for one in encoded])
+        if place.begins_part:
             self._write_part()
-        self._claim_stem(file_name)
-        self._images.append(image)
-        self._annotations.extend(entries)
-        self._num_bytes += num_bytes
-        self._num_images += 1
-        self._num_annotations += len(entries)
+        self._images.append(place.entry)
+        self._annotations.extend(numbered(place, encoded))
+        self._num_empty_masks += len(annotations) - len(encoded)
 
     def close(self) -> CocoSummary:
         """Write what is left. Calling it again changes nothing."""
@@ -108,33 +174,17 @@ class CocoWriter:
                 self._write_part()
             self._summary = CocoSummary(
                 parts=self._num_parts,
-                images=self._num_images,
-                annotations=self._num_annotations,
+                images=self._layout.num_images,
+                annotations=self._layout.num_annotations,
                 num_empty_masks=self._num_empty_masks,
             )
         return self._summary
 
-    def _claim_stem(self, file_name: str) -> None:
-        stem = posixpath.splitext(file_name)[0]
-        if stem in self._stems:
-            raise ValueError(f"file_name: {file_name!r} has, without its extension, the name of another image")
-        self._stems.add(stem)
-
-    def _start_part(self) -> None:
-        self._images: list[bytes] = []
-        self._annotations: list[bytes] = []
-        self._stems: set[str] = set()
-        self._num_bytes = len(self._head) + len(b'],"annotations":[]}\n')
-
     def _write_part(self) -> None:
-        with self._open_part(f"part-{self._num_parts:05d}.json") as stream:
-            stream.write(self._head)
-            stream.write(b",".join(self._images))
-            stream.write(b'],"annotations":[')
-            stream.write(b",".join(self._annotations))
-            stream.write(b"]}\n")
+        with self._open_part(part_name(self._num_parts)) as stream:
+            write_part(stream, self._head, self._images, self._annotations)
         self._num_parts += 1
-        self._start_part()
+        self._images, self._annotations = [], []
 
 
 def encode_annotations(annotations: Sequence[CocoAnnotation], height: int, width: int) -> list[bytes]:
@@ -145,7 +195,7 @@ def encode_annotations(annotations: Sequence[CocoAnnotation], height: int, width
     written = [annotation for annotation in annotations if annotation.mask.area > 0]
     for annotation in written:
         _check_annotation(annotation, height, width)
-    return [b"," + _encode(_annotation_entry(annotation))[1:] for annotation in written]
+    return [_annotation_entry(annotation) for annotation in written]
 
 
 def cvat_labels() -> bytes:
@@ -176,38 +226,30 @@ def clean_phrase(phrase: str) -> str:
     need them."""
     if len(phrase) > MAX_PHRASE_CHARS:
         phrase = phrase[: MAX_PHRASE_CHARS - 1] + "…"
-    return "".join(_clean_character(char) for char in phrase)
-
-
-def _clean_character(char: str) -> str:
-    code = ord(char)
-    if code < 32 or 127 <= code < 160:
-        return " "
-    return "\ufffd" if 0xD800 <= code <= 0xDFFF else char
+    return _UNCLEAN.sub(lambda found: "\ufffd" if found[0] >= "\ud800" else " ", phrase)
 
 
 def _choice(name: str, values: list[str]) -> dict[str, Any]:
     return {"name": name, "mutable": True, "input_type": "select", "default_value": values[0], "values": values}
 
 
-def _image_entry(image_id: int, file_name: str, height: int, width: int) -> dict[str, Any]:
+def _image_entry(image_id: int, file_name: str, height: int, width: int) -> bytes:
     if height < 1 or width < 1:
         raise ValueError(f"height, width: must be positive, got {height}, {width}")
-    return {"id": image_id, "file_name": file_name, "width": int(width), "height": int(height), "license": 0}
+    size = b'"width":%d,"height":%d' % (width, height)
+    return b'{"id":%d,"file_name":%s,%s,"license":0}' % (image_id, _encode(file_name), size)
 
 
-def _annotation_entry(annotation: CocoAnnotation) -> dict[str, Any]:
-    """All of an entry but its two ids."""
-    mask = annotation.mask
-    return {
-        "category_id": _CATEGORY_ID,
-        "segmentation": mask.as_coco(),
-        "area": float(mask.area),
-        "bbox": [float(value) for value in mask.bbox_xywh],
-        "iscrowd": 0,  # 1 would make COCO evaluation ignore the mask
-        "score": round(float(annotation.score), 6),
-        "attributes": {"phrase": clean_phrase(annotation.phrase), "source": "auto", "review": "needs_review"},
-    }
+def _annotation_entry(annotation: CocoAnnotation) -> bytes:
+    """All of an entry but its two ids. `iscrowd` 1 would make COCO evaluation ignore the mask."""
+    mask, phrase = annotation.mask, clean_phrase(annotation.phrase)
+    (height, width), (left, top, box_width, box_height) = mask.size_hw, map(float, mask.bbox_xywh)
+    return (
+        f',"category_id":{_CATEGORY_ID},"segmentation":{{"size":[{height},{width}],"counts":{json.dumps(mask.counts)}}}'
+        f',"area":{float(mask.area)!r},"bbox":[{left!r},{top!r},{box_width!r},{box_height!r}],"iscrowd":0'
+        f',"score":{round(float(annotation.score), 6)!r}'
+        f',"attributes":{{"phrase":{json.dumps(phrase)},"source":"auto","review":"needs_review"}}}}'
+    ).encode("ascii")
 
 
 def _check_annotation(annotation: CocoAnnotation, height: int, width: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import DataError
@@ -13,8 +14,10 @@ from litelvlm.pipeline.shards.markers import MARKER_SUFFIX
 from litelvlm.pipeline.storage.store import Storage
 
 
-def merge_run(storage: Storage, plan: RunPlan, config: RunConfig) -> MergeTotals:
-    """Merge all shards of the plan into the final tables and COCO files.
+def merge_run(
+    storage: Storage, plan: RunPlan, config: RunConfig, watch: Callable[[int], None] = lambda num_shards: None
+) -> MergeTotals:
+    """Merge all shards of the plan into the final tables and COCO files. `watch` is told how many have been read.
 
     Raises:
         DataError: a shard is missing, or input rows and records do not match one to one.
@@ -25,6 +28,7 @@ def merge_run(storage: Storage, plan: RunPlan, config: RunConfig) -> MergeTotals
         sample=config.source.sample,
         gpus_per_actor=config.cluster.gpus_per_actor,
         gpu_price=config.gpu_price,
+        watch=watch,
     )
     if totals.rows != plan.num_rows:
         raise DataError(f"the plan has {plan.num_rows} input rows, the shards {totals.rows}")

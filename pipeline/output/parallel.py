@@ -1,11 +1,12 @@
-"""The same work for many items, beside each other on Ray where it runs, handed over in order."""
+"""Work beside each other in Ray tasks: results in order, content that stays where it was made until a task wants it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -13,34 +14,108 @@ R = TypeVar("R")
 _AHEAD = 2  # items for each CPU that are under way or done and not fetched yet
 
 
-def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results of a function, in the order of the items. A single item is worked on here, as are all without Ray.
+@dataclass(frozen=True)
+class Kept(Generic[T]):
+    """Content that a task has left in the cluster's object store, or here where there was no task."""
 
-    Both travel between processes, so they are to be few and large. What the function raises is raised here.
+    _content: Any
+    _is_here: bool
+
+    def get(self) -> T:
+        """The content."""
+        if self._is_here:
+            here: T = self._content
+            return here
+        import ray
+
+        there: T = ray.get(self._content)
+        return there
+
+
+class Tasks:
+    """Runs functions in Ray tasks, each on a CPU of its own; without `beside` here and at once.
+
+    What goes from process to process should be little in number and large. What a function raises is raised here as it
+    is, by whatever is called next.
     """
-    import ray
 
-    remaining = iter(items)
-    first = list(islice(remaining, 2))
-    if len(first) < 2 or not ray.is_initialized():
-        yield from map(function, first)
-        yield from map(function, remaining)
-        return
-    task: Any = ray.remote(num_cpus=1)(_outcome)
-    most = max(2, round(_AHEAD * ray.cluster_resources().get("CPU", 1.0)))
-    function_ref = ray.put(function)
-    under_way = deque(task.remote(function_ref, item) for item in [*first, *islice(remaining, most - 2)])
-    while under_way:
-        result, error = ray.get(under_way.popleft())
+    def __init__(self, *, beside: bool) -> None:
+        self._beside = beside
+        self._begun: deque[Any] = deque()
+
+    def ordered(self, function: Callable[[T], tuple[Any, ...]], items: Iterable[T], num_kept: int) -> Iterator[Any]:
+        """What a function says of each item, in their order.
+
+        The function returns what it says, which comes here, and `num_kept` contents, which are yielded with it as
+        `Kept`.
+        """
+        if not self._beside:
+            for item in items:
+                said, *contents = function(item)
+                yield (said, *(Kept(content, True) for content in contents))
+            return
+        import ray
+
+        remaining = iter(items)
+        task: Any = ray.remote(num_cpus=1, num_returns=1 + num_kept)(_said_and_kept)
+        function_ref = ray.put(function)
+
+        def submit(number: int) -> list[Any]:
+            new = [task.remote(function_ref, item, num_kept) for item in islice(remaining, number)]
+            return new if num_kept else [[ref] for ref in new]
+
+        under_way = deque(submit(_AHEAD * self._num_cpus()))
+        while under_way:
+            said_ref, *kept_refs = under_way.popleft()
+            said, error = ray.get(said_ref)
+            if error is not None:
+                raise error
+            under_way.extend(submit(1))
+            yield (said, *(Kept(ref, False) for ref in kept_refs))
+
+    def begin(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have something done; wait while there is as much to do as there are CPUs."""
+        if not self._beside:
+            function(*arguments)
+            return
+        import ray
+
+        while len(self._begun) >= self._num_cpus():
+            self._end_one()
+        self._begun.append(ray.remote(num_cpus=1)(_error_of).remote(function, arguments))
+
+    def finish(self) -> None:
+        """Wait until everything that was begun is done."""
+        while self._begun:
+            self._end_one()
+
+    def _end_one(self) -> None:
+        import ray
+
+        error = ray.get(self._begun.popleft())
         if error is not None:
             raise error
-        under_way.extend(task.remote(function_ref, item) for item in islice(remaining, 1))
-        yield cast(R, result)
+
+    def _num_cpus(self) -> int:
+        import ray
+
+        return max(1, round(ray.cluster_resources().get("CPU", 1.0)))
 
 
-def _outcome(function: Callable[[T], R], item: T) -> tuple[R | None, Exception | None]:
+def _said_and_kept(function: Callable[[T], tuple[Any, ...]], item: T, num_kept: int) -> Any:
     """In a task. An error comes back as it is: Ray would wrap it into one of its own."""
     try:
-        return function(item), None
+        said, *contents = function(item)
+        outcome: tuple[Any, Exception | None] = said, None
     except Exception as error:  # noqa: BLE001 - raised again by the driver
-        return None, error
+        outcome, contents = (None, error), [None] * num_kept
+    return (outcome, *contents) if num_kept else outcome
+
+
+def _error_of(function: Callable[..., None], arguments: tuple[Any, ...]) -> Exception | None:
+    """In a task, likewise."""
+    try:
+        function(*arguments)
+    except Exception as error:  # noqa: BLE001 - raised again by the driver
+        return error
+    return None

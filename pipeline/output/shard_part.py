@@ -1,11 +1,11 @@
-"""What of a merge can be done for every shard by itself: reading, checking, encoding. Runs in tasks."""
+"""What of a merge can be done for some shards by themselves: reading, checking, encoding. Runs in tasks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,52 +16,68 @@ from litelvlm.pipeline.output.coco import CocoAnnotation, encode_annotations
 from litelvlm.pipeline.schemas import ERROR_SCHEMA, RECORD_SCHEMA, STATUS_FAILED, STATUS_OK
 from litelvlm.pipeline.shards.manifest import Shard, selected_rows
 from litelvlm.pipeline.shards.markers import ShardMarker, read_data
+from litelvlm.pipeline.storage.read_ahead import read_ahead
 from litelvlm.pipeline.storage.store import Storage
 
+Committed = tuple[Shard, ShardMarker]
+Annotations = list[bytes]  # of one image, as `encode_annotations` has them
 
-@dataclass(frozen=True, kw_only=True)
-class ImagePart:
-    """A run of adjacent records of one image; its masks as COCO annotations that want their ids."""
+_READ = (
+    "source_row", "phrase_index", "image_key", "file_name", "height", "width", "status", "mask_rle", "area",
+    "bbox_xywh", "phrase", "score",
+)  # fmt: skip
+
+
+class ImageFacts(NamedTuple):
+    """A run of adjacent records of one image, and the sizes of its annotations in bytes."""
 
     key: str
     file_name: str
     height: int
     width: int
-    annotations: list[bytes]
+    sizes: tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShardPart:
-    """A shard as the merge writes it: records as a table of `RECORD_SCHEMA`, and what is told of them."""
+@dataclass(kw_only=True)
+class PartFacts:
+    """What is told of some shards: what the parts of the output are laid out by, and what is counted."""
 
-    records: pa.Table
-    images: list[ImagePart]
-    errors: list[dict[str, Any]]
-    statuses: Counter[str]
-    reasons: Counter[str]
+    images: list[ImageFacts] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    num_records: int = 0
+    num_bytes: int = 0  # of the records in Arrow's memory
 
 
 def read_part(
-    storage: Storage, shard: Shard, marker: ShardMarker, *, sample: float | None, renamed: dict[str, str]
-) -> ShardPart:
-    """Read a shard's data file, check it, encode its masks. `renamed` are names by image key.
+    storage: Storage, committed: Sequence[Committed], *, sample: float | None, renamed: dict[str, str]
+) -> tuple[PartFacts, pa.Table, list[Annotations]]:
+    """Read the data files of shards, check them, encode their masks. `renamed` are names by image key.
+
+    Returns what is told of them, their records as a table of `RECORD_SCHEMA`, and the annotations of every image.
 
     Raises:
-        DataError: it lacks records, holds rows of another shard, or is not what was committed.
+        DataError: a file lacks records, holds rows of another shard, or is not what was committed.
     """
-    table = read_data(storage, marker)
-    if renamed:
-        table = _rename(table, renamed)
-    rows = table.to_pylist()
-    _check_rows(shard, rows, sample)
-    failed = [row for row in rows if row["status"] == STATUS_FAILED]
-    return ShardPart(
-        records=table.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA),
-        images=list(_images(rows)),
-        errors=[error_row(row, shard) for row in failed],
-        statuses=Counter(row["status"] for row in rows),
-        reasons=Counter(row["error"] for row in failed),
-    )
+    facts = PartFacts()
+    tables: list[pa.Table] = []
+    annotations: list[Annotations] = []
+    data = read_ahead(lambda one: read_data(storage, one[1]), committed)
+    for (shard, _), table in zip(committed, data, strict=True):
+        if renamed:
+            table = _rename(table, renamed)
+        columns = [table.column(name).to_pylist() for name in _READ]
+        _check_rows(shard, columns[0], columns[1], sample)
+        _add_images(list(zip(*columns[2:], strict=True)), facts.images, annotations)
+        failed = table.filter(pc.equal(table.column("status"), STATUS_FAILED)).to_pylist()
+        facts.errors += [error_row(row, shard) for row in failed]
+        facts.reasons.update(row["error"] for row in failed)
+        facts.statuses.update(columns[_READ.index("status")])
+        tables.append(table.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA))
+    records = pa.concat_tables(tables).combine_chunks()
+    facts.num_records, facts.num_bytes = records.num_rows, records.nbytes
+    return facts, records, annotations
 
 
 def error_row(row: dict[str, Any], shard: Shard) -> dict[str, Any]:
@@ -78,48 +94,42 @@ def _rename(table: pa.Table, renamed: dict[str, str]) -> pa.Table:
     )
 
 
-def _images(rows: list[dict[str, Any]]) -> Iterator[ImagePart]:
-    run: list[dict[str, Any]] = []
+def _add_images(rows: list[tuple[Any, ...]], images: list[ImageFacts], annotations: list[Annotations]) -> None:
+    """Add the images of a shard; the first may be the last one's of the shard before."""
+    run: list[tuple[Any, ...]] = []
     for row in rows:
-        if row["height"] is None:
+        if row[2] is None:  # height: it could not be decoded
             continue
-        if run and run[-1]["image_key"] != row["image_key"]:
-            yield _image(run)
+        if run and run[-1][0] != row[0]:
+            _add_image(run, images, annotations)
             run = []
         run.append(row)
     if run:
-        yield _image(run)
+        _add_image(run, images, annotations)
 
 
-def _image(run: list[dict[str, Any]]) -> ImagePart:
-    height, width = run[0]["height"], run[0]["width"]
-    masks = [_annotation(row) for row in run if row["status"] == STATUS_OK]
-    return ImagePart(
-        key=run[0]["image_key"],
-        file_name=run[0]["file_name"],
-        height=height,
-        width=width,
-        annotations=encode_annotations(masks, height, width),
-    )
+def _add_image(run: list[tuple[Any, ...]], images: list[ImageFacts], annotations: list[Annotations]) -> None:
+    key, file_name, height, width = run[0][:4]
+    masks = []
+    for _, _, row_height, row_width, status, counts, area, box, phrase, score in run:
+        if status == STATUS_OK:
+            mask = EncodedMask(size_hw=(row_height, row_width), counts=counts, area=area, bbox_xywh=tuple(box))
+            masks.append(CocoAnnotation(mask=mask, phrase=phrase, score=score))
+    encoded = encode_annotations(masks, height, width)
+    if images and images[-1].key == key:
+        encoded = annotations.pop() + encoded
+        images.pop()
+    images.append(ImageFacts(key, file_name, height, width, tuple(map(len, encoded))))
+    annotations.append(encoded)
 
 
-def _annotation(row: dict[str, Any]) -> CocoAnnotation:
-    mask = EncodedMask(
-        size_hw=(row["height"], row["width"]),
-        counts=row["mask_rle"],
-        area=row["area"],
-        bbox_xywh=tuple(row["bbox_xywh"]),
-    )
-    return CocoAnnotation(mask=mask, phrase=row["phrase"], score=row["score"])
-
-
-def _check_rows(shard: Shard, rows: list[dict[str, Any]], sample: float | None) -> None:
+def _check_rows(shard: Shard, source_rows: list[int], phrase_indices: list[int], sample: float | None) -> None:
     """Every selected row of the shard has records, and no other row has."""
-    found = {row["source_row"] for row in rows}
+    found = set(source_rows)
     wanted = set(selected_rows(shard.file, shard.row_start, shard.row_stop, sample)[: shard.num_rows])
     if found != wanted:
         missing, strange = len(wanted - found), len(found - wanted)
         raise DataError(f"shard {shard.shard_id}: {missing} input rows have no record, {strange} records no input row")
-    keys = {(row["source_row"], row["phrase_index"]) for row in rows}
-    if len(keys) != len(rows):
-        raise DataError(f"shard {shard.shard_id}: {len(rows) - len(keys)} records are doubled")
+    keys = set(zip(source_rows, phrase_indices, strict=True))
+    if len(keys) != len(source_rows):
+        raise DataError(f"shard {shard.shard_id}: {len(source_rows) - len(keys)} records are doubled")

@@ -9,13 +9,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from litelvlm.pipeline.schemas import RECORD_SCHEMA, RECORDS_DIR
 from litelvlm.pipeline.storage.store import Storage
 
-W = TypeVar("W", bound="TableWriter | RecordWriter")
+W = TypeVar("W", bound="TableWriter")
 
 ROWS_PER_GROUP = 5_000
-BYTES_PER_PART = 128 << 20  # of Arrow memory, before compression
 
 
 class TableWriter:
@@ -28,7 +26,6 @@ class TableWriter:
         self._num_waiting = 0
         self._stream = storage.open_write(name)
         self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
-        self.num_bytes = 0
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows, dicts by column name; others are left out."""
@@ -69,17 +66,8 @@ class TableWriter:
         stop = waiting.num_rows if all_rows else waiting.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
         for at in range(0, stop, ROWS_PER_GROUP):
             group = waiting.slice(at, min(ROWS_PER_GROUP, stop - at)).combine_chunks()
-            self.num_bytes += _num_bytes(group)
             self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
         self._waiting, self._num_waiting = [waiting.slice(stop)], waiting.num_rows - stop
-
-
-def _num_bytes(table: pa.Table) -> int:
-    """Of Arrow memory, as of a table made from the same rows alone: validity bits count where there are nulls."""
-    bits = -(-table.num_rows // 8)
-    columns = [column.combine_chunks() for column in table.columns]
-    idle = sum(1 for one in columns if one.buffers()[0] is not None and not one.null_count)
-    return table.nbytes - bits * idle
 
 
 @contextmanager
@@ -90,32 +78,3 @@ def closing_or_discarding(writer: W) -> Iterator[W]:
         writer.close()
     finally:
         writer.discard()
-
-
-class RecordWriter:
-    """`records/part-*.parquet`, a new part whenever the last one has grown to `BYTES_PER_PART`."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self.num_parts = 0
-        self._part = self._open()
-
-    def add(self, records: pa.Table) -> None:
-        """Append the records of a shard, a table of `RECORD_SCHEMA`."""
-        if self._part.num_bytes >= BYTES_PER_PART:
-            self._part.close()
-            self._part = self._open()
-        self._part.add_table(records)
-
-    def close(self) -> None:
-        """Publish the last part."""
-        self._part.close()
-
-    def discard(self) -> None:
-        """Leave the last part unpublished."""
-        self._part.discard()
-
-    def _open(self) -> TableWriter:
-        name = f"{RECORDS_DIR}/part-{self.num_parts:05d}.parquet"
-        self.num_parts += 1
-        return TableWriter(self._storage, name, RECORD_SCHEMA)

@@ -26,7 +26,7 @@ from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers,
 _VERSION = "version"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
     """Rows `row_start` to `row_stop` (half open) of one file, `num_rows` of them after sampling."""
 

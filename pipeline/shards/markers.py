@@ -183,7 +183,8 @@ def read_data(storage: Storage, marker: Marker, schema: pa.Schema = SHARD_SCHEMA
         raise DataError(f"{name} is gone, though its marker says it was written; {again}") from error
     if hashlib.sha256(data).hexdigest() != marker.data.sha256:
         raise DataError(f"{name} is not what was committed: its checksum differs; {again}")
-    return pq.read_table(io.BytesIO(data), schema=schema)
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)  # `read_table` takes 2 ms more
+    return table if table.schema.equals(schema) else table.select(schema.names).cast(schema)
 
 
 def create_marker(storage: Storage, marker: M) -> M:

@@ -187,8 +187,8 @@ def _full(given: str, bare: str) -> str:
 def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
     try:
         with RangeFile(path, options) as file:
-            size, footer = file.size, known_footer(file)
-        metadata = footer.metadata
+            size, footer = file.size, footer_of(cast(BinaryIO, file))
+        metadata = parquet_metadata(footer)
         groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
         schema = metadata.schema.to_arrow_schema()
     except StorageError:
@@ -199,7 +199,8 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
         raise ValueError(
             f"--input {path} is not readable Parquet: its footer claims {sum(groups)} rows in {size} bytes"
         )
-    return InputFile(path=path, size=size, footer_sha256=footer.sha256, row_group_rows=groups, schema=schema)
+    digest = hashlib.sha256(footer).hexdigest()
+    return InputFile(path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema)
 
 
 def _first_line(error: BaseException) -> str:

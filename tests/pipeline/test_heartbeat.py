@@ -7,7 +7,7 @@ import time
 import pytest
 
 from litelvlm.pipeline import heartbeat
-from litelvlm.pipeline.heartbeat import Heartbeat, standing
+from litelvlm.pipeline.heartbeat import Heartbeat, Paced, standing
 
 
 def test_silence_is_broken_by_a_line_and_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +24,16 @@ def test_silence_is_broken_by_a_line_and_work_is_not(monkeypatch: pytest.MonkeyP
     assert set(lines) == {"waiting for 2"}
     time.sleep(0.4)
     assert len(lines) == told, "it goes on after its end"
+
+
+def test_a_line_now_and_then_however_much_there_is_to_say() -> None:
+    lines: list[str] = []
+    paced = Paced(lines.append, line_s=0.2)
+    for number in range(30):
+        time.sleep(0.02)
+        paced(f"{number} are read")
+    assert 1 <= len(lines) <= 3
+    assert lines[0] != "0 are read", "what is over in a moment says nothing"
 
 
 @pytest.mark.usefixtures("local_ray")

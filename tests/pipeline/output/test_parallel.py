@@ -1,46 +1,75 @@
-"""Work beside each other comes back in order, and its errors as they are."""
+"""Work beside each other comes back in order, its content on demand, and its errors as they are."""
 
 from __future__ import annotations
 
 import os
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
-import ray
 
 from litelvlm.pipeline.errors import DataError
-from litelvlm.pipeline.output.parallel import ordered
+from litelvlm.pipeline.output.parallel import Kept, Tasks
 
 
-def process_of(number: int, *, fails_at: int = -1) -> tuple[int, int]:
+@pytest.fixture(params=[False, True])
+def beside(request: pytest.FixtureRequest) -> bool:
+    if request.param:
+        request.getfixturevalue("local_ray")
+    return bool(request.param)
+
+
+def process_of(number: int, *, fails_at: int = -1) -> tuple[tuple[int, int], str, bytes]:
     time.sleep(0.02 * (3 - number % 3))  # later ones are done first
     if number == fails_at:
         raise DataError(f"{number} is damaged")
-    return number, os.getpid()
+    return (number, os.getpid()), f"text {number}", bytes(number)
 
 
-def test_without_ray_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    assert list(ordered(process_of, range(4))) == [(number, os.getpid()) for number in range(4)]
+def write(directory: Path, number: int, text: Kept[str]) -> None:
+    if number == 7:
+        raise DataError("the disk is full")
+    (directory / str(number)).write_text(f"{text.get()} from {os.getpid()}")
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_results_are_in_order_and_from_other_processes() -> None:
-    found = list(ordered(process_of, range(30)))
-    assert [number for number, _ in found] == list(range(30))
-    assert os.getpid() not in {process for _, process in found}
+def test_results_are_in_order_with_what_they_keep(beside: bool) -> None:
+    found = list(Tasks(beside=beside).ordered(process_of, range(20), num_kept=2))
+    assert [number for (number, _), _, _ in found] == list(range(20))
+    assert [(text.get(), data.get()) for _, text, data in found] == [(f"text {n}", bytes(n)) for n in range(20)]
+    assert ({process for (_, process), _, _ in found} == {os.getpid()}) == (not beside)
 
 
-@pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("items", [[], [1]])
-def test_little_is_done_here(items: list[int]) -> None:
-    assert list(ordered(process_of, items)) == [(number, os.getpid()) for number in items]
+def test_what_is_said_alone_keeps_nothing(beside: bool) -> None:
+    assert list(Tasks(beside=beside).ordered(lambda item: (2 * item,), [1, 2, 3], num_kept=0)) == [(2,), (4,), (6,)]
+    assert list(Tasks(beside=beside).ordered(lambda item: (item,), [], num_kept=0)) == []
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_an_error_is_raised_in_its_place_as_it_is() -> None:
-    results = ordered(partial(process_of, fails_at=5), range(30))
-    assert [next(results)[0] for _ in range(5)] == [0, 1, 2, 3, 4]
+def test_an_error_is_raised_in_its_place_as_it_is(beside: bool) -> None:
+    results = Tasks(beside=beside).ordered(partial(process_of, fails_at=5), range(30), num_kept=2)
+    assert [next(results)[0][0] for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(DataError, match=r"^5 is damaged$"):
         next(results)
+
+
+def test_content_goes_from_task_to_task(tmp_path: Path, beside: bool) -> None:
+    tasks = Tasks(beside=beside)
+    for (number, _), text, _ in tasks.ordered(process_of, range(7), num_kept=2):
+        tasks.begin(write, tmp_path, number, text)
+    tasks.finish()
+    written = [(tmp_path / str(number)).read_text().partition(" from ") for number in range(7)]
+    assert [text for text, _, _ in written] == [f"text {number}" for number in range(7)]
+    assert ({int(process) for _, _, process in written} == {os.getpid()}) == (not beside)
+
+
+def test_an_error_of_what_was_begun_ends_the_work(tmp_path: Path, beside: bool) -> None:
+    tasks = Tasks(beside=beside)
+
+    def begin_many() -> None:
+        for (number, _), text, _ in tasks.ordered(process_of, range(6, 30), num_kept=2):
+            tasks.begin(write, tmp_path, number, text)
+        tasks.finish()
+
+    with pytest.raises(DataError, match=r"^the disk is full$"):
+        begin_many()
+    assert len(list(tmp_path.iterdir())) < 23

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -25,27 +26,43 @@ def committed(tmp_path: Path) -> tuple[Storage, Shard, ShardMarker]:
 
 def test_a_part_holds_everything_that_is_written_of_its_shard(committed: tuple[Storage, Shard, ShardMarker]) -> None:
     storage, shard, marker = committed
-    part = read_part(storage, shard, marker, sample=None, renamed={})
-    assert part.records.schema == RECORD_SCHEMA
-    assert (part.records.num_rows, part.statuses["ok"], part.statuses["failed"]) == (
+    facts, records, annotations = read_part(storage, [(shard, marker)], sample=None, renamed={})
+    assert records.schema == RECORD_SCHEMA
+    assert (facts.num_bytes, facts.num_records) == (records.nbytes, records.num_rows)
+    assert (records.num_rows, facts.statuses["ok"], facts.statuses["failed"]) == (
         marker.records,
         marker.ok,
         marker.failed,
     )
-    assert [(image.key, image.file_name) for image in part.images] == marker.image_keys
-    assert sum(len(image.annotations) for image in part.images) == marker.ok
-    assert all(entry.startswith(b',"category_id":1,') for image in part.images for entry in image.annotations)
-    assert [list(row) for row in part.errors] == [ERROR_SCHEMA.names] * marker.failed
-    assert sum(part.reasons.values()) == marker.failed
-    assert {row["shard_id"] for row in part.errors} == {shard.shard_id}
+    assert [(image.key, image.file_name) for image in facts.images] == marker.image_keys
+    assert [image.sizes for image in facts.images] == [tuple(map(len, mine)) for mine in annotations]
+    assert sum(map(len, annotations)) == marker.ok
+    assert all(entry.startswith(b',"category_id":1,') for mine in annotations for entry in mine)
+    assert [list(row) for row in facts.errors] == [ERROR_SCHEMA.names] * marker.failed
+    assert sum(facts.reasons.values()) == marker.failed
+    assert {row["shard_id"] for row in facts.errors} == {shard.shard_id}
+
+
+def test_shards_are_read_as_one_and_an_image_on_their_border_is_one(tmp_path: Path) -> None:
+    rows = mixed_rows(20)
+    rows[8] |= {name: rows[7][name] for name in ("image", "image_id")}  # shards have 8 rows
+    storage, config = make_output(tmp_path, rows, finish=False)
+    shards = make_plan(config, revision="fake-1").shards
+    committed = [(shard, read_marker(storage, shard.shard_id, ShardMarker)) for shard in shards]
+    facts, records, annotations = read_part(storage, committed, sample=None, renamed={})
+    alone = [read_part(storage, [one], sample=None, renamed={}) for one in committed]
+    assert records.to_pylist() == [row for _, table, _ in alone for row in table.to_pylist()]
+    assert sum(facts.statuses.values()) == sum(marker.records for _, marker in committed)
+    assert len(facts.images) == len(annotations) == sum(len(marker.image_keys) for _, marker in committed) - 1
+    assert list(chain(*annotations)) == list(chain(*chain(*(mine for _, _, mine in alone))))
 
 
 def test_an_image_has_its_new_name_in_records_and_part(committed: tuple[Storage, Shard, ShardMarker]) -> None:
     storage, shard, marker = committed
     key, old = marker.image_keys[0]
-    part = read_part(storage, shard, marker, sample=None, renamed={key: "other.png"})
-    names = part.records.column("file_name").to_pylist()
-    assert part.images[0].file_name == "other.png"
+    facts, records, _ = read_part(storage, [(shard, marker)], sample=None, renamed={key: "other.png"})
+    names = records.column("file_name").to_pylist()
+    assert facts.images[0].file_name == "other.png"
     assert "other.png" in names
     assert old not in names
 
@@ -53,7 +70,7 @@ def test_an_image_has_its_new_name_in_records_and_part(committed: tuple[Storage,
 def test_a_shard_is_held_against_its_plan(committed: tuple[Storage, Shard, ShardMarker]) -> None:
     storage, shard, marker = committed
     with pytest.raises(DataError, match=f"shard {shard.shard_id}: 0 input rows have no record, "):
-        read_part(storage, shard, marker, sample=0.3, renamed={})
+        read_part(storage, [(shard, marker)], sample=0.3, renamed={})
 
 
 def test_an_error_row_has_the_columns_of_its_table(committed: tuple[Storage, Shard, ShardMarker]) -> None:

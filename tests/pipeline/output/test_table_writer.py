@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.output.table_writer import ROWS_PER_GROUP, RecordWriter, TableWriter, closing_or_discarding
-from litelvlm.pipeline.schemas import ERROR_SCHEMA
+from litelvlm.pipeline.output.table_writer import ROWS_PER_GROUP, TableWriter, closing_or_discarding
+from litelvlm.pipeline.schemas import ERROR_SCHEMA, RECORD_SCHEMA
 from litelvlm.pipeline.storage.store import Storage
 
 ROW = {
@@ -34,7 +34,7 @@ def test_rows_come_back_in_groups(tmp_path: Path) -> None:
 
 def write_and_fail(storage: Storage) -> None:
     with (
-        closing_or_discarding(RecordWriter(storage)),
+        closing_or_discarding(TableWriter(storage, "records.parquet", RECORD_SCHEMA)),
         closing_or_discarding(TableWriter(storage, "errors.parquet", ERROR_SCHEMA)) as writer,
     ):
         writer.add([ROW] * (ROWS_PER_GROUP + 1))
