@@ -106,7 +106,11 @@ class InputConfig(Settings):
         tuple[str, ...], Flag("images may come from here, too", option="--allow-prefix", metavar="URI", repeat=True)
     ] = ()
     max_pixels: Annotated[int, Flag("larger images fail"), Ge(1)] = 100_000_000
-    shard_images: Annotated[int, Flag("rows a shard: the unit of work and of resuming"), Ge(1)] = 64
+    shard_images: Annotated[
+        int | None,
+        Flag("rows a shard: the unit of work and of resuming", unset="64, fewer where they are heavy"),
+        Ge(1),
+    ] = None
     limit: Annotated[int | None, Flag("the first N rows only", unset="all"), Ge(1)] = None
     sample: Annotated[
         float | None, Flag("this share of the rows only, chosen by hash", unset="all"), Interval(gt=0, le=1)

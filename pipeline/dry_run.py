@@ -28,7 +28,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
         "files": plan.num_files,
         "input rows": plan.num_input_rows,
         "rows to annotate": plan.num_rows,
-        "shards": f"{len(plan.shards)} of at most {config.source.shard_images} rows, {num_done} done",
+        "shards": f"{len(plan.shards)} of at most {max(shard.num_rows for shard in plan.shards)} rows, {num_done} done",
         "model": f"{config.model.model} (revision {plan.facts['model_revision']})",
         "pruning": f"rule {config.model.rule}, {config.model.tokens_in_words} visual tokens kept per prompt",
         "output": f"{storage.root} ({state})",

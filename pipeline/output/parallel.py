@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from litelvlm.pipeline.errors import RunError
+
 T = TypeVar("T")
-R = TypeVar("R")
 
 _AHEAD = 2  # items for each CPU that are under way or done and not fetched yet
 
@@ -67,9 +68,7 @@ class Tasks:
         under_way = deque(submit(_AHEAD * self._num_cpus()))
         while under_way:
             said_ref, *kept_refs = under_way.popleft()
-            said, error = ray.get(said_ref)
-            if error is not None:
-                raise error
+            said = _outcome(said_ref)
             under_way.extend(submit(1))
             yield (said, *(Kept(ref, False) for ref in kept_refs))
 
@@ -82,7 +81,7 @@ class Tasks:
 
         while len(self._begun) >= self._num_cpus():
             self._end_one()
-        self._begun.append(ray.remote(num_cpus=1)(_error_of).remote(function, arguments))
+        self._begun.append(ray.remote(num_cpus=1)(_done).remote(function, arguments))
 
     def finish(self) -> None:
         """Wait until everything that was begun is done."""
@@ -90,16 +89,26 @@ class Tasks:
             self._end_one()
 
     def _end_one(self) -> None:
-        import ray
-
-        error = ray.get(self._begun.popleft())
-        if error is not None:
-            raise error
+        _outcome(self._begun.popleft())
 
     def _num_cpus(self) -> int:
         import ray
 
         return max(1, round(ray.cluster_resources().get("CPU", 1.0)))
+
+
+def _outcome(ref: Any) -> Any:
+    """What a task says; what it raised is raised here."""
+    import ray
+
+    try:
+        said, error = ray.get(ref)
+    except ray.exceptions.RayError as lost:  # after Ray tried again and again
+        reason = (str(lost).strip().splitlines() or [type(lost).__name__])[0]
+        raise RunError(f"merging: a task was lost each time it was tried: {reason}") from lost
+    if error is not None:
+        raise error
+    return said
 
 
 def _said_and_kept(function: Callable[[T], tuple[Any, ...]], item: T, num_kept: int) -> Any:
@@ -112,10 +121,10 @@ def _said_and_kept(function: Callable[[T], tuple[Any, ...]], item: T, num_kept: 
     return (outcome, *contents) if num_kept else outcome
 
 
-def _error_of(function: Callable[..., None], arguments: tuple[Any, ...]) -> Exception | None:
+def _done(function: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[None, Exception | None]:
     """In a task, likewise."""
     try:
         function(*arguments)
     except Exception as error:  # noqa: BLE001 - raised again by the driver
-        return error
-    return None
+        return None, error
+    return None, None

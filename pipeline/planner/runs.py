@@ -65,7 +65,7 @@ class MeasuredRun:
         visual_tokens: per prompt, before pruning.
         quality: of its setting; unpruned_quality: of the unpruned model, where there was ground truth.
         outside_s: wall seconds of the job outside its actors' time: planning, starting Ray, merging; None if resumed.
-        shard_images: rows asked for per shard.
+        shard_images: rows asked for per shard, or of the largest one.
     """
 
     root: str
@@ -144,7 +144,7 @@ def measured_run(root: str, summary: RunSummary, table: pa.Table) -> MeasuredRun
         observations=tuple(_observations(rows, pruned=pruned)),
         facts=facts,
         visual_tokens=visual_tokens,
-        shard_images=config.source.shard_images,
+        shard_images=config.source.shard_images or max(row["images"] for row in rows),
         outside_s=_outside_s(summary, rows),
         **_qualities(summary, rows, pruned=pruned),
     )

@@ -254,7 +254,7 @@ def settings_section(facts: Facts) -> list[tuple[str, str]]:
         ("Pruning", f"rule {model.rule}, {model.tokens_in_words} tokens kept"),
         ("Layout, precision", f"{model.layout}, {model.precision}"),
         ("Actors", f"{num_actors}, {cluster.gpus_per_actor:g} GPU each" if facts.on_gpu else num_actors),
-        ("Shards", f"{done}, up to {config.source.shard_images} rows each"),
+        ("Shards", f"{done}, up to {config.source.shard_images} rows each" if config.source.shard_images else done),
         ("Read, written", f"{words.size(table.total('bytes_read'))}, {words.size(table.total('bytes_written'))}"),
     ]
     if facts.table.total("tflop"):

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from litelvlm.pipeline.config import RunConfig, fingerprint, fingerprint_facts
 from litelvlm.pipeline.contracts import check_version
 from litelvlm.pipeline.schemas import FORMAT_VERSION, MANIFEST_NAME, MANIFEST_SCHEMA
+from litelvlm.pipeline.shards.sizing import shard_rows
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
 from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
@@ -104,7 +105,8 @@ def make_plan(config: RunConfig, *, revision: str) -> RunPlan:
     paths = list_files(source.input, config.storage_options, output=config.output)
     files = read_footers(paths, config.storage_options)
     mapping = _mapping_of(files, config)
-    shards = tuple(_cut(files, shard_rows=source.shard_images, limit=source.limit, sample=source.sample))
+    sizes = [source.shard_images or shard_rows(file, mapping) for file in files]
+    shards = tuple(_cut(files, sizes, limit=source.limit, sample=source.sample))
     if not shards:
         raise ValueError(f"--input {' '.join(source.input)}: no row to annotate")
     facts = fingerprint_facts(
@@ -165,17 +167,17 @@ def _mapping_of(files: list[InputFile], config: RunConfig) -> ColumnMapping:
     return mapping
 
 
-def _cut(files: list[InputFile], *, shard_rows: int, limit: int | None, sample: float | None) -> Iterator[Shard]:
+def _cut(files: list[InputFile], sizes: list[int], *, limit: int | None, sample: float | None) -> Iterator[Shard]:
     prefixes = _id_prefixes([file.path for file in files])
     left = limit
     index = 0
-    for file, id_prefix in zip(files, prefixes, strict=True):
+    for file, id_prefix, size in zip(files, prefixes, sizes, strict=True):
         group_start = 0
         for row_group, group_rows in enumerate(file.row_group_rows):
             rows = selected_rows(file.path, group_start, group_start + group_rows, sample)[:left]
             left = None if left is None else left - len(rows)
-            for first in range(0, len(rows), shard_rows):
-                chosen = rows[first : first + shard_rows]
+            for first in range(0, len(rows), size):
+                chosen = rows[first : first + size]
                 yield _shard(file, id_prefix, index, row_group, group_start, chosen, sample)
                 index += 1
             group_start += group_rows

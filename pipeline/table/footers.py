@@ -24,7 +24,24 @@ _TAIL_BYTES = 8  # the footer's length and the magic
 _FIRST_BYTES = 64 << 10  # of the end of a file, read at first: most footers lie in them
 _KNOWN_FOOTERS = 4
 _FOOTER_THREADS = 16
+_MEASURED_GROUPS = 16
 _MAX_ROWS_PER_BYTE = 64  # more cannot hold images: the footer lies
+
+
+@dataclass(frozen=True)
+class ColumnSize:
+    """Values of a column, those in lists one by one, and its bytes before compression."""
+
+    num_values: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Sizes of top-level columns over some row groups of a file, which have so many rows."""
+
+    num_rows: int
+    columns: dict[str, ColumnSize]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +56,7 @@ class InputFile:
     footer_sha256: str
     row_group_rows: tuple[int, ...]
     schema: pa.Schema
+    measured: Measured | None = None
 
     @property
     def num_rows(self) -> int:
@@ -191,6 +209,7 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
         metadata = parquet_metadata(footer)
         groups = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
         schema = metadata.schema.to_arrow_schema()
+        measured = _measure(metadata)
     except StorageError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -200,7 +219,28 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
             f"--input {path} is not readable Parquet: its footer claims {sum(groups)} rows in {size} bytes"
         )
     digest = hashlib.sha256(footer).hexdigest()
-    return InputFile(path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema)
+    return InputFile(
+        path=path, size=size, footer_sha256=digest, row_group_rows=groups, schema=schema, measured=measured
+    )
+
+
+def _measure(metadata: pq.FileMetaData) -> Measured:
+    """Sizes of columns, from row groups all over the file."""
+    num_rows, columns = 0, dict[str, ColumnSize]()
+    for index in range(0, metadata.num_row_groups, max(1, metadata.num_row_groups // _MEASURED_GROUPS)):
+        group = metadata.row_group(index)
+        num_rows += group.num_rows
+        found = dict[str, ColumnSize]()
+        for number in range(group.num_columns):
+            chunk = group.column(number)
+            name = chunk.path_in_schema.split(".")[0]
+            before = found.get(name, ColumnSize(0, 0))
+            num_bytes = before.num_bytes + chunk.total_uncompressed_size
+            found[name] = ColumnSize(max(before.num_values, chunk.num_values), num_bytes)
+        for name, size in found.items():
+            total = columns.get(name, ColumnSize(0, 0))
+            columns[name] = ColumnSize(total.num_values + size.num_values, total.num_bytes + size.num_bytes)
+    return Measured(num_rows, columns)
 
 
 def _first_line(error: BaseException) -> str:

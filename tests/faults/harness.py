@@ -157,23 +157,35 @@ def workers(title: str) -> list[psutil.Process]:
     return found
 
 
-class CommitKiller(Storage):
-    """Kills the worker that commits, once a flag file's worth: just before its marker is written, or just after.
+class WorkerKiller(Storage):
+    """Kills the worker that does something, once a flag file's worth; never the driver.
 
     Args:
         root: the output.
         options: of the storage.
         flags: directory with one file per kill that is left.
-        moment: "before" or "after" the marker.
+        moment: "before" or "after" a marker is written; "read" of a data file; "write" of a part.
+        driver: process id.
     """
 
-    def __init__(self, root: str, options: dict[str, Any] | None, flags: str, moment: str) -> None:
+    def __init__(self, root: str, options: dict[str, Any] | None, flags: str, moment: str, driver: int) -> None:
         super().__init__(root, options)
-        self._flags, self._moment = flags, moment
+        self._flags, self._moment, self._driver = flags, moment, driver
 
     def __reduce__(self) -> Any:
         _, (root, options) = super().__reduce__()
-        return CommitKiller, (root, options, self._flags, self._moment)
+        return WorkerKiller, (root, options, self._flags, self._moment, self._driver)
+
+    def read_bytes(self, name: str) -> bytes:
+        if name.startswith("shards/") and self._moment == "read":
+            self._maybe_die()
+        return super().read_bytes(name)
+
+    def open_write(self, name: str) -> Any:
+        stream = super().open_write(name)
+        if name.startswith(("annotations/", "records/")) and self._moment == "write":
+            self._maybe_die()
+        return stream
 
     def create_exclusive(self, name: str, data: bytes) -> bool:
         marker = name.startswith("_done/")
@@ -185,6 +197,8 @@ class CommitKiller(Storage):
         return created
 
     def _maybe_die(self) -> None:
+        if os.getpid() == self._driver:
+            return
         for flag in Path(self._flags).iterdir():
             with contextlib.suppress(FileNotFoundError):
                 flag.unlink()

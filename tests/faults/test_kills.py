@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import ray
 
 from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.output import merge
 from litelvlm.pipeline.run import annotate_dataset
 from tests.conftest import ROOT
 from tests.drive import DrivePlan
@@ -21,7 +23,7 @@ from tests.fakes import FakeEngine
 from tests.faults.harness import (
     LONGEST_S,
     SHARD_IMAGES,
-    CommitKiller,
+    WorkerKiller,
     compare,
     finish,
     kill,
@@ -99,19 +101,33 @@ def test_a_driver_killed_just_before_a_write(
 def test_workers_killed_between_data_file_and_marker(
     fault_table: Any, tmp_path: Path, source: str, whole: Path, moment: str
 ) -> None:
-    kills = 3
-    flags = tmp_path / "flags"
+    elapsed = run_with_kills(source, tmp_path, kills=3, moment=moment)
+    what = f"worker killed {moment} the marker"
+    compare(fault_table, whole, tmp_path / "out", fault=what, injected=3, resumed_s=elapsed)
+
+
+@pytest.mark.parametrize("moment", [pytest.param("read", marks=pytest.mark.core), "write"])
+def test_workers_killed_while_they_merge(
+    fault_table: Any, tmp_path: Path, source: str, whole: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge, "_CHUNK", 2)  # shards that a task reads: some tasks for this run
+    elapsed = run_with_kills(source, tmp_path, kills=2, moment=moment)
+    what = f"merging worker killed at a {moment}"
+    compare(fault_table, whole, tmp_path / "out", fault=what, injected=2, resumed_s=elapsed)
+
+
+def run_with_kills(source: str, directory: Path, *, kills: int, moment: str) -> float:
+    """A run to its end during which workers die. Returns the seconds it took."""
+    flags, output = directory / "flags", directory / "out"
     flags.mkdir()
     for number in range(kills):
         (flags / str(number)).touch()
-    output = tmp_path / "out"
     config = run_config(source, output, shard_images=SHARD_IMAGES)
-    storage = CommitKiller(str(output), None, str(flags), moment)
+    storage = WorkerKiller(str(output), None, str(flags), moment, os.getpid())
     started = time.monotonic()
     assert annotate_dataset(config, engine=FakeEngine(), storage=storage, stream=io.StringIO()) == EXIT_DONE
-    elapsed = time.monotonic() - started
     assert not list(flags.iterdir())
-    compare(fault_table, whole, output, fault=f"worker killed {moment} the marker", injected=kills, resumed_s=elapsed)
+    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("seed", FEW_SEEDS)
