@@ -9,6 +9,7 @@ from typing import Any
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 # Far above what any checkpoint has: a JSON text grows tenfold and more when it is parsed.
 MAX_JSON_BYTES = 64 * 2**20
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -21,6 +22,7 @@ def weight_paths(directory: Path) -> list[Path]:
     """
     for single, index in zip(SINGLE_FILES, INDEX_FILES, strict=True):
         if (directory / single).is_file():
+            refuse_pointer(directory / single)
             return [directory / single]
         if (directory / index).is_file():
             return _indexed_paths(directory, index)
@@ -28,10 +30,20 @@ def weight_paths(directory: Path) -> list[Path]:
     raise FileNotFoundError(f"no weights in {directory}: expected one of {names}")
 
 
+def refuse_pointer(path: Path) -> None:
+    """Raises ValueError for what Git leaves of a large file where Git LFS was not there when it was cloned."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise ValueError(
+                f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned"
+            )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; ValueError that names the file if it is anything else."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path}: is larger than {MAX_JSON_BYTES} bytes")
+    refuse_pointer(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -53,6 +65,8 @@ def _indexed_paths(directory: Path, index: str) -> list[Path]:
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
         raise FileNotFoundError(f"{directory / index} names files that are not there: {', '.join(absent)}")
+    for path in paths:
+        refuse_pointer(path)
     return paths
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from open_clip.tokenizer import SimpleTokenizer
 
+from litelvlm.checkpoint_files import refuse_pointer
+
 MAX_CACHED_WORDS = 20_000
 MAX_MERGES_BYTES = 16 * 2**20
 _BASE_IDS = 2 * 256  # every byte, within and at the end of a word
@@ -35,6 +37,7 @@ def check_merges(merges: Path, vocab_size: int) -> None:
 def _read_merges(merges: Path) -> str:
     if merges.stat().st_size > MAX_MERGES_BYTES:
         raise ValueError(f"{merges}: is larger than {MAX_MERGES_BYTES} bytes")
+    refuse_pointer(merges)
     try:
         return merges.read_text(encoding="utf-8").rstrip("\n")
     except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from litelvlm.checkpoint_files import read_json
+from litelvlm.checkpoint_files import read_json, refuse_pointer
 
 GLAMM_TOKENS = ("<im_start>", "<im_end>", "<bbox>", "<point>", "[SEG]", "<p>", "</p>")
 REQUIRED_TOKENS = ("<im_start>", "<im_end>", "[SEG]")
@@ -47,6 +47,7 @@ class GlammTokenizer:
             raise FileNotFoundError(f"no tokenizer.model in {directory}; a GLaMM checkpoint ships one")
         if path.stat().st_size > MAX_MODEL_BYTES:
             raise ValueError(f"{path}: is larger than {MAX_MODEL_BYTES} bytes")
+        refuse_pointer(path)
         try:
             self._sentencepiece = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError) as error:

@@ -39,7 +39,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
     else:
         num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
         arguments = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-    with _quiet_backend(), _project_on_path(), handlers_kept():
+    with _quiet_backend(), _project_on_path(), handlers_kept(), _mistakes(address):
         ray.init(**arguments, **common)
     try:
         yield
@@ -85,6 +85,27 @@ def is_elsewhere(cluster: ClusterConfig) -> bool:
 
 def _address(cluster: ClusterConfig) -> str | None:
     return cluster.ray_address or os.environ.get("RAY_ADDRESS")
+
+
+@contextlib.contextmanager
+def _mistakes(address: str | None) -> Iterator[None]:
+    """Raises UsageError where Ray cannot start or be reached for what the user said, or the environment."""
+    try:
+        yield
+    except (ValueError, ConnectionError) as error:
+        reason = " ".join(str(error).split())
+        if not address:
+            raise UsageError(f"Ray does not start: {reason}") from error
+        given = f"--ray-address {address}" if os.environ.get("RAY_ADDRESS") != address else f"RAY_ADDRESS={address}"
+        raise UsageError(f"{given}: no cluster to be used there: {reason}") from error
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        places = " or ".join(name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)) or "RAY_TMPDIR"
+        raise UsageError(
+            f"Ray's sockets lie below its temporary directory, and a path to one has 107 bytes at most: set {places} "
+            f"to a short directory such as /tmp ({error})"
+        ) from error
 
 
 @contextlib.contextmanager

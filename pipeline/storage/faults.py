@@ -106,6 +106,8 @@ _BY_STATUS = {
     StoreFault.UNSUPPORTED: {501},
 }
 _BY_TYPE_NAME = {
+    StoreFault.FORBIDDEN: {"GatedRepoError"},  # of the Hugging Face hub; before the next, of which it is one
+    StoreFault.MISSING: {"EntryNotFoundError", "RepositoryNotFoundError", "RevisionNotFoundError"},
     StoreFault.CREDENTIALS: {
         "ClientAuthenticationError",
         "CredentialRetrievalError",
@@ -121,6 +123,7 @@ _BY_TYPE_NAME = {
     StoreFault.PERMANENT: {
         "InvalidRegionError",
         "NoRegionError",
+        "OfflineModeIsEnabled",
         "ParamValidationError",
         "ProfileNotFound",
         "SSLCertVerificationError",
@@ -136,7 +139,23 @@ _BY_TYPE: tuple[tuple[type[BaseException], StoreFault], ...] = (
 )
 _PERMANENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG, errno.EXDEV}
 _STATUS_ATTRIBUTE = {"aiohttp": "status", "azure": "status_code", "gcsfs": "code", "google": "code"}
-_LIBRARIES = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "http", "s3fs", "urllib3"}
+_LIBRARIES = {
+    "aiobotocore",
+    "aiohttp",
+    "azure",
+    "botocore",
+    "fsspec",
+    "gcsfs",
+    "google",
+    "http",
+    "httpcore",
+    "httpx",
+    "httpx2",
+    "huggingface_hub",
+    "requests",
+    "s3fs",
+    "urllib3",
+}
 
 
 def classify(error: BaseException) -> StoreFault:
@@ -205,7 +224,9 @@ def _status(chain: list[BaseException]) -> int | None:
         if isinstance(response, dict) and "Error" in response:
             found: Any = response.get("ResponseMetadata", {}).get("HTTPStatusCode") or response["Error"].get("Code")
             return int(found) if str(found).isdigit() else None
-        value = getattr(link, _STATUS_ATTRIBUTE.get(_library(type(link)), ""), None)
+        value = getattr(response, "status_code", None)
+        if value is None:
+            value = getattr(link, _STATUS_ATTRIBUTE.get(_library(type(link)), ""), None)
         if isinstance(value, int) and 100 <= value < 600:
             return value
     return None

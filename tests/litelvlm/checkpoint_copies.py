@@ -8,6 +8,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+#: What Git leaves of a large file where Git LFS is not there.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d" * 32 + b"\nsize 13500000000\n"
+
 
 def read_state(directory: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(directory / "pytorch_model.bin", weights_only=True)

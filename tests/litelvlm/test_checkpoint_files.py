@@ -9,6 +9,7 @@ import pytest
 
 from litelvlm.checkpoint import open_checkpoint
 from litelvlm.checkpoint_files import MAX_JSON_BYTES, read_json, weight_paths
+from tests.litelvlm.checkpoint_copies import LFS_POINTER
 from tests.parity.fixtures import CLIP_TINY
 
 
@@ -48,6 +49,19 @@ def test_a_file_that_an_index_names_and_nobody_copied_is_named(tmp_path: Path) -
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(FileNotFoundError, match=r"names files that are not there: gone\.bin$"):
         weight_paths(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_told_from_weights(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(LFS_POINTER)
+    with pytest.raises(ValueError, match=rf"{name} is a Git LFS pointer, not the file itself: run `git lfs pull`"):
+        weight_paths(tmp_path)
+    (tmp_path / name).rename(tmp_path / "a.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "a.safetensors"}}))
+    with pytest.raises(ValueError, match=r"a\.safetensors is a Git LFS pointer"):
+        weight_paths(tmp_path)
+    with pytest.raises(ValueError, match="is a Git LFS pointer"):
+        read_json(tmp_path / "a.safetensors")
 
 
 def test_a_directory_without_weights_says_what_it_should_hold(tmp_path: Path) -> None:

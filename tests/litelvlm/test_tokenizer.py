@@ -8,6 +8,7 @@ import pytest
 
 from litelvlm import Annotator
 from litelvlm.tokenizer import BOS, IMAGE, IMAGE_ID, MAX_MODEL_BYTES, SEG, GlammTokenizer, Token
+from tests.litelvlm.checkpoint_copies import LFS_POINTER
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 
@@ -23,6 +24,9 @@ def test_spaces_around_added_tokens_are_stripped(tokenizer: GlammTokenizer) -> N
 
 def test_tokenizer_files_are_checked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"tokenizer\.model"):
+        GlammTokenizer(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(LFS_POINTER)
+    with pytest.raises(ValueError, match=r"tokenizer\.model is a Git LFS pointer"):
         GlammTokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"not sentencepiece")
     with pytest.raises(ValueError, match="sentencepiece"):

@@ -68,13 +68,50 @@ def test_stderr_is_back_even_if_ray_does_not_start(
 ) -> None:
     def fail(**_: Any) -> None:
         os.write(2, b"noise of the backend\n")
-        raise ConnectionError("no such cluster")
+        raise RuntimeError("a bug")
 
     monkeypatch.setattr(ray, "init", fail)
-    with pytest.raises(ConnectionError), cluster.ray_session(ClusterConfig()):
+    with pytest.raises(RuntimeError), cluster.ray_session(ClusterConfig()):
         pass
     print("heard", file=sys.stderr, flush=True)
     assert capfd.readouterr().err == "heard\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "address", "line"),
+    [
+        (ValueError("Invalid Ray address: 'http://h:8265'."), "http://h:8265", "RAY_ADDRESS=http://h:8265: no clu"),
+        (ConnectionError("None\nfound"), "auto", "RAY_ADDRESS=auto: no cluster to be used there: None found"),
+        (ValueError("num_cpus"), "", "Ray does not start: num_cpus"),
+        (OSError("validate_socket_filename failed: AF_UNIX path length"), "", "set RAY_TMPDIR to a short directory"),
+    ],
+)  # fmt: skip
+def test_what_the_environment_says_wrong_is_bad_usage_in_one_line(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, error: Exception, address: str, line: str
+) -> None:
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setenv("RAY_TMPDIR", "/" + "long/" * 30)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UsageError) as caught, cluster.ray_session(ClusterConfig()):
+        pass
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_faults_of_the_machine_are_none_of_the_user(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(OSError, match="No space"), cluster.ray_session(ClusterConfig()):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 from typing import Any
 
 import aiohttp
@@ -122,6 +123,28 @@ def test_what_gcsfs_raises_is_read_by_its_status() -> None:
     assert found == [StoreFault.CREDENTIALS, StoreFault.FORBIDDEN, transient, transient, StoreFault.EMPTY_RANGE]
     refresh = pytest.importorskip("google.auth.exceptions").RefreshError("expired")
     assert classify(refresh) is StoreFault.CREDENTIALS
+
+
+def test_what_the_hub_raises_is_an_error_of_a_store() -> None:
+    errors = pytest.importorskip("huggingface_hub.errors")
+    client = next(kind.__module__ for kind in errors.HfHubHTTPError.__mro__[1:] if "http" in kind.__module__)
+    httpx = importlib.import_module(client.split(".")[0])
+
+    def answer(kind: Any, status: int) -> Any:
+        return kind("refused", response=httpx.Response(status, request=httpx.Request("GET", "https://h/x")))
+
+    found = [classify(answer(errors.HfHubHTTPError, status)) for status in (401, 404, 429, 503, 400)]
+    credentials, missing, transient, permanent = (
+        StoreFault.CREDENTIALS,
+        StoreFault.MISSING,
+        StoreFault.TRANSIENT,
+        StoreFault.PERMANENT,
+    )
+    assert found == [credentials, missing, transient, transient, permanent]
+    assert classify(answer(errors.RepositoryNotFoundError, 401)) is missing
+    assert classify(answer(errors.GatedRepoError, 403)) is StoreFault.FORBIDDEN
+    assert classify(errors.OfflineModeIsEnabled("offline")) is permanent
+    assert classify(httpx.ConnectError("Name or service not known")) is transient
 
 
 @pytest.mark.parametrize(
