@@ -112,7 +112,15 @@ def _start_ray(attempts: int = 3) -> None:
 
     for attempt in range(1, attempts + 1):
         try:
-            ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init(
+                address="local",
+                num_cpus=4,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                # The next test finds the processes of the last one: starting them takes longer than most runs here.
+                _system_config={"num_workers_soft_limit": 12, "idle_worker_killing_time_threshold_ms": 600_000},
+            )
             return
         except Exception:
             ray.shutdown()
