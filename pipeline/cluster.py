@@ -14,6 +14,7 @@ import ray
 
 import litelvlm
 from litelvlm.pipeline.config import ClusterConfig, RunConfig
+from litelvlm.pipeline.cpus import num_usable
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.signals import handlers_kept
 
@@ -37,7 +38,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
     if address:
         arguments: dict[str, Any] = {"address": address, "runtime_env": _remote_env()}
     else:
-        num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, os.cpu_count() or 1)
+        num_cpus = cluster.num_cpus or max(_MIN_LOCAL_CPUS, num_usable())
         arguments = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
     with _quiet_backend(), _project_on_path(), handlers_kept(), _mistakes(address):
         ray.init(**arguments, **common)
@@ -75,7 +76,7 @@ def choose_device(config: RunConfig) -> str:
 
 def max_decoders(cluster: ClusterConfig) -> int | None:
     """Most decode tasks at once: on this machine, one per real core, of which Ray may be told more; else no limit."""
-    return None if is_elsewhere(cluster) else max(2, os.cpu_count() or 1)
+    return None if is_elsewhere(cluster) else max(2, num_usable())
 
 
 def is_elsewhere(cluster: ClusterConfig) -> bool:

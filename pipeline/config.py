@@ -92,6 +92,9 @@ class InputConfig(Settings):
     image_column: Annotated[
         str | None, Flag("column of image bytes, of {bytes, path}, or of URIs", unset="found by name")
     ] = None
+    image_index: Annotated[
+        int | None, Flag("which image of a list, from 0", unset="the only one; several fail the row"), Ge(0)
+    ] = None
     phrase_column: Annotated[
         str | None, Flag("column of phrases, e.g. phrase or sentences.sent", unset="found by name")
     ] = None
@@ -106,6 +109,9 @@ class InputConfig(Settings):
         tuple[str, ...], Flag("images may come from here, too", option="--allow-prefix", metavar="URI", repeat=True)
     ] = ()
     max_pixels: Annotated[int, Flag("larger images fail"), Ge(1)] = 100_000_000
+    truncated: Annotated[
+        str, Flag("a JPEG that ends early fails, or what is missing is grey", choices=("fail", "keep"))
+    ] = "fail"
     shard_images: Annotated[
         int | None,
         Flag("rows a shard: the unit of work and of resuming", unset="64, fewer where they are heavy"),
@@ -236,7 +242,7 @@ def fingerprint_facts(config: RunConfig, *, files: list[dict[str, Any]], columns
     facts: dict[str, Any] = {"format_version": FORMAT_VERSION, "model_revision": revision, "columns": columns}
     facts["input_files"] = files
     source, model = dataclasses.asdict(config.source), dataclasses.asdict(config.model)
-    for key in ("shard_images", "limit", "sample", "image_root", "allow_prefixes", "max_pixels"):
+    for key in ("shard_images", "limit", "sample", "image_root", "allow_prefixes", "max_pixels", "truncated"):
         facts[key] = source[key]
     for key in model:
         if key not in ("device",):

@@ -19,7 +19,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
     """
     engine = engine or choose_engine(config)
     plan = make_plan(config, revision=engine.revision())
-    remarks = engine.check()
+    remarks = [*plan.remarks, *engine.check()]
     engine.check_weights()
     storage = Storage(config.output, config.storage_options)
     state, num_done = _state(storage, plan, config)

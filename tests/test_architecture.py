@@ -17,7 +17,7 @@ FORBIDDEN = {
     "jobs": {"litelvlm.demo"},
 }
 
-GROUND = {"config", "contracts", "errors", "exit_codes", "footing", "masks", "redact", "schemas", "settings"}
+GROUND = {"config", "cpus", "contracts", "errors", "exit_codes", "footing", "masks", "redact", "schemas", "settings"}
 #: What the packages of `pipeline` may import of it besides the ground floor, whose files import only each other.
 ALLOWED = {
     "images": set(),
@@ -30,6 +30,7 @@ ALLOWED = {
     "stages": {"output", "fetch", "table", "shards", "measure", "images", "storage"},
     "report": {"fetch", "table", "shards", "measure", "images", "storage"},
     "planner": {"measure", "storage"},
+    "prepare": {"output", "fetch", "table", "measure", "images", "storage", "cluster"},
 }
 #: The packages that import nothing of `pipeline` but themselves, not even the ground floor.
 ALONE = {"images"}

@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -28,7 +28,8 @@ from PIL import (
 )
 
 from litelvlm.pipeline.images.bombs import find_bomb
-from litelvlm.pipeline.images.pixels import UnsupportedPixels, to_rgb
+from litelvlm.pipeline.images.pixels import UnsupportedPixels, check_samples, to_rgb
+from litelvlm.pipeline.images.repair import jpeg_endings, png_without_metadata
 from litelvlm.pipeline.images.sniff import sniff_format
 from litelvlm.pipeline.images.tags import TagError, TiffFile, meter_directories
 
@@ -107,15 +108,21 @@ class DecodedImage:
 
 
 def decode_image(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, needed_size: NeededSize | None = None
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    needed_size: NeededSize | None = None,
+    keep_truncated: bool = False,
 ) -> DecodedImage:
     """Decode JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF bytes.
 
     Orientation tags are applied. Alpha is composited on white, 16 bits and more a channel are rescaled to 8, CMYK is
     converted without its colour profile, of an animation the first frame is taken. `needed_size` says, for an image's
     height and width, which ones are enough, or None for all: a JPEG is then decoded at a half, a quarter or an eighth
-    (its cosines are cut off), where that is not below what is needed. Raises ImageError with a reason that depends on
-    the bytes alone.
+    (its cosines are cut off), where that is not below what is needed. A JPEG that lacks its end marker alone, and a PNG
+    whose metadata cannot be read, are decoded and noted; with `keep_truncated` also a JPEG that ends anywhere after its
+    first pixels, the rest of which is grey. Raises ImageError with a reason that depends on the bytes alone.
     """
     if not data:
         raise ImageError("empty", "no bytes")
@@ -128,6 +135,16 @@ def decode_image(
         raise ImageError(*bomb)
     # Other libraries switch this on for the whole process; half an image must fail here, not come out grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        return _read(kind, data, max_pixels, needed_size)
+    except ImageError as error:
+        repaired = _repaired(kind, data, error, max_pixels, needed_size, keep_truncated)
+        if repaired is None:
+            raise
+        return repaired
+
+
+def _read(kind: str, data: bytes, max_pixels: int, needed_size: NeededSize | None) -> DecodedImage:
     try:
         with _READERS[kind](BytesIO(data)) as image:
             _check_size(image, max_pixels)
@@ -142,6 +159,30 @@ def decode_image(
         raise _decoder_error(kind, error) from None
 
 
+def _repaired(
+    kind: str,
+    data: bytes,
+    error: ImageError,
+    max_pixels: int,
+    needed_size: NeededSize | None,
+    keep_truncated: bool,
+) -> DecodedImage | None:
+    """What a damaged file still is; None where that is no picture."""
+    with contextlib.suppress(ImageError):
+        if kind == "png" and error.code in ("undecodable", "bomb"):
+            plain = png_without_metadata(data)
+            if len(plain) < len(data):
+                found = _read(kind, plain, max_pixels, needed_size)
+                return replace(found, notes=(*found.notes, "png: its metadata cannot be read and is left out"))
+        if kind == "jpeg" and error.code == "truncated":
+            one, other = (_read(kind, ending, max_pixels, needed_size) for ending in jpeg_endings(data))
+            if np.array_equal(one.rgb, other.rgb):
+                return replace(one, notes=(*one.notes, "jpeg: its end marker is missing, no pixel is"))
+            if keep_truncated:
+                return replace(one, notes=(*one.notes, "jpeg: truncated, what is missing is grey"))
+    return None
+
+
 def _decode(image: ImageFile.ImageFile, max_pixels: int, needed_size: NeededSize | None) -> DecodedImage:
     notes = []
     width, height = image.size
@@ -153,6 +194,7 @@ def _decode(image: ImageFile.ImageFile, max_pixels: int, needed_size: NeededSize
     raw_modes = [str(tile.args) for tile in image.tile]
     # A TIFF is turned, and its tag removed, while it is loaded; a PNG may carry its tag behind the pixels.
     turned = image.format == "TIFF" and _orientation(image) in _UPRIGHT
+    check_samples(image)
     image.load()
     _check_size(image, max_pixels)
     orientation = _orientation(image)

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_PHOTOMETRIC, _BITS_PER_SAMPLE = 262, 258  # TIFF tags
+_PHOTOMETRIC, _BITS_PER_SAMPLE, _PLANES, _SAMPLE_FORMAT = 262, 258, 284, 339  # TIFF tags
+_SIGNED, _SEPARATE = 2, 2
 _BAND_ROWS = 256
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _PLAIN_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -12,6 +13,21 @@ _PLAIN_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")
 
 class UnsupportedPixels(ValueError):
     """A pixel layout with no defined way to RGB."""
+
+
+def check_samples(image: Image.Image) -> None:
+    """Raises UnsupportedPixels for samples of a TIFF that Pillow takes for others: the picture would be wrong."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return
+    bits = [int(value) for value in tags.get(_BITS_PER_SAMPLE, (1,))]
+    formats = {int(value) for value in tags.get(_SAMPLE_FORMAT, (1,))}
+    if tags.get(_PLANES, 1) == _SEPARATE and len(bits) > 1 and max(bits) > 8:
+        raise UnsupportedPixels(f"channels of {max(bits)} bits, one after the other")
+    if _SIGNED in formats and min(bits) <= 8:
+        raise UnsupportedPixels("signed samples of 8 bits")
+    if _SIGNED in formats and len(bits) > 1:
+        raise UnsupportedPixels(f"signed colours of {max(bits)} bits")
 
 
 def to_rgb(image: Image.Image, raw_modes: list[str]) -> tuple[Image.Image, list[str]]:
@@ -41,8 +57,11 @@ def _on_white(image: Image.Image, notes: list[str]) -> tuple[Image.Image, list[s
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = rgba.getchannel("A")
     rgb = rgba.convert("RGB")
-    if alpha.getextrema()[0] == 255:
+    low, high = alpha.getextrema()
+    if low == 255:
         return rgb, notes
+    if high == 0 and image.format == "BMP":  # whoever wrote it left the fourth byte alone
+        return rgb, [*notes, "alpha: 0 everywhere, not looked at"]
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(rgb, mask=alpha)
     return white, [*notes, "alpha: composited on white"]

@@ -129,7 +129,9 @@ class SourceImages:
             return SourceImage(note=self._redact(row_error or given.error or ""))
         try:
             data = self._fetcher.fetch(given.image_uri) if given.image_uri else given.image_bytes or b""
-            rgb = decode_image(data, max_pixels=self._config.source.max_pixels).rgb
+            source = self._config.source
+            keep = source.truncated == "keep"
+            rgb = decode_image(data, max_pixels=source.max_pixels, keep_truncated=keep).rgb
             return SourceImage(rgb=_shrunk(rgb), size_hw=rgb.shape[:2], phrases=tuple(given.phrases))
         except Exception as error:  # noqa: BLE001 - a picture's boundary, as above
             return SourceImage(note=self._note(error))
@@ -138,7 +140,11 @@ class SourceImages:
         source = self._config.source
         schema = read_footers([file], self._config.storage_options)[0].schema
         return detect_columns(
-            schema, image_column=source.image_column, phrase_column=source.phrase_column, id_column=source.id_column
+            schema,
+            image_column=source.image_column,
+            phrase_column=source.phrase_column,
+            id_column=source.id_column,
+            image_index=source.image_index,
         )
 
     def _note(self, error: Exception) -> str:

@@ -23,6 +23,7 @@ from litelvlm.pipeline.shards.sizing import shard_rows
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
 from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
+from litelvlm.pipeline.table.schema_set import reconcile
 
 _VERSION = "version"
 
@@ -88,6 +89,7 @@ class RunPlan:
     fingerprint: str
     num_files: int
     num_input_rows: int  # rows in the files, before --limit and --sample
+    remarks: tuple[str, ...] = ()  # what of the input is left out, for the user
 
     @property
     def num_rows(self) -> int:
@@ -104,6 +106,7 @@ def make_plan(config: RunConfig, *, revision: str) -> RunPlan:
     source = config.source
     paths = list_files(source.input, config.storage_options, output=config.output)
     files = read_footers(paths, config.storage_options)
+    num_files, files = len(files), [file for file in files if file.num_rows] or files
     mapping = _mapping_of(files, config)
     sizes = [source.shard_images or shard_rows(file, mapping) for file in files]
     shards = tuple(_cut(files, sizes, limit=source.limit, sample=source.sample))
@@ -117,9 +120,14 @@ def make_plan(config: RunConfig, *, revision: str) -> RunPlan:
         mapping=mapping,
         facts=facts,
         fingerprint=fingerprint(facts),
-        num_files=len(files),
+        num_files=num_files,
         num_input_rows=sum(file.num_rows for file in files),
+        remarks=_remarks(num_files - len(files)),
     )
+
+
+def _remarks(num_empty: int) -> tuple[str, ...]:
+    return (f"{num_empty} files without rows are left out",) if num_empty else ()
 
 
 def selected_rows(path: str, row_start: int, row_stop: int, sample: float | None) -> Sequence[int]:
@@ -146,10 +154,11 @@ def row_hashes(path: str, rows: np.ndarray) -> np.ndarray:
 def _mapping_of(files: list[InputFile], config: RunConfig) -> ColumnMapping:
     source = config.source
     mapping = None
-    for file in files:
+    for file, schema in zip(files, reconcile(file.schema for file in files), strict=True):
         try:
             found = detect_columns(
-                file.schema,
+                schema,
+                image_index=source.image_index,
                 image_column=source.image_column,
                 phrase_column=source.phrase_column,
                 id_column=source.id_column,

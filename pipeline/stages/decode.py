@@ -50,6 +50,7 @@ class DecodeStage:
     storage_options: dict[str, Any] = field(default_factory=dict)
     sample: float | None = None
     max_pixels: int = 100_000_000
+    keep_truncated: bool = False
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self._decode, batch)
@@ -184,14 +185,21 @@ class _ShardDecoder:
             images[-1].drafts.extend(drafts)
             return
         needed_size = self._preprocessor.needed_size
-        decoded = decode_image(data, max_pixels=self._stage.max_pixels, needed_size=needed_size)
+        decoded = decode_image(
+            data,
+            max_pixels=self._stage.max_pixels,
+            needed_size=needed_size,
+            keep_truncated=self._stage.keep_truncated,
+        )
         height, width = decoded.size_hw
         self._add_truths(drafts, row, given, (height, width))
         images.append(
             ImageWork(
                 image_id=given.image_id,
                 image_key=key,
-                file_name=safe_file_name(given.image_id, given.image_uri, data, root=self._stage.policy.image_root),
+                file_name=safe_file_name(
+                    given.image_id, given.image_uri or given.image_name, data, root=self._stage.policy.image_root
+                ),
                 drafts=drafts,
                 height=height,
                 width=width,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from litelvlm.pipeline.config import ModelConfig, RunConfig
+from litelvlm.pipeline.cpus import num_usable
 
 if TYPE_CHECKING:
     from litelvlm import (
@@ -116,7 +116,7 @@ class LiteLVLMEngine:
         from litelvlm import Annotator
 
         if self.device == "cpu":
-            torch.set_num_threads(num_threads or os.cpu_count() or 1)
+            torch.set_num_threads(num_threads or num_usable())
         return Annotator.from_pretrained(self.model.model, clip=self.model.clip, device=self.device, dtype=self.dtype)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -12,6 +11,7 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.cpus import num_usable
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.footing import Footing
 from litelvlm.pipeline.shards.attempts import new_session, prior_kills
@@ -135,6 +135,7 @@ class Execution(Generic[M]):
             storage_options=self.config.storage_options,
             sample=self.config.source.sample,
             max_pixels=self.config.source.max_pixels,
+            keep_truncated=self.config.source.truncated == "keep",
         )
 
     def _actor_pool(self) -> ActorPoolStrategy:
@@ -149,7 +150,7 @@ class Execution(Generic[M]):
 
     def _threads_per_actor(self) -> int:
         """Threads of the model on a CPU: the machine's cores, shared among its actors."""
-        return max(1, (os.cpu_count() or 1) // self.config.cluster.num_actors[1])
+        return max(1, num_usable() // self.config.cluster.num_actors[1])
 
 
 def _feed(items: Sequence[Any]) -> ray.data.Dataset:

@@ -51,6 +51,11 @@ class Storage:
         """Whether the output lies on a local disk."""
         return isinstance(self._fs, LocalFileSystem)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """For fsspec, as they were given."""
+        return self._options
+
     def path(self, name: str) -> str:
         """Full path of a name, as the file system takes it."""
         return f"{self._base.rstrip('/')}/{name}"

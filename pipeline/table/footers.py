@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
 import struct
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +17,24 @@ import pyarrow.parquet as pq
 
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, look_up, protocol_of
-from litelvlm.pipeline.storage.listing import files_below, matching_files
+from litelvlm.pipeline.storage.listing import files_below, matching_data, sizes_below
 from litelvlm.pipeline.storage.range_file import RangeFile
+from litelvlm.pipeline.table.kinds import NAMES, PARQUET_ENDINGS, kind_of
 
 _GLOB_CHARACTERS = "*?["
+_LOGGED_TABLES = (  # what tells it in a path, its name, a way out
+    (
+        re.compile(r"/_delta_log/[^/]+\.json$"),
+        "a Delta",
+        "Make a table of its rows with: python jobs/prepare.py --input … --output TABLE",
+    ),
+    (re.compile(r"/\.hoodie/"), "a Hudi", "Write its rows out as plain Parquet, for example with Spark"),
+    (
+        re.compile(r"/metadata/[^/]*\.metadata\.json$"),
+        "an Iceberg",
+        "Write its rows out as plain Parquet, for example with pyiceberg's `table.scan().to_arrow_batch_reader()`",
+    ),
+)
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8  # the footer's length and the magic
 _FIRST_BYTES = 64 << 10  # of the end of a file, read at first: most footers lie in them
@@ -71,10 +87,12 @@ class InputFile:
 def list_files(inputs: tuple[str, ...], options: dict[str, Any], *, output: str) -> list[str]:
     """Paths of all Parquet files that the inputs name, sorted, each once.
 
-    A directory stands for every `*.parquet` below it, except hidden ones and those of the run's own output.
+    A path that is there is taken as it is, whatever characters it holds; else `*`, `?` and `[]` make it a pattern. A
+    directory, given or matched, stands for every `*.parquet` below it. Names that begin with `.` or `_` are not data,
+    unless they are given in full; nor is the run's own output.
 
     Raises:
-        ValueError: a path does not exist, or nothing matches.
+        ValueError: a path does not exist, nothing matches, or it is a table whose log says which of its files count.
         StorageError: a store does not answer, or refuses. No file is left out for that.
     """
     found: set[str] = set()
@@ -173,29 +191,80 @@ def shard_digest(
 def _expand(given: str, options: dict[str, Any], *, output: str) -> list[str]:
     fs, bare = filesystem_for(given, options)
     bare = os.path.abspath(bare) if is_local(given) else bare.rstrip("/")
-    if any(character in bare for character in _GLOB_CHARACTERS):
-        matches = matching_files(fs, bare, given)
-        if not matches:
-            raise ValueError(f"--input {given}: nothing matches")
-        return [_full(given, path) for path in matches]
+    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
     try:
         if look_up(fs, bare, f"looking for {given}")["type"] == "file":
+            _refuse_other_kinds(given, [bare])
             return [_full(given, bare)]
         names = files_below(fs, bare, given)
-    except FileNotFoundError:
-        names = []
-    kept = [path for path in names if _is_data(path, bare)]
-    if not kept:
+        kept = [path for path in names if _is_data(path, bare)]
         there = "no such path" if not names else "no *.parquet file in it"
+    except FileNotFoundError:
+        if not _is_pattern(bare):
+            raise ValueError(f"--input {given}: no such path") from None
+        names, kept = matching_data(fs, bare, given, _is_data)
+        there = "nothing matches" if not names else "what matches are no data files"
+    _refuse_logged(given, names)
+    if not kept:
+        _refuse_other_kinds(given, names)
         raise ValueError(f"--input {given}: {there}")
-    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
     full = [_full(given, path) for path in kept]
     return [path for path in full if not path.startswith(f"{own}/")]
 
 
+def all_files(given: str, options: dict[str, Any], *, output: str) -> tuple[str, dict[str, int]]:
+    """What an input names, in full, and all files of whatever kind that it stands for, with their sizes in bytes.
+
+    The rules are those of `list_files`. Raises ValueError where nothing is there.
+    """
+    fs, bare = filesystem_for(given, options)
+    bare = os.path.abspath(bare) if is_local(given) else bare.rstrip("/")
+    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
+    try:
+        facts = look_up(fs, bare, f"looking for {given}")
+        if facts["type"] == "file":
+            return _full(given, bare), {_full(given, bare): int(facts.get("size") or 0)}
+        sizes = sizes_below(fs, bare, given)
+    except FileNotFoundError:
+        names, _ = matching_data(fs, bare, given, lambda path, directory: True) if _is_pattern(bare) else ([], [])
+        sizes = {name: int(look_up(fs, name, f"looking for {name}").get("size") or 0) for name in names}
+        bare = bare[: min(map(bare.find, filter(bare.__contains__, _GLOB_CHARACTERS)), default=None)]
+        bare = bare if not names else bare.rpartition("/")[0]
+    found = {_full(given, name): size for name, size in sizes.items()}
+    found = {name: size for name, size in found.items() if not name.startswith(f"{own}/")}
+    if not found:
+        raise ValueError(f"--input {given}: nothing there")
+    return _full(given, bare), found
+
+
+def _is_pattern(path: str) -> bool:
+    return any(character in path for character in _GLOB_CHARACTERS)
+
+
 def _is_data(path: str, directory: str) -> bool:
+    """Whether a file below a directory is one of its table."""
     parts = path.removeprefix(directory).strip("/").split("/")
-    return path.endswith(".parquet") and not any(part.startswith((".", "_")) for part in parts)
+    return path.endswith(PARQUET_ENDINGS) and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _refuse_logged(given: str, names: list[str]) -> None:
+    """Of a table with a log, files that were replaced still lie there: read as they are, rows would come twice."""
+    for sign, what, how in _LOGGED_TABLES:
+        if any(map(sign.search, names)):
+            raise ValueError(f"--input {given}: this is {what} table: its log says which of its files count. {how}")
+    claims = {name.rpartition("/")[0] for name in names if name.endswith("/_prepare.json")}
+    if unfinished := sorted(claims - {name.rpartition("/")[0] for name in names if name.endswith("/_SUCCESS")}):
+        raise ValueError(f"--input {given}: the table in {unfinished[0]} is not finished; run its prepare job again")
+
+
+def _refuse_other_kinds(given: str, names: list[str]) -> None:
+    """What is no Parquet can be made some."""
+    kind = kind_of(names)
+    if kind not in (None, "parquet"):
+        raise ValueError(
+            f"--input {given}: this is {NAMES[kind]}, and a run reads Parquet; make a table of it with: "
+            f"python jobs/prepare.py --input {shlex.quote(given)} --output TABLE"
+        )
 
 
 def _full(given: str, bare: str) -> str:

@@ -6,7 +6,7 @@ unpickle what they hold.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from litelvlm.pipeline.table.columns import ColumnMapping
+from litelvlm.pipeline.table.id_text import id_text
+from litelvlm.pipeline.table.inline_images import inline_image
 
 MAX_PHRASES = 10_000
 MAX_PHRASE_CHARS = 4096
@@ -33,7 +35,8 @@ class InputRow:
     `error` is set when nothing in the row can be annotated. Otherwise exactly one of `image_bytes` and `image_uri` is
     set and `phrases` is not empty. `phrase_errors` runs parallel to `phrases`: None, or why that one phrase cannot be
     used (null, not UTF-8, too long); its text is then what could be read, shortened. `mask` is the cell of true masks
-    as it is, for `pipeline.table.true_masks` to parse.
+    as it is, for `pipeline.table.true_masks` to parse. `image_name` is the path beside bytes, which are not read from
+    there.
     """
 
     image_id: str
@@ -43,6 +46,11 @@ class InputRow:
     error: str | None
     phrase_errors: tuple[str | None, ...] = ()
     mask: Any = None
+    image_name: str | None = None
+
+
+#: Bytes, or a URI, or what is wrong.
+_Image = tuple[bytes | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,17 @@ class Oversized:
     """Stands for a cell that is too large to be read; `amount` says how large, and what the limit is."""
 
     amount: str
+
+
+_LISTS = (
+    pa.ListScalar,
+    pa.LargeListScalar,
+    pa.FixedSizeListScalar,
+    pa.ListViewScalar,
+    pa.LargeListViewScalar,
+)
+_BINARIES = (pa.BinaryScalar, pa.LargeBinaryScalar, pa.BinaryViewScalar, pa.FixedSizeBinaryScalar)
+_TEXTS = (pa.StringScalar, pa.LargeStringScalar, pa.StringViewScalar)
 
 
 class _TooLarge(Exception):
@@ -63,8 +82,7 @@ def iter_rows(table: pa.Table | pa.RecordBatch, mapping: ColumnMapping) -> Itera
     fields that matter: nothing that another field holds can spoil the row.
     """
     names = mapping.columns()
-    fields = ("bytes", mapping.path_field, mapping.phrase_field)
-    readers = {name: _mask_cell if name == mapping.mask else partial(_cell, fields=fields) for name in names}
+    readers = {name: _reader_of(name, mapping) for name in names}
     for batch in table.to_batches() if isinstance(table, pa.Table) else [table]:
         columns = [batch.column(name) for name in names]
         for index in range(batch.num_rows):
@@ -84,19 +102,41 @@ def read_row(row: Mapping[str, Any], mapping: ColumnMapping, *, default_id: str)
         error=id_error or image_error or phrases_error,
         phrase_errors=phrase_errors,
         mask=row.get(mapping.mask) if mapping.mask else None,
+        image_name=_image_name(row.get(mapping.image), mapping) if image_bytes is not None else None,
     )
 
 
-def _cell(column: pa.Array, index: int, fields: tuple[str | None, ...]) -> Any:
-    try:
-        return _CellReader(fields).read(_stored(column)[index])
-    except _TooLarge as error:
-        return Oversized(f"{error}")
+def raw_row(row: Mapping[str, Any], mapping: ColumnMapping) -> tuple[bytes | None, str | None, list[str | None]]:
+    """Bytes and path of the image, and the phrases, of a row that is only passed on: what is wrong stays wrong.
+
+    A phrase that is no text is None; one that is too long stays so.
+    """
+    data, uri, _ = _read_image(row.get(mapping.image), mapping)
+    cell = row.get(mapping.phrase)
+    texts = [] if cell is None else _phrase_cells(cell, mapping.phrase_field)
+    name = _image_name(row.get(mapping.image), mapping) if data is not None else uri
+    return data, name, [_raw_text(text) for text in texts]
 
 
-def _mask_cell(column: pa.Array, index: int) -> Any:
+def _raw_text(cell: Any) -> str | None:
+    if isinstance(cell, str) and len(cell) > MAX_PHRASE_CHARS:
+        return cell
+    text, error = _read_text(cell, MAX_PHRASE_CHARS)
+    return None if error else text
+
+
+def _reader_of(name: str, mapping: ColumnMapping) -> Callable[[pa.Array, int], Any]:
+    if name == mapping.mask:
+        return partial(_cell, lambda: _MaskReader(MASK_FIELDS, MAX_MASK_VALUES))
+    if name == mapping.id and name not in (mapping.image, mapping.phrase):
+        return partial(_cell, _IdReader)
+    fields = ("bytes", mapping.path_field, mapping.phrase_field)
+    return partial(_cell, lambda: _CellReader(fields))
+
+
+def _cell(reader: Callable[[], "_CellReader"], column: pa.Array, index: int) -> Any:
     try:
-        return _MaskReader(MASK_FIELDS, MAX_MASK_VALUES).read(_stored(column)[index])
+        return reader().read(_stored(column)[index])
     except _TooLarge as error:
         return Oversized(f"{error}")
 
@@ -110,10 +150,10 @@ def _stored(array: pa.Array) -> pa.Array:
 class _CellReader:
     """One cell as plain Python: None, bytes, str, int, lists of these, and dicts of the wanted struct fields."""
 
-    def __init__(self, fields: tuple[str | None, ...], max_values: int = MAX_PHRASES) -> None:
+    def __init__(self, fields: tuple[str | None, ...] = (), max_values: int = MAX_PHRASES) -> None:
         self._fields = fields
         self._max_values = self._values_left = max_values
-        self._text_bytes_left = MAX_TEXT_BYTES
+        self._text_bytes_left, self._binary_bytes_left = MAX_TEXT_BYTES, MAX_BINARY_BYTES
 
     def read(self, scalar: pa.Scalar) -> Any:
         """The value of a scalar. Raises _TooLarge."""
@@ -124,24 +164,34 @@ class _CellReader:
         if isinstance(scalar, pa.StructScalar):
             places = {name: scalar.type.get_field_index(name) for name in self._fields if name is not None}
             return {name: self.read(scalar[place]) for name, place in places.items() if place >= 0}
-        if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
+        if isinstance(scalar, _LISTS):
             return self._read_list(scalar.values)
-        if isinstance(scalar, pa.StringScalar | pa.LargeStringScalar | pa.StringViewScalar):
+        if isinstance(scalar, _TEXTS):
             return self._read_text(scalar.as_buffer())
-        if isinstance(scalar, pa.BinaryScalar | pa.LargeBinaryScalar | pa.BinaryViewScalar):
-            if len(scalar.as_buffer()) > MAX_BINARY_BYTES:
-                raise _TooLarge(f"{len(scalar.as_buffer())} bytes, the limit is {MAX_BINARY_BYTES}")
+        if isinstance(scalar, _BINARIES):
+            self._take_bytes(len(scalar.as_buffer()))
             return scalar.as_py()
         return self._read_number(scalar)
 
     def _read_number(self, scalar: pa.Scalar) -> Any:
         return scalar.as_py() if pa.types.is_integer(scalar.type) else scalar
 
-    def _read_list(self, values: pa.Array) -> list[Any]:
+    def _read_list(self, values: pa.Array) -> Any:
+        if pa.types.is_uint8(values.type) and values.null_count == 0:
+            return self._read_numbers_as_bytes(values)
         self._values_left -= len(values)
         if self._values_left < 0:
             raise _TooLarge(f"{len(values)} values in one row, the limit is {self._max_values}")
         return [self.read(value) for value in _stored(values)]
+
+    def _read_numbers_as_bytes(self, values: pa.Array) -> Any:
+        self._take_bytes(len(values))
+        return values.to_numpy(zero_copy_only=True).tobytes()
+
+    def _take_bytes(self, num_bytes: int) -> None:
+        self._binary_bytes_left -= num_bytes
+        if self._binary_bytes_left < 0:
+            raise _TooLarge(f"{num_bytes} bytes, the limit for a row is {MAX_BINARY_BYTES}")
 
     def _read_text(self, buffer: pa.Buffer) -> str | bytes:
         self._text_bytes_left -= len(buffer)
@@ -159,6 +209,20 @@ class _MaskReader(_CellReader):
 
     def _read_number(self, scalar: pa.Scalar) -> Any:
         return scalar.as_py() if pa.types.is_primitive(scalar.type) else scalar
+
+    def _read_numbers_as_bytes(self, values: pa.Array) -> Any:
+        return values.to_pylist()  # polygons and run lengths are lists of numbers
+
+
+class _IdReader(_CellReader):
+    """An id of any scalar type, as the text that `id_text` gives it."""
+
+    def read(self, scalar: pa.Scalar) -> Any:
+        while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):
+            scalar = scalar.value
+        if isinstance(scalar, _TEXTS):
+            return super().read(scalar)
+        return id_text(scalar) if scalar is not None and scalar.is_valid else None
 
 
 def _read_id(cell: Any, default_id: str) -> tuple[str, str | None]:
@@ -215,11 +279,31 @@ def _phrase_cells(cell: Any, field: str | None) -> list[Any]:
     return [cell]
 
 
-def _read_image(cell: Any, mapping: ColumnMapping) -> tuple[bytes | None, str | None, str | None]:
+def _read_image(cell: Any, mapping: ColumnMapping) -> _Image:
     if cell is None:
         return None, None, "image: null"
     if isinstance(cell, Oversized):
         return None, None, f"image: {cell.amount}"
+    if mapping.image_list:
+        return _read_listed(cell, mapping)
+    return _read_one(cell, mapping)
+
+
+def _read_listed(cells: Any, mapping: ColumnMapping) -> _Image:
+    """The image of a list that is asked for, or its only one."""
+    if not isinstance(cells, list | tuple):
+        return None, None, f"image: {type(cells).__name__} instead of a list"
+    index = mapping.image_index
+    if index is None and len(cells) != 1:
+        many = f"{len(cells)} images in one row; choose one with --image-index, or give each a row of its own"
+        return None, None, f"image: {many if cells else 'the list is empty'}"
+    if index is not None and index >= len(cells):
+        return None, None, f"image: --image-index {index}, and the row has {len(cells)}"
+    cell = cells[index or 0]
+    return (None, None, "image: null") if cell is None else _read_one(cell, mapping)
+
+
+def _read_one(cell: Any, mapping: ColumnMapping) -> _Image:
     if mapping.image_kind == "struct":
         if not isinstance(cell, Mapping):
             return None, None, f"image: {type(cell).__name__} instead of a struct"
@@ -232,13 +316,24 @@ def _read_image(cell: Any, mapping: ColumnMapping) -> tuple[bytes | None, str | 
     return _image_bytes(cell) if mapping.image_kind == "bytes" else _image_uri(cell)
 
 
-def _image_bytes(cell: Any) -> tuple[bytes | None, str | None, str | None]:
+def _image_name(cell: Any, mapping: ColumnMapping) -> str | None:
+    """The path that stands beside an image's bytes."""
+    if mapping.image_list and isinstance(cell, list | tuple) and len(cell) > (mapping.image_index or 0):
+        cell = cell[mapping.image_index or 0]
+    path = cell.get(mapping.path_field) if isinstance(cell, Mapping) and mapping.path_field else None
+    text, error = _read_text(path, MAX_URI_CHARS)
+    return text.strip() or None if error is None else None
+
+
+def _image_bytes(cell: Any) -> _Image:
     if isinstance(cell, bytes | bytearray | memoryview):
         return bytes(cell), None, None
     return None, None, f"image: {type(cell).__name__} instead of bytes"
 
 
-def _image_uri(cell: Any) -> tuple[bytes | None, str | None, str | None]:
+def _image_uri(cell: Any) -> _Image:
+    if isinstance(cell, str) and (found := inline_image(cell)) is not None:
+        return (found, None, None) if isinstance(found, bytes) else (None, None, f"image: {found.reason}")
     text, error = _read_text(cell, MAX_URI_CHARS)
     if error or not text.strip():
         return None, None, f"image uri: {error or 'empty'}"

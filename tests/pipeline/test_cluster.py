@@ -137,8 +137,8 @@ def test_a_gpu_that_this_machine_lacks_is_a_mistake_but_a_cluster_may_grow_one(m
 
 def test_decoders_are_limited_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(cluster, "num_usable", lambda: 6)
     assert cluster.max_decoders(ClusterConfig()) == 6
     assert cluster.max_decoders(ClusterConfig(ray_address="auto")) is None
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.setattr(cluster, "num_usable", lambda: 1)
     assert cluster.max_decoders(ClusterConfig()) == 2

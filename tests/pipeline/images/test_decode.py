@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,132 @@ def test_half_an_image_fails_even_where_another_library_allows_it(monkeypatch: p
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(ImageError, match="truncated"):
         decode_image(BROKEN["truncated jpeg"])
+
+
+PHOTO = np.asarray(Image.fromarray(picture()).resize((400, 300)))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}])
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_jpeg_without_its_end_marker_has_all_of_its_pixels(options: Any, cut: int) -> None:
+    whole = encode(Image.fromarray(PHOTO), "JPEG", quality=90, **options)
+    decoded = decode_image(whole[:-cut])
+    assert np.array_equal(decoded.rgb, decode_image(whole).rgb)
+    assert decoded.notes == (("jpeg: its end marker is missing, no pixel is",) if cut == 2 else decoded.notes)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.995])
+def test_a_jpeg_that_lacks_pixels_fails_unless_what_there_is_is_asked_for(options: Any, kept: float) -> None:
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 255, (200, 300, 3)).astype(np.uint8))
+    whole = encode(noise, "JPEG", quality=90, **options)
+    half = whole[: int(kept * len(whole))]
+    with pytest.raises(ImageError, match="truncated"):
+        decode_image(half)
+    decoded = decode_image(half, keep_truncated=True)
+    assert decoded.size_hw == (200, 300)
+    assert decoded.notes == ("jpeg: truncated, what is missing is grey",)
+    first = slice(0, 40) if not options else slice(0, 0)
+    assert np.array_equal(decoded.rgb[first], decode_image(whole).rgb[first])
+
+
+def test_nothing_is_made_of_a_jpeg_without_pixels() -> None:
+    whole = encode(Image.fromarray(PHOTO), "JPEG")
+    for cut in (10, 100, 300):
+        with pytest.raises(ImageError):
+            decode_image(whole[:cut])
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(5_000_000))),
+        png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5_000_000))),
+        png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(5_000_000))),
+        png_chunk(b"tEXt", b"Comment\0" + b"x" * 2_000_000) * 40,
+        png_chunk(b"zTXt", b"Comment\0\0" + b"no deflate"),
+    ],
+    ids=["iTXt", "zTXt", "iCCP", "many tEXt", "damaged zTXt"],
+)
+def test_metadata_never_costs_a_png_its_pixels(chunk: bytes) -> None:
+    plain = encode(Image.fromarray(PHOTO), "PNG")
+    decoded = decode_image(plain[:33] + chunk + plain[33:])  # behind the header
+    assert np.array_equal(decoded.rgb, PHOTO)
+    assert all("metadata" in note for note in decoded.notes)
+
+
+def tiff(
+    array: Any, *, planes: bool, sample_format: int = 1, photometric: int = 2, extra: tuple[int, ...] = ()
+) -> bytes:
+    """An uncompressed TIFF of an array (H, W, C), its channels together or one after the other."""
+    height, width, count = array.shape
+    data = np.ascontiguousarray(array.transpose(2, 0, 1)).tobytes() if planes else array.tobytes()
+    strips = count if planes else 1
+    tags: dict[int, tuple[int, list[int]]] = {
+        256: (4, [width]), 257: (4, [height]), 258: (3, [array.dtype.itemsize * 8] * count), 259: (3, [1]),
+        262: (3, [photometric]), 273: (4, [0] * strips), 277: (3, [count]), 278: (4, [height]),
+        279: (4, [len(data) // strips] * strips), 284: (3, [2 if planes else 1]), 339: (3, [sample_format] * count),
+    }  # fmt: skip
+    if extra:
+        tags[338] = (3, list(extra))
+    place, places = 8 + 2 + 12 * len(tags) + 4, {}
+    for tag, (form, values) in sorted(tags.items()):
+        size = {3: 2, 4: 4}[form] * len(values)
+        if size > 4:
+            places[tag], place = place, place + size
+    tags[273] = (4, [place + number * (len(data) // strips) for number in range(strips)])
+    entries, blob = b"", b""
+    for tag, (form, values) in sorted(tags.items()):
+        packed = struct.pack("<" + {3: "H", 4: "I"}[form] * len(values), *values)
+        blob += packed if tag in places else b""
+        where = struct.pack("<I", places[tag]) if tag in places else packed.ljust(4, b"\0")
+        entries += struct.pack("<HHI", tag, form, len(values)) + where
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + blob + data
+
+
+GREY = PHOTO[:, :, :1]
+ALPHA = np.full((300, 400, 1), 255, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (tiff(PHOTO, planes=False), PHOTO),
+        (tiff(PHOTO, planes=True), PHOTO),
+        (tiff(PHOTO.astype("<u2") * 257, planes=False), PHOTO),
+        (tiff(PHOTO.astype("<u2") * 257, planes=True), None),
+        (tiff(np.dstack([PHOTO, ALPHA]).astype("<u2") * 257, planes=True, extra=(2,)), None),
+        (tiff((GREY.astype(int) - 128).astype("i1"), planes=False, sample_format=2, photometric=1), None),
+        (tiff((PHOTO.astype(int) - 128).astype("i1"), planes=False, sample_format=2), None),
+        (tiff((PHOTO.astype(int) * 100 - 9_000).astype("<i2"), planes=False, sample_format=2), None),
+        (tiff(GREY.astype("<u2") * 257, planes=False, photometric=1), np.repeat(GREY, 3, 2)),
+    ],
+    ids=["8", "8 planes", "16", "16 planes", "16 planes alpha", "signed grey", "signed", "signed 16", "grey 16"],
+)
+def test_a_tiff_is_decoded_right_or_refused(data: bytes, expected: Any) -> None:
+    if expected is None:
+        with pytest.raises(ImageError, match=r"unsupported_pixels|undecodable|truncated"):
+            decode_image(data)
+    else:
+        assert np.abs(decode_image(data).rgb.astype(int) - expected).max() <= 1
+
+
+def test_a_bitmap_whose_fourth_byte_nobody_wrote_is_opaque() -> None:
+    rgba = np.dstack([PHOTO, np.zeros((300, 400), np.uint8)])
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 400, 300, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks + bytes(52)
+    data = b"BM" + struct.pack("<IHHI", 14 + 108 + len(pixels), 0, 0, 14 + 108) + header + pixels
+    decoded = decode_image(data)
+    assert np.array_equal(decoded.rgb, PHOTO)
+    assert decoded.notes == ("alpha: 0 everywhere, not looked at",)
+    hidden = encode(Image.fromarray(rgba), "PNG")
+    assert (decode_image(hidden).rgb == 255).all(), "elsewhere it is what somebody wanted"
 
 
 def test_only_listed_decoders_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:

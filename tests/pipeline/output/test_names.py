@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from litelvlm.pipeline.output.coco import CocoWriter
-from litelvlm.pipeline.output.names import safe_file_name, safe_path
+from litelvlm.pipeline.output.names import safe_file_name, safe_path, true_path
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
@@ -25,6 +25,15 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
         ("x", "s3://bucket/train/1.JPG", "train/1.JPG"),
         ("x", "https://host/a/1.jpg?sig=secret#f", "a/1.jpg"),
         ("x", "/data/set/1.jpg", "data/set/1.jpg"),
+        ("x", "s3://b/imgs/photo #1.png", "imgs/photo #1.png"),
+        ("x", "s3://b/imgs/what?.png", "imgs/what?.png"),
+        ("x", "gs://b/imgs/100%25.png", "imgs/100%25.png"),
+        ("x", "s3://b/day=1/a+b.png", "day=1/a+b.png"),
+        ("x", "file:///data/a%20b%23.png", "data/a b#.png"),
+        ("x", "https://host/a%20b.png?sig=secret", "a%20b.png"),
+        ("x", "/set/ con./nul.png", "set/ con./nul.png"),
+        ("x", "s3://b/../a/./b.png", "a/b.png"),
+        ("x", "s3://b/a\u202eb\x01.png", "a_b_.png"),
         ("a\\b", None, "a/b.png"),
         ("nul\x00 and \u202ertl", None, "nul_ and _rtl.png"),
         ("C:x", None, "C_x.png"),
@@ -44,8 +53,37 @@ def test_names_are_relative_and_plain(image_id: str, uri: Any, expected: str) ->
     assert safe_file_name(image_id, uri, PNG, root=None) == expected
 
 
-def test_the_image_root_is_left_out() -> None:
-    assert safe_file_name("x", "/data/set/sub/1.jpg", PNG, root="/data/set") == "sub/1.jpg"
+@pytest.mark.parametrize(
+    ("uri", "root", "expected"),
+    [
+        ("/data/set/sub/1.jpg", "/data/set", "sub/1.jpg"),
+        ("file:///data/set/a%20b.jpg", "/data/set/", "a b.jpg"),
+        ("https://host/set/a.jpg?sig=secret", "https://host/set", "a.jpg"),
+        ("s3://b/set/a#1.jpg", "s3://b/set", "a#1.jpg"),
+        ("2024-01-01T10:00:00.png", "/data", "2024-01-01T10:00:00.png"),
+        ("a/b/c/d/e/f/g/h/i/j.png", "/data", "a/b/c/d/e/f/g/h/i/j.png"),
+        ("\u56fe" * 60 + ".png", "/data", "\u56fe" * 60 + ".png"),
+        ("what?.png", "https://host/set", "what?.png"),
+    ],
+)
+def test_a_name_is_that_of_the_file_below_the_image_root(uri: str, root: str, expected: str) -> None:
+    assert safe_file_name("x", uri, PNG, root=root) == expected
+
+
+@given(st.text(max_size=3_000))
+def test_any_uri_becomes_a_name_that_a_file_can_have(text: str) -> None:
+    path = true_path(text)
+    assert posixpath.normpath(path) == path
+    assert not path.startswith("/")
+    assert len(path.encode()) <= 1024
+    assert all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in path.split("/"))
+    CocoWriter(lambda _: io.BytesIO()).add_image(file_name=path, height=1, width=1, annotations=[])
+
+
+def test_long_names_stay_different() -> None:
+    one, two = (safe_file_name("x", f"/{'a' * 300}{number}.png", PNG, root=None) for number in (1, 2))
+    assert one != two
+    assert one.endswith(".png")
 
 
 @given(st.text(max_size=400))

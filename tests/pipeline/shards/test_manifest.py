@@ -131,6 +131,26 @@ def test_an_input_without_rows_is_refused(tmp_path: Path) -> None:
         plan_of(str(tmp_path / "x.parquet"))
 
 
+def test_files_are_one_table_whatever_one_of_them_leaves_open(tmp_path: Path) -> None:
+    images = {"image": [b"x", b"y"]}
+    files = {
+        "0": {"image_id": ["a", "b"], **images, "phrases": [["p"], ["q"]]},
+        "1": {name: pa.nulls(0) for name in ("image_id", "image", "phrases")},
+        "2": {"image_id": pa.nulls(2), **images, "phrases": [["p"], []]},
+        "3": {"image_id": ["c", "d"], **images, "phrases": pa.nulls(2)},
+        "4": {"image_id": ["e", "f"], **images, "phrases": pa.array([[], []], pa.list_(pa.null()))},
+    }
+    for name, columns in files.items():
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    plan = plan_of(str(tmp_path))
+    assert plan.mapping.describe() == "image=image (bytes), phrase=phrases, id=image_id"
+    assert (plan.num_files, plan.num_rows, plan.num_input_rows) == (5, 8, 8)
+    assert plan.remarks == ("1 files without rows are left out",)
+    pq.write_table(pa.table({**images, "phrases": pa.array([{"a": 1}] * 2)}), tmp_path / "5.parquet")
+    with pytest.raises(ValueError, match=r"5\.parquet"):
+        plan_of(str(tmp_path))
+
+
 def test_files_with_other_columns_are_refused(source: Any, tmp_path: Path) -> None:
     write_table(tmp_path / "in/z.parquet", [{"image": b"x", "caption": "a dog"}])
     with pytest.raises(ValueError, match="differ in their columns"):

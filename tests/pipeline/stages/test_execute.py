@@ -72,11 +72,11 @@ def test_the_decode_stage_gets_what_the_configuration_says(source: str, tmp_path
     assert (stage.session, stage.marker, stage.engine) == ("now", ShardMarker, FakeEngine())
 
 
-@pytest.mark.parametrize(("cores", "actors", "threads"), [(16, 1, 16), (16, (2, 4), 4), (2, 4, 1), (None, 1, 1)])
+@pytest.mark.parametrize(("cores", "actors", "threads"), [(16, 1, 16), (16, (2, 4), 4), (2, 4, 1)])
 def test_actors_on_a_cpu_share_its_cores(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int | None, actors: Any, threads: int
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, actors: Any, threads: int
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("litelvlm.pipeline.stages.execute.num_usable", lambda: cores)
     assert execution(source, tmp_path, num_actors=actors)[0]._threads_per_actor() == threads
 
 

@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.storage.listing import files_below, matching_files
+from litelvlm.pipeline.storage.listing import files_below, matching_data
 
 FILES = ("a.parquet", "b.txt", "sub/c.parquet", "sub/deep/d.parquet", "[x].parquet")
 
@@ -28,16 +28,51 @@ def _relative(found: list[str], root: str) -> list[str]:
     return [path.removeprefix(f"{root}/") for path in found]
 
 
+def _matching(fs: Any, pattern: str) -> list[str]:
+    """Files that match, data or not, of a pattern that matches no directory."""
+    found, _ = matching_data(fs, pattern, "shown", lambda path, directory: True)
+    return found
+
+
+def test_all_files_below_a_directory(root: str) -> None:
+    assert _relative(files_below(LocalFileSystem(), root, "shown"), root) == sorted(FILES)
+
+
+def test_files_behind_links_are_found_and_circles_end(root: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/e.parquet").touch()
+    Path(root, "linked").symlink_to(tmp_path / "elsewhere")
+    Path(root, "linked.parquet").symlink_to(tmp_path / "elsewhere/e.parquet")
+    Path(root, "sub/back").symlink_to(root)
+    found = _relative(files_below(LocalFileSystem(), root, "shown"), root)
+    assert found == sorted([*FILES, "linked/e.parquet", "linked.parquet"])
+    assert _relative(_matching(LocalFileSystem(), f"{root}/link*/*.parquet"), root) == ["linked/e.parquet"]
+
+
 @pytest.mark.parametrize(
-    ("depth", "expected"),
+    ("pattern", "expected"),
     [
-        (None, sorted(FILES)),
-        (1, ["[x].parquet", "a.parquet", "b.txt"]),
-        (2, sorted(set(FILES) - {"sub/deep/d.parquet"})),
+        ("days/*.parquet", ["days/1.parquet/part-0.parquet", "days/2.parquet/part-0.parquet"]),
+        ("days/1.parquet/*", ["days/1.parquet/part-0.parquet"]),
+        ("days/1.parquet/_*", ["days/1.parquet/_SUCCESS", "days/1.parquet/_metadata"]),
+        ("da*", ["days/1.parquet/part-0.parquet", "days/2.parquet/part-0.parquet"]),
+        ("**/1.parquet/*", ["days/1.parquet/part-0.parquet"]),
+        ("days/?.parquet/*.crc", []),
     ],
 )
-def test_files_below_a_directory_down_to_a_depth(root: str, depth: int | None, expected: list[str]) -> None:
-    assert _relative(files_below(LocalFileSystem(), root, "shown", depth=depth), root) == expected
+def test_a_table_in_a_directory_is_its_parts(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    for name in ("part-0.parquet", ".part-0.parquet.crc", "_SUCCESS", "_metadata"):
+        for day in (1, 2):
+            path = tmp_path / f"days/{day}.parquet/{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def is_data(path: str, directory: str) -> bool:
+        name = path.removeprefix(f"{directory}/")
+        return name.endswith(".parquet") and not name.startswith(("_", "."))
+
+    _, data = matching_data(LocalFileSystem(), f"{tmp_path}/{pattern}", "shown", is_data)
+    assert _relative(data, str(tmp_path)) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,7 +88,7 @@ def test_files_below_a_directory_down_to_a_depth(root: str, depth: int | None, e
     ],
 )
 def test_patterns_match_as_in_a_shell(root: str, pattern: str, expected: list[str]) -> None:
-    assert _relative(matching_files(LocalFileSystem(), f"{root}/{pattern}", "shown"), root) == expected
+    assert _relative(_matching(LocalFileSystem(), f"{root}/{pattern}"), root) == expected
     if pattern != "**/*.parquet":  # pathlib's idea of it is another
         assert sorted(str(path.relative_to(root)) for path in Path(root).glob(pattern)) == expected
 
@@ -74,7 +109,7 @@ def test_one_directory_that_cannot_be_listed_stops_it_all(root: str) -> None:
 
     with pytest.raises(StorageError, match="listing shown: permission denied"):
         files_below(Locked(), root, "shown")
-    assert _relative(matching_files(Locked(), f"{root}/*.parquet", "shown"), root) == ["[x].parquet", "a.parquet"]
+    assert _relative(_matching(Locked(), f"{root}/*.parquet"), root) == ["[x].parquet", "a.parquet"]
 
 
 def test_a_stores_listing_is_asked_for_anew(tmp_path: Path) -> None:

@@ -137,11 +137,17 @@ def test_flags_override() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"image_column": "nope"}, "--image-column nope: no such column. Columns: image, n, phrase, twice, twice"),
+        (
+            {"image_column": "nope"},
+            "--image-column nope: no such column. Columns: image, n, phrase, twice, twice, listed, mapped",
+        ),
         ({"image_column": "n"}, "--image-column n: type int64 holds no image"),
         ({"phrase_column": "n"}, "--phrase-column n: type int64 holds no text"),
         ({"phrase_column": "phrase.sent"}, "--phrase-column phrase.sent: type string holds no text"),
-        ({"id_column": "image"}, "--id-column image: type binary is no id"),
+        ({"id_column": "image"}, "--id-column image: it holds the images themselves"),
+        ({"id_column": "listed"}, "--id-column listed: type list<element: string> is no id; expected text, a number"),
+        ({"phrase_column": "mapped"}, "is a map, whose keys have no order: write its keys or values as a list"),
+        ({"image_index": 1}, "--image-index 1: the image column image holds one image a row, no list"),
         ({"id_column": "twice"}, "--id-column twice: 2 columns have this name"),
         ({"mask_column": "nope"}, "--mask-column nope: no such column"),
         ({"mask_column": "n"}, "--mask-column n: type int64 is no mask"),
@@ -149,9 +155,64 @@ def test_flags_override() -> None:
 )
 def test_wrong_flags_are_named(flags: Any, message: str) -> None:
     twice = [("twice", pa.string())] * 2
-    fields = [("image", pa.binary()), ("n", pa.int64()), ("phrase", pa.string()), *twice]
+    more = [("listed", pa.list_(pa.field("element", pa.string()))), ("mapped", pa.map_(pa.string(), pa.string()))]
+    fields = [("image", pa.binary()), ("n", pa.int64()), ("phrase", pa.string()), *twice, *more]
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         detect_columns(pa.schema(fields), **flags)
+
+
+BYTES_AND_PATH = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "described"),
+    [
+        ("image", pa.list_(pa.uint8()), "image=image (bytes)"),
+        ("image", pa.large_list(pa.uint8()), "image=image (bytes)"),
+        ("photo", pa.list_(pa.uint8()), "image=photo (bytes)"),
+        ("image", pa.binary(500), "image=image (bytes)"),
+        ("images", pa.list_(BYTES_AND_PATH), "image=images[] (struct)"),
+        ("photos", pa.list_(BYTES_AND_PATH), "image=photos[] (struct)"),
+        ("images", pa.list_(pa.binary()), "image=images[] (bytes)"),
+        ("images", pa.list_(pa.list_(pa.uint8())), "image=images[] (bytes)"),
+        ("images", pa.list_(pa.string()), "image=images[] (uri)"),
+        ("images", pa.list_view(pa.string()), "image=images[] (uri)"),
+    ],
+)
+def test_images_in_any_spelling_of_bytes_and_in_lists(name: str, kind: pa.DataType, described: str) -> None:
+    schema = pa.schema({name: kind, "phrases": pa.list_(pa.string()), "sha1": pa.binary(20)})
+    assert detect_columns(schema).describe().startswith(described)
+    if "[]" in described:
+        assert detect_columns(schema, image_index=2).describe().startswith(described.replace("[]", "[2]"))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.uuid(), pa.binary(16), pa.binary(), pa.float64(), pa.decimal128(38, 0), pa.date32(), pa.timestamp("us"),
+     pa.time64("us"), pa.bool_(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()],
+)  # fmt: skip
+def test_an_id_has_any_scalar_type(kind: pa.DataType) -> None:
+    schema = pa.schema({"image_id": kind, "image": pa.binary(), "phrase": pa.string()})
+    assert detect_columns(schema).id == "image_id"
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.struct({"$oid": pa.string()}), pa.duration("s")])
+def test_a_column_that_is_named_like_an_id_and_cannot_be_one_is_refused_by_name(kind: pa.DataType) -> None:
+    schema = pa.schema({"_id": pa.string(), "ID": kind, "image": pa.binary(), "phrase": pa.string()})
+    with pytest.raises(ValueError, match=r"the id column ID has type .*, which is no id; .* name another with --id-"):
+        detect_columns(schema)
+    assert detect_columns(schema, id_column="_id").id == "_id"
+    assert detect_columns(schema, id_column="").id is None
+    empty = pa.schema({"id": pa.null(), "image": pa.binary(), "phrase": pa.string()})
+    assert detect_columns(empty).id is None
+
+
+def test_phrases_in_a_map_are_refused_with_a_way_out() -> None:
+    schema = pa.schema({"image": pa.binary(), "phrases": pa.map_(pa.string(), pa.string())})
+    with pytest.raises(
+        ValueError, match=r"no phrase column found.* is a map, .* as a list of strings\. Columns: image"
+    ):
+        detect_columns(schema)
 
 
 def test_the_documentation_lists_every_name() -> None:

@@ -51,7 +51,9 @@ def listed(root: Path, *inputs: str) -> list[str]:
     [
         ([""], ["a.parquet", "b.parquet", "sub/c.parquet"]),  # nothing hidden, and not the run's own output
         (["b.parquet", "?.parquet"], ["a.parquet", "b.parquet"]),
-        (["*.parquet"], [".e.parquet", "a.parquet", "b.parquet"]),  # a pattern says itself what it wants
+        (["*.parquet"], ["a.parquet", "b.parquet"]),  # as a shell has it
+        ([".*.parquet"], [".e.parquet"]),  # a pattern that asks for them
+        (["s*"], ["sub/c.parquet"]),
         (["sub", "sub/c.parquet", "sub/../sub"], ["sub/c.parquet"]),
         (["out/records"], []),
         (["g.txt"], ["g.txt"]),  # named in so many words
@@ -69,6 +71,45 @@ def test_files_are_listed_sorted_and_once(root: Path, inputs: list[str], expecte
     ("given", "message"),
     [("gone", "no such path"), ("gone/*.parquet", "nothing matches"), ("only", r"no \*\.parquet file in it")],
 )
+def test_a_name_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("set [v2]/data (1) [a]?.parquet", "set v/data.parquet", "x1.parquet", "x[12].parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(DATA)
+    for given in ("set [v2]", "set [v2]/data (1) [a]?.parquet"):
+        assert listed(tmp_path, given) == ["set [v2]/data (1) [a]?.parquet"]
+    assert listed(tmp_path, "x[12].parquet") == ["x[12].parquet"]
+    assert listed(tmp_path, "x[1].parquet") == ["x1.parquet"]
+    assert listed(tmp_path, "set ?/*") == ["set v/data.parquet"]
+
+
+def test_the_parts_of_a_table_that_spark_wrote(tmp_path: Path) -> None:
+    for day in (1, 2):
+        for name in ("part-0.snappy.parquet", "_SUCCESS", "_metadata", ".part-0.snappy.parquet.crc"):
+            (tmp_path / f"days/{day}.parquet").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"days/{day}.parquet/{name}").write_bytes(DATA)
+    both = [f"days/{day}.parquet/part-0.snappy.parquet" for day in (1, 2)]
+    assert listed(tmp_path, "days") == listed(tmp_path, "days/*.parquet") == listed(tmp_path, "day?") == both
+    assert listed(tmp_path, "days/1.parquet") == listed(tmp_path, "days/1.parquet/*") == both[:1]
+
+
+@pytest.mark.parametrize(
+    ("log", "what"),
+    [
+        ("t/_delta_log/00000000000000000000.json", "a Delta"),
+        ("t/.hoodie/hoodie.properties", "a Hudi"),
+        ("t/metadata/00000-a.metadata.json", "an Iceberg"),
+    ],
+)
+def test_a_table_whose_log_says_what_counts_is_refused(tmp_path: Path, log: str, what: str) -> None:
+    for name in ("t/part-old.parquet", "t/part-new.parquet", log):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(DATA)
+    for given in ("t", "", "t*", "t/*"):
+        with pytest.raises(ValueError, match=rf"--input .*: this is {what} table: its log says"):
+            listed(tmp_path, given)
+    assert listed(tmp_path, "t/part-new.parquet") == ["t/part-new.parquet"], "a file by its own name"
+
+
 def test_an_input_that_leads_nowhere_is_named_with_the_reason(root: Path, given: str, message: str) -> None:
     (root / "only").mkdir()
     (root / "only/notes.txt").touch()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import math
 import tracemalloc
+from decimal import Decimal
 from typing import Any, ClassVar
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -26,8 +29,8 @@ from litelvlm.pipeline.table.rows import (
 from tests.pipeline.table.test_columns import IMAGE_STRUCT, SENTENCES
 
 
-def _read(table: pa.Table, **flags: str) -> list[InputRow]:
-    mapping = detect_columns(table.schema, **flags)
+def _read(table: pa.Table, mapping: ColumnMapping | None = None, **flags: Any) -> list[InputRow]:
+    mapping = mapping or detect_columns(table.schema, **flags)
     return [read_row(row, mapping, default_id=f"row-{index}") for index, row in enumerate(iter_rows(table, mapping))]
 
 
@@ -66,6 +69,66 @@ def test_bytes_path_and_neither_in_an_image_struct() -> None:
     assert [row.image_uri for row in rows] == [None, "b.jpg", None, None]
     assert [row.error for row in rows] == [None, None, "image: neither bytes nor a path", "image: null"]
     assert [row.image_id for row in rows] == ["7", "8", "9", "row-3"]
+
+
+def test_images_in_lists_and_lists_of_numbers() -> None:
+    kinds = {
+        "bytes": pa.list_(pa.binary()),
+        "numbers": pa.list_(pa.list_(pa.uint8())),
+        "structs": pa.list_(IMAGE_STRUCT),
+    }
+    for name, kind in kinds.items():
+        made = [{"bytes": one, "path": None} if name == "structs" else one for one in (b"one", b"two")]
+        cells = [[made[0]], made, [], None, [None]]
+        table = pa.table({"images": pa.array(cells, kind), "phrase": ["p"] * 5})
+        rows = _read(table)
+        assert [row.image_bytes for row in rows] == [b"one", None, None, None, None]
+        assert [row.error for row in rows] == [
+            None,
+            "image: 2 images in one row; choose one with --image-index, or give each a row of its own",
+            "image: the list is empty",
+            "image: null",
+            "image: null",
+        ]
+        rows = _read(table, image_index=1)
+        assert [row.image_bytes for row in rows] == [None, b"two", None, None, None]
+        assert rows[0].error == "image: --image-index 1, and the row has 1"
+    plain = pa.table({"image": pa.array([list(b"xyz"), None], pa.large_list(pa.uint8())), "phrase": ["p", "p"]})
+    assert [row.image_bytes for row in _read(plain)] == [b"xyz", None]
+    paths = pa.table({"images": [["a.jpg"], ["a.jpg", "b.jpg"]], "phrase": ["p", "p"]})
+    assert [row.image_uri for row in _read(paths, image_index=0)] == ["a.jpg", "a.jpg"]
+
+
+def test_base64_in_a_string_column_is_an_image_and_no_path() -> None:
+    data = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
+    text = base64.b64encode(data).decode()
+    cells = [text, f"data:image/png;base64,{text}", "data:image/png;base64,!", "a.png", f"{text}!"]
+    rows = _read(pa.table({"image": cells, "phrase": ["p"] * 5}))
+    assert [row.image_bytes for row in rows] == [data, data, None, None, None]
+    assert [row.image_uri for row in rows] == [None, None, None, "a.png", None]
+    assert [row.error is None for row in rows] == [True, True, False, True, False]
+    assert "data: URI that is not base64" in str(rows[2].error)
+
+
+def test_ids_of_any_type_are_text() -> None:
+    for cells in (pa.array([1001.0, None]), pa.array([Decimal("1001.00"), None], pa.decimal128(38, 2))):
+        rows = _read(pa.table({"image_id": cells, "image": [b"x"] * 2, "phrase": ["p"] * 2}))
+        assert [row.image_id for row in rows] == ["1001", "row-1"]
+    uuids = pa.array([UUID(int=7).bytes, None], pa.uuid())
+    rows = _read(pa.table({"image_id": uuids, "image": [b"x"] * 2, "phrase": ["p"] * 2}))
+    assert [row.image_id for row in rows] == ["00000000-0000-0000-0000-000000000007", "row-1"]
+    assert [row.error for row in rows] == [None, None]
+
+
+def test_cells_of_a_column_without_values_are_null() -> None:
+    rows = _read(
+        pa.table({"image": [b"x"], "phrase": pa.nulls(1)}),
+        mapping=detect_columns(pa.schema({"image": pa.binary(), "phrase": pa.string()})),
+    )
+    assert rows[0].error == "phrase: null"
+    empty = pa.table({"image": [b"x"] * 2, "phrases": pa.array([[], [None]], pa.list_(pa.null()))})
+    rows = _read(empty, mapping=detect_columns(pa.schema({"image": pa.binary(), "phrases": pa.list_(pa.string())})))
+    assert (rows[0].error, rows[1].phrase_errors) == ("phrase: the list is empty", ("phrase: null",))
 
 
 def test_phrases_of_every_form() -> None:

@@ -1,0 +1,1 @@
+"""What teams have, made into the pipeline's Parquet: folders, tables, tars, annotations."""

@@ -1,0 +1,180 @@
+"""CSV, TSV and JSON lines: every cell of the first two is text, so that an id of `007` stays one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, completed, text_of
+from litelvlm.pipeline.prepare.rows import PreparedRow
+from litelvlm.pipeline.storage.range_file import RangeFile
+from litelvlm.pipeline.table.columns import ColumnMapping
+from litelvlm.pipeline.table.rows import iter_rows, raw_row
+
+_BLOCK_BYTES = 32 << 20  # of CSV, in which a row must fit
+_MAX_HEADER_BYTES = 1 << 20
+_MAX_LINE_BYTES = 64 << 20
+_LOOKED_AT = 100  # lines of JSON by which columns are told
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvPiece:
+    """A file of comma- or tab-separated values, with a header."""
+
+    kind: str
+    file: InputFile
+    mapping: ColumnMapping
+    options: Options
+
+    @property
+    def identity(self) -> str:
+        return f"{self.file.identity}:{self.mapping.describe()}"
+
+    def rows(self, notes: Notes) -> Iterator[PreparedRow]:
+        """A row of the file each. Raises ValueError where the file is none."""
+        names = csv_names(self.kind, self.file, self.options)
+        ragged = []
+
+        def invalid(row: Any) -> str:
+            ragged.append(row)
+            notes.add(f"lines have other than {len(names)} fields and are left out", self.file.path)
+            return "skip"
+
+        with RangeFile(self.file.path, self.options) as raw:
+            reader = pa_csv.open_csv(
+                _unpacked(raw, self.file.path),
+                pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+                pa_csv.ParseOptions(
+                    delimiter=_DELIMITERS[self.kind], newlines_in_values=True, invalid_row_handler=invalid
+                ),
+                pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                    check_utf8=False,
+                ),
+            )
+            try:
+                for batch in reader:
+                    for cells in iter_rows(completed(batch, self.mapping), self.mapping):
+                        yield _row(cells, self.mapping)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{self.file.path}: {str(error).splitlines()[0][:300]}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonLinesPiece:
+    """A file with a JSON object on every line."""
+
+    file: InputFile
+    mapping: ColumnMapping
+    options: Options
+
+    @property
+    def identity(self) -> str:
+        return f"{self.file.identity}:{self.mapping.describe()}"
+
+    def rows(self, notes: Notes) -> Iterator[PreparedRow]:
+        """A row of every line that is not empty; one without an image for a line that is no object."""
+        for number, line in json_lines(self.file, self.options):
+            cells = _object(line)
+            if cells is None:
+                notes.add("lines are no JSON objects and become rows without an image", f"{self.file.path}:{number}")
+            yield _row(cells or {}, self.mapping)
+
+
+def csv_names(kind: str, file: InputFile, options: Options) -> list[str]:
+    """Names of the columns. Raises ValueError where there is no header of text."""
+    with RangeFile(file.path, options) as raw:
+        head = _unpacked(raw, file.path).read(_MAX_HEADER_BYTES)
+    text = head.decode("utf-8-sig", errors="replace")
+    row = next(csv.reader(io.StringIO(text, newline=""), delimiter=_DELIMITERS[kind]), [])
+    if not row or text_of(",".join(row).encode()) is None or "\ufffd" in "".join(row):
+        raise ValueError(f"{file.path}: its first line is no header of column names in UTF-8")
+    return row
+
+
+def json_schema(file: InputFile, options: Options) -> pa.Schema:
+    """Columns of a file of JSON lines, by its first ones. Raises ValueError where there is no object."""
+    found: dict[str, pa.DataType] = {}
+    for _, line in itertools.islice(json_lines(file, options), _LOOKED_AT):
+        for name, value in (_object(line) or {}).items():
+            try:
+                kind = pa.scalar(value).type
+            except (pa.ArrowException, ValueError, OverflowError):
+                continue
+            if name not in found or pa.types.is_null(found[name]):
+                found[name] = kind
+    if not found:
+        raise ValueError(f"{file.path}: none of its first {_LOOKED_AT} lines is a JSON object")
+    return pa.schema(found)
+
+
+def json_lines(file: InputFile, options: Options) -> Iterator[tuple[int, bytes | None]]:
+    """Lines that are not empty, with their numbers from 1; None for one of more than 64 MiB."""
+    with RangeFile(file.path, options) as raw:
+        source = _unpacked(raw, file.path)
+        number, kept, too_long = 1, b"", False
+        while True:
+            block = source.read(1 << 20)
+            lines = (kept + block).split(b"\n") if block else [kept, b""]
+            for line in lines[:-1]:
+                if too_long or line.strip():
+                    yield number, None if too_long else line
+                number, too_long = number + 1, False
+            kept = lines[-1]
+            if len(kept) > _MAX_LINE_BYTES:
+                kept, too_long = b"", True
+            if not block:
+                return
+
+
+def _row(cells: dict[str, Any], mapping: ColumnMapping) -> PreparedRow:
+    data, path, phrases = raw_row(cells, mapping)
+    return PreparedRow(
+        image_id=_id(cells.get(mapping.id)) if mapping.id else None,
+        data=data,
+        path=path,
+        phrases=tuple(one for phrase in phrases for one in _listed(phrase)),
+    )
+
+
+def _id(cell: Any) -> str | None:
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return str(cell) if isinstance(cell, str | int | float) and cell == cell else None
+
+
+def _listed(phrase: str | None) -> list[str | None]:
+    """The phrases of a JSON list that stands in one cell, or the cell itself."""
+    if phrase is None or not (phrase.startswith("[") and phrase.rstrip().endswith("]")):
+        return [phrase]
+    try:
+        values = json.loads(phrase)
+    except (ValueError, RecursionError):
+        return [phrase]
+    texts = [value for value in values if isinstance(value, str)]
+    return list(texts) if len(texts) == len(values) else [phrase]
+
+
+def _object(line: bytes | None) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text_of(line) or "") if line is not None else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _unpacked(raw: RangeFile, path: str) -> Any:
+    file = pa.PythonFile(raw, mode="r")
+    return pa.CompressedInputStream(file, "gzip") if path.endswith(".gz") else cast(Any, file)
