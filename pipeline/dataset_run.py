@@ -234,6 +234,7 @@ class DatasetRun(ABC, Generic[E, M]):
             policy=self.policy,
             footing=self.footing,
             max_decoders=max_decoders(self.config.cluster),
+            bytes_reread=self.plan.bytes_reread,
         )
 
     def _left(self) -> list[Shard]:

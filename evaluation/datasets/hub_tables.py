@@ -74,7 +74,7 @@ def read_hub_tables(
     read, naming file, row and field, and where no row is of the split; ScatteredRows, unless `scattered`, for an image
     whose rows are not neighbours.
     """
-    columns = {"image_column": image_column, "phrase_column": phrase_column, "id_column": id_column}
+    columns: dict[str, Any] = {"image_column": image_column, "phrase_column": phrase_column, "id_column": id_column}
     wanted = _Split(split)
 
     def read() -> Iterator[tuple[str, TrueImage]]:
@@ -115,7 +115,7 @@ class _Split:
 
 
 def _placed(
-    paths: list[str], options: dict[str, Any], split: _Split, mask_column: str | None, columns: dict[str, str | None]
+    paths: list[str], options: dict[str, Any], split: _Split, mask_column: str | None, columns: dict[str, Any]
 ) -> Iterator[tuple[str, TrueImage]]:
     """Images of all rows, with the file and row where they stand."""
     before = 0
@@ -133,7 +133,7 @@ def _placed(
 
 
 def _reader(
-    schema: pa.Schema, path: str, mask_column: str | None, columns: dict[str, str | None]
+    schema: pa.Schema, path: str, mask_column: str | None, columns: dict[str, Any]
 ) -> tuple[RowReader, frozenset[str]]:
     """What reads the rows, and the columns that it looks at."""
     if mask_column is not None:

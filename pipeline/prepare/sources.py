@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pyarrow as pa
 
 from litelvlm.pipeline.prepare.arrow_tables import ArrowPiece, arrow_schema
-from litelvlm.pipeline.prepare.coco_json import coco_pieces
+from litelvlm.pipeline.prepare.coco_json import CocoPiece, coco_pieces
 from litelvlm.pipeline.prepare.config import PrepareConfig
 from litelvlm.pipeline.prepare.folders import folder_pieces, yolo_classes, yolo_pieces
 from litelvlm.pipeline.prepare.pieces import InputFile, Options, Piece, Source
@@ -32,23 +33,23 @@ def open_source(config: PrepareConfig) -> Source:
         StorageError: a store does not answer, or refuses.
     """
     roots, names, sizes = _names(config)
-    kind = config.kind or kind_of(names)
+    kind = cast(Kind | None, config.kind) or kind_of(names)
     shown = " ".join(config.input)
     if kind is None:
         raise ValueError(f"--input {shown}: {len(names)} files, of no kind that is known; name it with --kind")
-    files = [InputFile(path=name, size=sizes[name]) for name in files_of(kind, names)]  # type: ignore[arg-type]
+    files = [InputFile(path=name, size=sizes[name]) for name in files_of(kind, names)]
     if kind in ("delta", "lance"):
         files = [InputFile(path=root, size=0) for root in roots]
     if not files:
-        raise ValueError(f"--input {shown}: no file of {NAMES[kind]} in it")  # type: ignore[index]
+        raise ValueError(f"--input {shown}: no file of {NAMES[kind]} in it")
     if kind in ("images", "yolo"):
-        return _folder(config, kind, roots, files, names)  # type: ignore[arg-type]
+        return _folder(config, kind, roots, files, names)
     if kind == "webdataset":
         pieces: list[Piece] = [TarPiece(file=file, options=config.storage_options) for file in files]
         return Source(kind=kind, pieces=pieces, describe=f"{NAMES[kind]}: {len(files)} files")
     if kind == "coco":
         return _coco(config, files)
-    return _table(config, kind, files)  # type: ignore[arg-type]
+    return _table(config, kind, files)
 
 
 def _names(config: PrepareConfig) -> tuple[list[str], list[str], dict[str, int]]:
@@ -93,7 +94,7 @@ def _coco(config: PrepareConfig, files: Sequence[InputFile]) -> Source:
         found, masks = coco_pieces(file, config.storage_options)
         pieces, has_masks = pieces + found, has_masks or masks
     root = config.image_root or os.path.dirname(files[0].path)
-    images = sum(len(piece.images) for piece in pieces)  # type: ignore[attr-defined]
+    images = sum(len(cast(CocoPiece, piece).images) for piece in pieces)
     describe = f"{NAMES['coco']}: {images} images" + (", with masks" if has_masks else "")
     return Source(kind="coco", pieces=pieces, describe=describe, image_root=root, has_masks=has_masks)
 
@@ -131,19 +132,19 @@ def _schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
 
 def _mapping(schema: pa.Schema, config: PrepareConfig) -> ColumnMapping:
     """The columns; with `--phrases` a table needs none for them."""
-    flags = {
+    flags: dict[str, Any] = {
         "image_column": config.image_column,
         "phrase_column": config.phrase_column,
         "id_column": config.id_column,
         "image_index": config.image_index,
     }
     try:
-        return detect_columns(schema, **flags)  # type: ignore[arg-type]
+        return detect_columns(schema, **flags)
     except ValueError:
         if config.phrases is None or config.phrase_column:
             raise
     with_phrases = schema.append(pa.field(_NO_PHRASES, pa.list_(pa.string())))
-    return detect_columns(with_phrases, **flags | {"phrase_column": _NO_PHRASES})  # type: ignore[arg-type]
+    return detect_columns(with_phrases, **flags | {"phrase_column": _NO_PHRASES})
 
 
 def _shown(mapping: ColumnMapping) -> str:

@@ -90,6 +90,7 @@ class RunPlan:
     num_files: int
     num_input_rows: int  # rows in the files, before --limit and --sample
     remarks: tuple[str, ...] = ()  # what of the input is left out, for the user
+    bytes_reread: int = 0  # about, if every shard reads its row group from the start
 
     @property
     def num_rows(self) -> int:
@@ -123,7 +124,13 @@ def make_plan(config: RunConfig, *, revision: str) -> RunPlan:
         num_files=num_files,
         num_input_rows=sum(file.num_rows for file in files),
         remarks=_remarks(num_files - len(files)),
+        bytes_reread=_bytes_reread(files, shards),
     )
+
+
+def _bytes_reread(files: Sequence[InputFile], shards: Sequence[Shard]) -> int:
+    bytes_a_row = {file.path: file.size / max(file.num_rows, 1) for file in files}
+    return int(sum((one.row_start - one.row_group_start) * bytes_a_row[one.file] for one in shards))
 
 
 def _remarks(num_empty: int) -> tuple[str, ...]:

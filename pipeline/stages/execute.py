@@ -30,6 +30,7 @@ _FEED_CPUS = 0.0001  # the least there is: it waits more than it works
 _READ_CPUS = 0.0002  # it waits as much, and whoever waits with CPUs would keep them from those it waits for
 _WAVE = 5_000  # shards
 _FEW = 200
+_WORTH_A_STAGE = 256 << 20  # bytes: its processes take seconds to start
 
 Stage = Callable[[Any], Any]
 M = TypeVar("M", bound=Marker)
@@ -61,6 +62,7 @@ class Execution(Generic[M]):
     policy: UriPolicy
     footing: Footing
     max_decoders: int | None = None
+    bytes_reread: int = 0  # if every shard reads for itself
 
     def run(self, shards: list[Shard]) -> Iterator[M]:
         """Do shards, in whatever order they end. Yields their markers as they are committed.
@@ -110,8 +112,8 @@ class Execution(Generic[M]):
             yield cast(M, result.marker if isinstance(result, DoneShard) else result)
 
     def _reads_over(self, tasks: list[ShardTask]) -> bool:
-        """Whether shards would read what others read as well, and that is more than names."""
-        return self.mapping.image_kind != "uri" and len(by_row_group(tasks)) < len(tasks)
+        """Whether shards would read what others read as well, and so much that it is worth a stage of its own."""
+        return self.bytes_reread > _WORTH_A_STAGE and len(by_row_group(tasks)) < len(tasks)
 
     def _read_once(self, tasks: list[ShardTask], decode: DecodeStage) -> ray.data.Dataset:
         groups = by_row_group(tasks)

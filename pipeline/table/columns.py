@@ -89,7 +89,7 @@ def detect_columns(
     image = _image_column(schema, image_column)
     phrase, phrase_field = _phrase_column(schema, phrase_column, image)
     kind = _image_type(schema.field(image).type)
-    has_list = kind is not stored_type(schema.field(image).type)
+    has_list = _is_list_of_images(schema.field(image).type)
     if image_index is not None and not has_list:
         raise ValueError(f"--image-index {image_index}: the image column {image} holds one image a row, no list")
     return ColumnMapping(
@@ -237,7 +237,12 @@ def _image_kind(kind: pa.DataType) -> ImageKind | None:
 def _image_type(kind: pa.DataType) -> pa.DataType:
     """The type of one image: of the values, where it is a list of images."""
     kind = stored_type(kind)
-    return stored_type(kind.value_type) if is_list(kind) and not is_bytes(kind) else kind
+    return stored_type(kind.value_type) if _is_list_of_images(kind) else kind
+
+
+def _is_list_of_images(kind: pa.DataType) -> bool:
+    kind = stored_type(kind)
+    return is_list(kind) and not is_bytes(kind)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -246,7 +251,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     found, image = _image_kind(kind), _image_type(kind)
     if pa.types.is_fixed_size_binary(image):
         return False
-    if image is stored_type(kind):
+    if not _is_list_of_images(kind):
         return found in ("bytes", "struct")
     return found == "bytes" or (found == "struct" and image.get_field_index("bytes") >= 0)
 

@@ -47,9 +47,9 @@ def _decimal_text(value: Decimal) -> str:
 def _moment_text(scalar: pa.Scalar) -> str:
     kind = scalar.type
     if pa.types.is_date32(kind):
-        return str(np.datetime64(scalar.value, "D"))
+        return str(np.array(scalar.value).astype("datetime64[D]"))
     unit = "ms" if pa.types.is_date64(kind) else kind.unit
-    text = _without_zeros(str(np.datetime64(scalar.value, unit)))
+    text = _without_zeros(str(np.array(scalar.value).astype(f"datetime64[{unit}]")))
     if pa.types.is_date64(kind):
         return text.split("T")[0]
     return f"{text}Z" if kind.tz else text

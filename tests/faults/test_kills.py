@@ -17,6 +17,7 @@ import ray
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.output import merge
 from litelvlm.pipeline.run import annotate_dataset
+from litelvlm.pipeline.stages import execute
 from tests.conftest import ROOT
 from tests.drive import DrivePlan
 from tests.fakes import FakeEngine
@@ -131,10 +132,18 @@ def run_with_kills(source: str, directory: Path, *, kills: int, moment: str) -> 
 
 
 @pytest.mark.parametrize("seed", FEW_SEEDS)
-@pytest.mark.parametrize("stage", ["AnnotateStage", "DecodeStage"])
+@pytest.mark.parametrize("stage", ["AnnotateStage", "DecodeStage", "ReadStage"])
 def test_a_worker_killed_at_random_moments(
-    fault_table: Any, tmp_path: Path, source: str, whole: Path, stage: str, seed: Any
+    fault_table: Any,
+    tmp_path: Path,
+    source: str,
+    whole: Path,
+    stage: str,
+    seed: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if stage == "ReadStage":
+        monkeypatch.setattr(execute, "_WORTH_A_STAGE", 0)
     output = tmp_path / "out"
     config = run_config(source, output, shard_images=SHARD_IMAGES)
     engine = FakeEngine(seconds_per_image=SLOW_S, seconds_per_prepare=SLOW_S)

@@ -14,6 +14,7 @@ from litelvlm.pipeline.errors import StorageError, UsageError
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.prepare import write
 from litelvlm.pipeline.prepare.config import PrepareConfig
+from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.prepare.run import prepare
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.storage.store import Storage
@@ -150,7 +151,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
         def rows(self, notes: Any) -> Any:
             self.asked += 1
             notes.add("things are odd", "here")
-            return iter([write.PreparedRow(image_id=str(number), phrases=("p",)) for number in range(5)])
+            return iter([PreparedRow(image_id=str(number), phrases=("p",)) for number in range(5)])
 
     piece = Once()
     first = write.write_piece(plan, 7, piece)
@@ -165,14 +166,14 @@ def test_large_pieces_become_several_files(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(write, "_PART_ROWS", 20)
     plan = write.Plan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=False)
     counts = write.Counts()
-    rows = (write.PreparedRow(image_id=str(number), data=b"x" * 10) for number in range(50))
+    rows = (PreparedRow(image_id=str(number), data=b"x" * 10) for number in range(50))
     assert write.write_rows(plan, "part-0", rows, counts) == 3
     found = [pq.read_table(path).num_rows for path in sorted(tmp_path.glob("*.parquet"))]
     assert found == [24, 24, 2]
     ids = [row["image_id"] for path in sorted(tmp_path.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert ids == [str(number) for number in range(50)]
     monkeypatch.setattr(write, "_GROUP_BYTES", 1_000)
-    heavy = (write.PreparedRow(image_id=str(number), data=b"x" * 600) for number in range(5))
+    heavy = (PreparedRow(image_id=str(number), data=b"x" * 600) for number in range(5))
     write.write_rows(plan, "heavy", heavy, counts)
     metadata = pq.ParquetFile(tmp_path / "heavy-000.parquet").metadata
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [2, 2, 1]
@@ -198,13 +199,13 @@ def test_an_image_that_cannot_be_read_stays_a_row(tmp_path: Path) -> None:
     source = make_csv(tmp_path / "in")
     (tmp_path / "in/a.png").unlink()
     with source.open("a") as file:
-        file.write("9,/etc/passwd,a dog\n8,../../secret.png,a dog\n7,s3://other/x.png,a dog\n")
+        file.write("9,/etc/passwd,a dog\n8,../../secret.png,a dog\n7,ftp://other/x.png,a dog\n")
     rows, lines = made(tmp_path / "table", source, embed_images=True)
     assert [row["image"]["path"] for row in rows if row["image"]["bytes"] is None] == [
         "a.png",
         "/etc/passwd",
         "../../secret.png",
-        "s3://other/x.png",
+        "ftp://other/x.png",
     ]
     assert any(line.startswith("1 images are not in the table (not_found), the first in a.png") for line in lines)
     assert any("(refused)" in line for line in lines)

@@ -67,10 +67,6 @@ def test_files_are_listed_sorted_and_once(root: Path, inputs: list[str], expecte
             listed(root, *inputs)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [("gone", "no such path"), ("gone/*.parquet", "nothing matches"), ("only", r"no \*\.parquet file in it")],
-)
 def test_a_name_that_is_there_is_no_pattern(tmp_path: Path) -> None:
     for name in ("set [v2]/data (1) [a]?.parquet", "set v/data.parquet", "x1.parquet", "x[12].parquet"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -110,6 +106,10 @@ def test_a_table_whose_log_says_what_counts_is_refused(tmp_path: Path, log: str,
     assert listed(tmp_path, "t/part-new.parquet") == ["t/part-new.parquet"], "a file by its own name"
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("gone", "no such path"), ("gone/*.parquet", "nothing matches"), ("only", r"no \*\.parquet file in it")],
+)
 def test_an_input_that_leads_nowhere_is_named_with_the_reason(root: Path, given: str, message: str) -> None:
     (root / "only").mkdir()
     (root / "only/notes.txt").touch()

@@ -197,7 +197,7 @@ def test_cells_of_gigabytes_are_not_copied() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert row.error == "image: 268435457 bytes, the limit is 268435456"
+    assert row.error == "image: 268435457 bytes, the limit for a row is 268435456"
     assert peak < 5_000_000
 
 
