@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc as pa_ipc
 import pyarrow.parquet as pq
 
+from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, completed
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.range_file import RangeFile
@@ -47,7 +48,9 @@ class ArrowPiece:
                         path=path,
                         phrases=tuple(phrases),
                     )
-        except pa.ArrowException as error:
+        except StorageError:
+            raise
+        except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{self.file.path}: {str(error).splitlines()[0][:300]}") from error
 
 

@@ -152,6 +152,7 @@ def test_every_job_does_its_work(installed: Installed) -> None:
     jobs = [
         ("annotate", ["--input", "in.parquet", "--output", "out", "--num-retain-tokens", "48", "--shard-images", "1"]),
         ("throughput", ["out"]),
+        ("prepare", ["--input", "in.parquet", "--output", "table", "--rows-per-group", "2"]),
         ("report", ["out"]),
         ("plan", ["--run", "out", "--images", "1000", "--phrases-per-image", "1"]),
         ("ground_truth", ["table", "--input", "in.parquet", "--output", "truth.parquet", "--mask-column", "masks"]),

@@ -12,6 +12,7 @@ from litelvlm.pipeline.exit_codes import EXIT_USAGE
 
 JOBS: dict[str, list[str]] = {
     "annotate": [],
+    "prepare": [],
     "evaluate": [],
     "ground_truth": ["refer"],
     "plan": [],

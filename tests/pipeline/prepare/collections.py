@@ -164,6 +164,24 @@ def make_datasets(root: Path) -> Path:
     return root
 
 
+def make_delta(root: Path) -> Path:
+    """A Delta table with rows that an overwrite removed; their files still lie there."""
+    from deltalake import write_deltalake
+
+    write_deltalake(str(root / "t"), pa.concat_tables([table(), table()]))
+    write_deltalake(str(root / "t"), table(), mode="overwrite")
+    return root / "t"
+
+
+def make_lance(root: Path) -> Path:
+    """A Lance table."""
+    import lance
+
+    root.mkdir(parents=True, exist_ok=True)
+    lance.write_dataset(table(), str(root / "t.lance"))
+    return root / "t.lance"
+
+
 KINDS: dict[str, Callable[[Path], Path]] = {
     "csv": make_csv,
     "tsv": lambda root: make_csv(root, "\t", "tsv"),
@@ -173,4 +191,6 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "webdataset": make_tar,
     "parquet": make_parquet,
     "datasets": make_datasets,
+    "delta": make_delta,
+    "lance": make_lance,
 }

@@ -12,9 +12,7 @@ import pytest
 
 from litelvlm.pipeline.errors import StorageError, UsageError
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
-from litelvlm.pipeline.prepare import write
 from litelvlm.pipeline.prepare.config import PrepareConfig
-from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.prepare.run import prepare
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.storage.store import Storage
@@ -139,44 +137,6 @@ def test_a_table_that_was_left_half_way_is_finished(
     again, lines = made(tmp_path / "table", source, group_images=group_images, limit=4)
     assert again == whole
     assert f"{tmp_path}/table is complete: 4 rows; nothing to do" in lines
-
-
-def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = write.Plan(storage=Storage(str(tmp_path)), rows_per_group=2, has_masks=False)
-
-    class Once:
-        identity = "once"
-        asked = 0
-
-        def rows(self, notes: Any) -> Any:
-            self.asked += 1
-            notes.add("things are odd", "here")
-            return iter([PreparedRow(image_id=str(number), phrases=("p",)) for number in range(5)])
-
-    piece = Once()
-    first = write.write_piece(plan, 7, piece)
-    assert (first.rows, first.phrases, first.parts, first.notes) == (5, 5, 1, {"things are odd": (1, "here")})
-    assert write.write_piece(plan, 7, piece) == first
-    assert piece.asked == 1
-    metadata = pq.ParquetFile(tmp_path / "part-00007-000.parquet").metadata
-    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [2, 2, 1]
-
-
-def test_large_pieces_become_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_PART_ROWS", 20)
-    plan = write.Plan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=False)
-    counts = write.Counts()
-    rows = (PreparedRow(image_id=str(number), data=b"x" * 10) for number in range(50))
-    assert write.write_rows(plan, "part-0", rows, counts) == 3
-    found = [pq.read_table(path).num_rows for path in sorted(tmp_path.glob("*.parquet"))]
-    assert found == [24, 24, 2]
-    ids = [row["image_id"] for path in sorted(tmp_path.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
-    assert ids == [str(number) for number in range(50)]
-    monkeypatch.setattr(write, "_GROUP_BYTES", 1_000)
-    heavy = (PreparedRow(image_id=str(number), data=b"x" * 600) for number in range(5))
-    write.write_rows(plan, "heavy", heavy, counts)
-    metadata = pq.ParquetFile(tmp_path / "heavy-000.parquet").metadata
-    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [2, 2, 1]
 
 
 def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
