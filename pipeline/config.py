@@ -27,6 +27,7 @@ from litelvlm.pipeline.schemas import FORMAT_VERSION
 from litelvlm.pipeline.settings import Flag, Settings, check_known, flat
 
 _ENVIRONMENT = "env:"
+DEMO_REMARK = "the model is demo: it knows drawn shapes and nothing of photographs; name a real one with --model"
 
 
 def parse_actors(value: Any) -> Any:
@@ -154,6 +155,11 @@ class ModelConfig(Settings):
         _check(not (on_cpu and self.precision == "fp8"), "--precision fp8 needs a GPU, and --device is cpu; use fp32")
         _check("{phrase}" in self.question, "--question does not contain {phrase}")
         _check("[SEG]" in self.answer, "--answer does not contain [SEG]")
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is the small checkpoint that comes with the project."""
+        return self.model == "demo"
 
     @property
     def tokens_in_words(self) -> str:

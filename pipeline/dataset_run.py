@@ -98,7 +98,7 @@ class DatasetRun(ABC, Generic[E, M]):
             resumed = claim_output(self.storage, self.plan, self.config)
         except MISTAKES as error:
             raise UsageError(str(error)) from error
-        self.say("\n".join([f"columns: {self.plan.mapping.describe()}", *self.plan.remarks, *remarks]))
+        self.say("\n".join([*remarks, f"columns: {self.plan.mapping.describe()}", *self.plan.remarks]))
         try:
             return self.work(resumed=resumed)
         except UsageError:  # the model's weights do not fit, which is seen only where they are loaded

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _PHOTOMETRIC, _BITS_PER_SAMPLE, _PLANES, _SAMPLE_FORMAT = 262, 258, 284, 339  # TIFF tags
-_SIGNED, _SEPARATE = 2, 2
+_SIGNED, _SEPARATE, _YCBCR = 2, 2, 6
 _BAND_ROWS = 256
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _PLAIN_MODES = ("1", "L", "P", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -20,6 +20,8 @@ def check_samples(image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return
+    if tags.get(_PHOTOMETRIC) == _YCBCR and image.mode == "RGB" and getattr(image, "_compression", "") == "raw":
+        raise UnsupportedPixels("YCbCr with fewer colours than pixels, without compression")
     bits = [int(value) for value in tags.get(_BITS_PER_SAMPLE, (1,))]
     formats = {int(value) for value in tags.get(_SAMPLE_FORMAT, (1,))}
     if tags.get(_PLANES, 1) == _SEPARATE and len(bits) > 1 and max(bits) > 8:

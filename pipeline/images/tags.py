@@ -56,6 +56,9 @@ def meter_directories() -> None:
     TiffImagePlugin.ImageFileDirectory_v2.load = load  # type: ignore[method-assign, assignment]
 
 
+_PHOTOMETRIC, _STRIP_BYTES, _YCBCR = 262, 279, 6
+
+
 class TiffFile(TiffImagePlugin.TiffImageFile):
     """A TIFF whose lists of strips and tiles are checked before they are made."""
 
@@ -64,8 +67,17 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             if kind in _NUMERIC_TYPES and len(self.tag_v2._tagdata.get(tag, b"")) > MAX_NUMERIC_BYTES:
                 raise TagError(f"tag {tag} holds more than {MAX_NUMERIC_BYTES} bytes of numbers")
         super()._setup()
+        self._read_plain_ycbcr()
         width, height = self.size
         boxes = [tile.extents or (0, 0, 0, 0) for tile in self.tile]
         covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         if covered > _STRIP_PASSES * width * height:
             raise TagError(f"{len(self.tile)} strips or tiles cover the picture over and over")
+
+    def _read_plain_ycbcr(self) -> None:
+        """Pillow writes YCbCr without compression as three bytes a pixel, and would read them as four."""
+        width, height = self.size
+        is_plain = self._compression == "raw" and self.tag_v2.get(_PHOTOMETRIC) == _YCBCR and self.mode == "RGB"
+        if is_plain and sum(self.tag_v2.get(_STRIP_BYTES, ())) == 3 * width * height:
+            self._mode = "YCbCr"
+            self.tile = [tile._replace(args=("YCbCr", 0, 1)) for tile in self.tile]

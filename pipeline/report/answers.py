@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.config import DEMO_REMARK, RunConfig
 from litelvlm.pipeline.measure.run_summary import RunSummary
 from litelvlm.pipeline.measure.savings import savings
 from litelvlm.pipeline.report import words
@@ -78,6 +78,7 @@ def header(facts: Facts) -> dict[str, Any]:
         "state": state,
         "tone": tone,
         "sentence": sentence + ".",
+        "remark": DEMO_REMARK if facts.config.model.is_demo else None,
         "progress": None if complete else f"{words.count(rows)} of {words.count(facts.planned_rows)} rows are done",
         "started": words.moment(line.started_at) if line else facts.run and facts.run.started_at,
         "ended": words.moment(line.ended_at) if line else facts.run and facts.run.ended_at,

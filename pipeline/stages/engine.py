@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
-from litelvlm.pipeline.config import ModelConfig, RunConfig
+from litelvlm.pipeline.config import DEMO_REMARK, ModelConfig, RunConfig
 from litelvlm.pipeline.cpus import num_usable
 
 if TYPE_CHECKING:
@@ -93,10 +93,13 @@ class LiteLVLMEngine:
         self._template()
         self.preprocessor()
         num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
+        remarks = [DEMO_REMARK] if self.model.is_demo else []
         if self.model.rule != "none" and (budget is None or budget >= num_tokens):
             asked = self.model.tokens_in_words
-            return [f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {asked}"]
-        return []
+            remarks.append(
+                f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {asked}"
+            )
+        return remarks
 
     def check_weights(self) -> None:
         """Compare the tensors' shapes with the model's. Raises ValueError or OSError naming what does not fit."""

@@ -203,6 +203,14 @@ def test_a_tiff_is_decoded_right_or_refused(data: bytes, expected: Any) -> None:
         assert np.abs(decode_image(data).rgb.astype(int) - expected).max() <= 1
 
 
+def test_ycbcr_without_compression_is_what_pillow_wrote() -> None:
+    data = encode(Image.fromarray(PHOTO).convert("YCbCr"), "TIFF")
+    assert np.abs(decode_image(data).rgb.astype(int) - PHOTO).max() <= 3
+    lying = data.replace(struct.pack("<HHI", 279, 4, 1), struct.pack("<HHI", 40_279, 4, 1))  # no size of strips
+    with pytest.raises(ImageError, match="unsupported_pixels: tiff: YCbCr with fewer colours than pixels"):
+        decode_image(lying)
+
+
 def test_a_bitmap_whose_fourth_byte_nobody_wrote_is_opaque() -> None:
     rgba = np.dstack([PHOTO, np.zeros((300, 400), np.uint8)])
     pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
