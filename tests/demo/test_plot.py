@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from litelvlm.demo.plot import PANELS, plot_curves
+
+pytestmark = pytest.mark.slow
 
 FIRST_COLOUR = (31, 119, 180)  # of matplotlib
 

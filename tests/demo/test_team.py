@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from litelvlm.demo.team import Team, run_team
+
+pytestmark = pytest.mark.slow
 
 
 def _work(directory: Path, team: Team) -> None:

@@ -13,6 +13,8 @@ from litelvlm.demo.rendering import SceneArrays
 from litelvlm.demo.train_clip import NUM_MERGES, SIZES, BankLoss, encode_images, load_clip, write_merges
 from tests.demo.samples import CountingClock, read_curve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("every_step_counts")
 def test_the_loss_falls_and_the_towers_are_written(

@@ -18,6 +18,8 @@ from litelvlm.glamm import GlammModel
 from litelvlm.tokenizer import GlammTokenizer
 from tests.demo.samples import CountingClock, read_curve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("every_step_counts")
 def test_masks_teach_everything_but_clip(

@@ -22,7 +22,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.profiles import fuzz
 from tests.parity.fixtures import GLAMM_TINY
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "b.bias": torch.ones(5, dtype=torch.bfloat16)}
 

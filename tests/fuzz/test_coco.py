@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,6 +23,8 @@ from litelvlm.pipeline.output.image_index import ImageIndex, hashes_of
 from litelvlm.pipeline.output.names import safe_file_name
 from tests.fuzz.profiles import fuzz
 from tests.fuzz.test_records import HOSTILE_TEXTS
+
+pytestmark = pytest.mark.slow
 
 ANY_TEXT = st.one_of(
     st.sampled_from(HOSTILE_TEXTS),

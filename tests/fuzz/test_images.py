@@ -16,7 +16,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.profiles import fuzz
 from tests.pipeline.wild import broken_images, image_bombs, wild_images
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
+pytestmark = [pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*"), pytest.mark.slow]
 
 MAX_PIXELS = 1_000_000
 SEEDS: dict[str, list[bytes]] = {kind: [] for kind in FORMATS}

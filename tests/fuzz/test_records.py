@@ -22,7 +22,7 @@ from tests.fuzz.profiles import fuzz
 from tests.fuzz.test_images import SEEDS
 from tests.pipeline.samples import picture, png
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*")
+pytestmark = [pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\..*"), pytest.mark.slow]
 
 PNG = png(picture(1))
 #: What people and attackers write: every script, controls, joiners, direction marks, piles of accents.

@@ -22,6 +22,8 @@ from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from tests.fuzz.attempt import attempt
 from tests.fuzz.profiles import fuzz
 
+pytestmark = pytest.mark.slow
+
 REMOTE = UriPolicy.for_input("s3://bucket/in/t.parquet", allowed_prefixes=("https://img.example/set1/", "gs://other/x"))
 ROOTED = UriPolicy.for_input("s3://bucket/in/t.parquet", image_root="s3://pictures/set1")
 OPEN_WEB = UriPolicy.for_input("s3://bucket/in/t.parquet", allowed_prefixes=("http://", "https://"))

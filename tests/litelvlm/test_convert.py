@@ -15,6 +15,8 @@ from litelvlm.convert import check_output, convert_checkpoint
 from litelvlm.loading import load_model
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
+pytestmark = pytest.mark.slow
+
 
 def test_converted_checkpoint_gives_the_same_results(tmp_path: Path, tiny_annotator: Annotator) -> None:
     converted = convert_checkpoint(GLAMM_TINY, tmp_path / "out", clip=CLIP_TINY, dtype=torch.float32)

@@ -24,6 +24,8 @@ from litelvlm.flops import (
 )
 from litelvlm.glamm import GlammModel
 
+pytestmark = pytest.mark.slow
+
 SMALL = GlammConfig(
     llm=LlmSizes(
         hidden_size=96, intermediate_size=160, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2

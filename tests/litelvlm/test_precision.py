@@ -18,6 +18,8 @@ from litelvlm.engine.device import resolve_dtype
 from litelvlm.loading import load_model
 from litelvlm.precision import check_float8, float8_layers
 
+pytestmark = pytest.mark.slow
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 

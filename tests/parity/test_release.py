@@ -16,6 +16,8 @@ from litelvlm.pixels import normalize_clip
 from litelvlm.prompts import Prompt, build_prompts
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, Case, load_cases, mask_iou
 
+pytestmark = pytest.mark.slow
+
 CASES = load_cases()
 EIGHT_BIT_LEVEL = 1 / 255 / 0.26
 

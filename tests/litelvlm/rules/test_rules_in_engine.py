@@ -16,6 +16,8 @@ from litelvlm.rules.evidence import Evidence
 from litelvlm.rules.registry import RULE_BOOK
 from litelvlm.rules.selection import order_tokens
 
+pytestmark = pytest.mark.slow
+
 PHRASES = ["dog", "the second person from the left, in a red coat", "sky"]
 
 

@@ -107,6 +107,7 @@ def test_the_id_of_a_shard_ends_with_the_digest_of_what_it_is_made_of(tmp_path: 
         assert shard.shard_id.endswith(shard_digest(*made_of))
 
 
+@pytest.mark.slow
 def test_a_large_row_group_is_streamed(tmp_path: Path) -> None:
     """400 MB in one row group, read in a process of its own: it needs a fraction of that."""
     path, rows = tmp_path / "large.parquet", 400
