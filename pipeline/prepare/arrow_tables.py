@@ -64,7 +64,9 @@ def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
             with RangeFile(file.path, options) as raw:
                 return parquet_metadata(footer_of(cast(Any, raw))).schema.to_arrow_schema()
         return _dataset(kind, file.path).schema
-    except (pa.ArrowException, ValueError) as error:
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{file.path}: {(str(error).splitlines() or [''])[0][:300]}") from error
 
 

@@ -114,7 +114,7 @@ def yolo_classes(name: str, data: bytes) -> list[str]:
     if name.endswith(".txt"):
         return [line.strip() for line in text.splitlines() if line.strip()]
     names = plain_yaml(text, name).get("names")
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(one, str | int | float) for one in names):
         raise ValueError(f"{name}: `names` must list the classes, or give one for each number from 0")

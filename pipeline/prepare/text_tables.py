@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, completed, text_of
+from litelvlm.pipeline.errors import StorageError
+from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.columns import ColumnMapping
-from litelvlm.pipeline.table.rows import iter_rows, raw_row
+from litelvlm.pipeline.table.rows import raw_row
 
-_BLOCK_BYTES = 32 << 20  # of CSV, in which a row must fit
-_MAX_HEADER_BYTES = 1 << 20
+_MAX_HEADER_CHARS = 1 << 20
 _MAX_LINE_BYTES = 64 << 20
 _LOOKED_AT = 100  # lines of JSON by which columns are told
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+csv.field_size_limit(_MAX_LINE_BYTES)  # of a field: images in base64 are longer than Python's 128 kB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,36 +42,23 @@ class CsvPiece:
         return f"{self.file.identity}:{self.mapping.describe()}"
 
     def rows(self, notes: Notes) -> Iterator[PreparedRow]:
-        """A row of the file each. Raises ValueError where the file is none."""
+        """A row of the file each; fields that are missing are null. Raises ValueError where the file is none."""
         names = csv_names(self.kind, self.file, self.options)
-        ragged = []
-
-        def invalid(row: Any) -> str:
-            ragged.append(row)
-            notes.add(f"lines have other than {len(names)} fields and are left out", self.file.path)
-            return "skip"
-
         with RangeFile(self.file.path, self.options) as raw:
-            reader = pa_csv.open_csv(
-                _unpacked(raw, self.file.path),
-                pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-                pa_csv.ParseOptions(
-                    delimiter=_DELIMITERS[self.kind], newlines_in_values=True, invalid_row_handler=invalid
-                ),
-                pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()),
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                    check_utf8=False,
-                ),
-            )
+            reader = csv.reader(_text(raw, self.file.path), delimiter=_DELIMITERS[self.kind])
+            next(reader)
             try:
-                for batch in reader:
-                    for cells in iter_rows(completed(batch, self.mapping), self.mapping):
-                        yield _row(cells, self.mapping)
-            except pa.ArrowInvalid as error:
-                raise ValueError(f"{self.file.path}: {str(error).splitlines()[0][:300]}") from error
+                for fields in filter(None, reader):
+                    if len(fields) != len(names):
+                        where = f"{self.file.path}:{reader.line_num}"
+                        notes.add(f"rows have other than {len(names)} fields; those that are missing are null", where)
+                    cells = {name: field or None for name, field in zip(names, fields, strict=False)}
+                    yield _row(cells, self.mapping)
+            except (csv.Error, OSError, EOFError, zlib.error) as error:
+                if isinstance(error, StorageError):
+                    raise
+                where = f"{self.file.path}:{reader.line_num}"
+                raise ValueError(f"{where}: is no {self.kind.upper()} from here on: {str(error)[:200]}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +85,13 @@ class JsonLinesPiece:
 def csv_names(kind: str, file: InputFile, options: Options) -> list[str]:
     """Names of the columns. Raises ValueError where there is no header of text."""
     with RangeFile(file.path, options) as raw:
-        head = _unpacked(raw, file.path).read(_MAX_HEADER_BYTES)
-    text = head.decode("utf-8-sig", errors="replace")
-    row = next(csv.reader(io.StringIO(text, newline=""), delimiter=_DELIMITERS[kind]), [])
-    if not row or text_of(",".join(row).encode()) is None or "\ufffd" in "".join(row):
+        try:
+            row = next(csv.reader(_text(raw, file.path), delimiter=_DELIMITERS[kind]), [])
+        except (csv.Error, OSError, EOFError, zlib.error) as error:
+            if isinstance(error, StorageError):
+                raise
+            row = []
+    if not "".join(row).isprintable() or not any(row) or len("".join(row)) > _MAX_HEADER_CHARS:
         raise ValueError(f"{file.path}: its first line is no header of column names in UTF-8")
     return row
 
@@ -126,7 +118,12 @@ def json_lines(file: InputFile, options: Options) -> Iterator[tuple[int, bytes |
         source = _unpacked(raw, file.path)
         number, kept, too_long = 1, b"", False
         while True:
-            block = source.read(1 << 20)
+            try:
+                block = source.read(1 << 20)
+            except (OSError, EOFError, zlib.error) as error:
+                if isinstance(error, StorageError):
+                    raise
+                raise ValueError(f"{file.path}: {str(error)[:200]}") from error
             lines = (kept + block).split(b"\n") if block else [kept, b""]
             for line in lines[:-1]:
                 if too_long or line.strip():
@@ -176,5 +173,10 @@ def _object(line: bytes | None) -> dict[str, Any] | None:
 
 
 def _unpacked(raw: RangeFile, path: str) -> Any:
-    file = pa.PythonFile(raw, mode="r")
-    return pa.CompressedInputStream(file, "gzip") if path.endswith(".gz") else cast(Any, file)
+    """A stream of bytes."""
+    return gzip.GzipFile(fileobj=raw, mode="rb") if path.endswith(".gz") else raw
+
+
+def _text(raw: RangeFile, path: str) -> Any:
+    """Lines of text. What is not UTF-8 becomes lone surrogates, by which it is told later."""
+    return io.TextIOWrapper(_unpacked(raw, path), encoding="utf-8-sig", errors="surrogateescape", newline="")

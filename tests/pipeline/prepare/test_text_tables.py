@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -56,9 +57,26 @@ def test_tabs_and_gzip(tmp_path: Path) -> None:
 
 
 def test_lines_of_other_lengths_are_counted(tmp_path: Path) -> None:
-    rows, notes = csv_rows(tmp_path / "x.csv", "path,phrase\na.png,p\nb.png\nc.png,q,r\nd.png,s\n")
-    assert [row.path for row in rows] == ["a.png", "d.png"]
-    assert notes == [f"2 lines have other than 2 fields and are left out, the first in {tmp_path}/x.csv"]
+    rows, notes = csv_rows(tmp_path / "x.csv", "path,phrase\na.png,p\nb.png\n\nc.png,q,r\nd.png,s\n")
+    assert [(row.path, row.phrases) for row in rows] == [
+        ("a.png", ("p",)),
+        ("b.png", ()),
+        ("c.png", ("q",)),
+        ("d.png", ("s",)),
+    ]
+    told = "2 rows have other than 2 fields; those that are missing are null, the first in"
+    assert notes == [f"{told} {tmp_path}/x.csv:3"]
+
+
+def test_a_quote_that_never_ends_and_a_stream_that_does_are_told(tmp_path: Path) -> None:
+    before = csv.field_size_limit(100_000)
+    try:
+        with pytest.raises(ValueError, match=r"x\.csv:\d+: is no CSV from here on"):
+            csv_rows(tmp_path / "x.csv", 'path,phrase\na.png,"' + "x\n" * 60_000)
+    finally:
+        csv.field_size_limit(before)
+    with pytest.raises(ValueError, match=r"y\.csv\.gz"):
+        csv_rows(tmp_path / "y.csv.gz", gzip.compress(b"path,phrase\n" + b"a.png,p\n" * 100_000)[:-20])
 
 
 def test_fields_of_ten_megabytes_go_through_as_they_are(tmp_path: Path) -> None:
