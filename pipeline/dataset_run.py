@@ -235,6 +235,7 @@ class DatasetRun(ABC, Generic[E, M]):
             footing=self.footing,
             max_decoders=max_decoders(self.config.cluster),
             bytes_reread=self.plan.bytes_reread,
+            bytes_a_shard=self.plan.bytes_a_shard,
         )
 
     def _left(self) -> list[Shard]:

@@ -91,6 +91,7 @@ class RunPlan:
     num_input_rows: int  # rows in the files, before --limit and --sample
     remarks: tuple[str, ...] = ()  # what of the input is left out, for the user
     bytes_reread: int = 0  # about, if every shard reads its row group from the start
+    bytes_a_shard: int = 0  # about, of the heaviest
 
     @property
     def num_rows(self) -> int:
@@ -125,12 +126,17 @@ def make_plan(config: RunConfig, *, revision: str) -> RunPlan:
         num_input_rows=sum(file.num_rows for file in files),
         remarks=_remarks(num_files - len(files)),
         bytes_reread=_bytes_reread(files, shards),
+        bytes_a_shard=int(max(_bytes_a_row(file) * size for file, size in zip(files, sizes, strict=True))),
     )
 
 
 def _bytes_reread(files: Sequence[InputFile], shards: Sequence[Shard]) -> int:
-    bytes_a_row = {file.path: file.size / max(file.num_rows, 1) for file in files}
+    bytes_a_row = {file.path: _bytes_a_row(file) for file in files}
     return int(sum((one.row_start - one.row_group_start) * bytes_a_row[one.file] for one in shards))
+
+
+def _bytes_a_row(file: InputFile) -> float:
+    return file.size / max(file.num_rows, 1)
 
 
 def _remarks(num_empty: int) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ _READ_CPUS = 0.0002  # it waits as much, and whoever waits with CPUs would keep 
 _WAVE = 5_000  # shards
 _FEW = 200
 _WORTH_A_STAGE = 256 << 20  # bytes: its processes take seconds to start
+_HANDED_ON = 96 << 20  # bytes of a shard
 
 Stage = Callable[[Any], Any]
 M = TypeVar("M", bound=Marker)
@@ -63,6 +64,7 @@ class Execution(Generic[M]):
     footing: Footing
     max_decoders: int | None = None
     bytes_reread: int = 0  # if every shard reads for itself
+    bytes_a_shard: int = 0
 
     def run(self, shards: list[Shard]) -> Iterator[M]:
         """Do shards, in whatever order they end. Yields their markers as they are committed.
@@ -112,8 +114,12 @@ class Execution(Generic[M]):
             yield cast(M, result.marker if isinstance(result, DoneShard) else result)
 
     def _reads_over(self, tasks: list[ShardTask]) -> bool:
-        """Whether shards would read what others read as well, and so much that it is worth a stage of its own."""
-        return self.bytes_reread > _WORTH_A_STAGE and len(by_row_group(tasks)) < len(tasks)
+        """Whether shards would read what others read as well, so much that it is worth a stage of its own.
+
+        What is handed on lies in memory several times: heavy shards read for themselves, a row at a time.
+        """
+        is_much = self.bytes_reread > _WORTH_A_STAGE and self.bytes_a_shard <= _HANDED_ON
+        return is_much and len(by_row_group(tasks)) < len(tasks)
 
     def _read_once(self, tasks: list[ShardTask], decode: DecodeStage) -> ray.data.Dataset:
         groups = by_row_group(tasks)

@@ -178,7 +178,7 @@ def markers(bench: Bench, output: str) -> dict[str, bytes]:
 
 
 def test_a_resumed_run_does_not_repeat_what_a_lagging_listing_hides(bench: Bench, fault_table: Any) -> None:
-    expired = Rule(fault=Fault.EXPIRED_403, first=120, when=lambda request: request.access_key == OLD_KEY)
+    expired = Rule(fault=Fault.EXPIRED_403, first=160, when=lambda request: request.access_key == OLD_KEY)
     with fault_proxy(bench.store, [expired], listing_lag_s=3600.0) as proxy:
         with pytest.raises(StorageError, match="fresh ones"):
             bench.run(hasty_client(proxy, access_key=OLD_KEY), "hidden")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -149,6 +150,19 @@ def test_files_are_one_table_whatever_one_of_them_leaves_open(tmp_path: Path) ->
     pq.write_table(pa.table({**images, "phrases": pa.array([{"a": 1}] * 2)}), tmp_path / "5.parquet")
     with pytest.raises(ValueError, match=r"5\.parquet"):
         plan_of(str(tmp_path))
+
+
+def test_a_plan_says_what_would_be_read_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, size in (("light", 1_000), ("heavy", 100_000)):
+        images = [rng.bytes(size) for _ in range(64)]
+        table = pa.table({"image": images, "phrase": ["p"] * 64})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=64, compression="none")
+    plan = plan_of(str(tmp_path), shard_images=16)
+    light, heavy = (64 * size for size in (1_000, 100_000))
+    assert plan.bytes_reread == pytest.approx((light + heavy) * (16 + 32 + 48) / 64, rel=0.1)
+    assert plan.bytes_a_shard == pytest.approx(heavy / 4, rel=0.1)
+    assert plan_of(str(tmp_path), shard_images=64).bytes_reread == 0
 
 
 def test_files_with_other_columns_are_refused(source: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,17 @@ def test_actors_on_a_cpu_share_its_cores(
 ) -> None:
     monkeypatch.setattr("litelvlm.pipeline.stages.execute.num_usable", lambda: cores)
     assert execution(source, tmp_path, num_actors=actors)[0]._threads_per_actor() == threads
+
+
+def test_a_row_group_is_read_once_where_that_saves_much_and_shards_are_light(source: str, tmp_path: Path) -> None:
+    made, shards = execution(source, tmp_path, shard_images=2)
+    tasks = [made.job.task(shard, {}) for shard in shards]
+    much, light = execute._WORTH_A_STAGE + 1, execute._HANDED_ON
+    for bytes_reread, bytes_a_shard, once in ((much, light, True), (much, light + 1, False), (much - 1, light, False)):
+        made = dataclasses.replace(made, bytes_reread=bytes_reread, bytes_a_shard=bytes_a_shard)
+        assert made._reads_over(tasks) == once
+    made = dataclasses.replace(made, bytes_reread=much)
+    assert not made._reads_over(tasks[:1]), "a row group for itself"
 
 
 def test_the_pool_of_actors_is_as_large_as_asked(source: str, tmp_path: Path) -> None:
