@@ -107,7 +107,7 @@ def write_report(path: Path, faults: FaultTable, memory: MemoryTable) -> None:
     content = {"hardware": hardware, "faults": rows, "memory": [asdict(row) for row in memory.rows]}
     path.write_text(json.dumps(content, indent=1) + "\n")
     caption = f"{hardware['date']}, {hardware['cores']} cores ({hardware['cpu']}), Python {hardware['python']}:"
-    tables = f"{caption}\n\n{faults.markdown()}\n\n{memory.markdown()}\n"
+    tables = "\n\n".join([caption, *(table.markdown() for table in (faults, memory) if table.rows)]) + "\n"
     _DOCUMENT.write_text(_SECTION.sub(lambda found: found[1] + tables + found[2], _DOCUMENT.read_text()))
 
 
