@@ -20,7 +20,7 @@ demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show w
 	$(BIN)/python -m demo.run
 
 test: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
 	$(BIN)/python -m pytest -m "not ray and not slow and not faults and not browser and not stores"

@@ -37,23 +37,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of two processes one gets every file that needs Ray, and with them the cluster; the other all files without."""
+    """Of two processes one gets every file that shares the cluster; the other all others, those with a Ray of their own
+    among them, so that both end at about the same time."""
     from xdist.scheduler import LoadScopeScheduling
 
     class RayTogether(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "ray" if _names_ray(ROOT / path) else path
+            return "ray" if _shares_cluster(ROOT / path) else path
 
     return RayTogether(config, log)
 
 
 @functools.cache
-def _names_ray(path: Path) -> bool:
-    if any(path.is_relative_to(one) for one in _ON_RAY):
-        return True
-    text = path.read_text(encoding="utf-8")
-    return "local_ray" in text or "mark.ray" in text
+def _shares_cluster(path: Path) -> bool:
+    return path.is_relative_to(ROOT / "tests/faults") or "local_ray" in path.read_text(encoding="utf-8")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -40,8 +40,27 @@ def asked(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
+Masks = dict[tuple[str, str], tuple[str, str | None]]
+
+
+def masks_of(source: Path, run: Path, prefix: str = "") -> Masks:
+    """Name and phrase -> status and mask, of a run over a table."""
+    assert annotate_dataset(run_config(str(source), run), engine=FakeEngine(), stream=io.StringIO()) == 0
+    return {
+        (record["file_name"].removeprefix(prefix), record["phrase"]): (record["status"], record["mask_rle"])
+        for record in read_records(run)
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_masks(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Masks:
+    """Those of the collection in plain Parquet."""
+    root = tmp_path_factory.mktemp("plain")
+    return masks_of(make_parquet(root / "in"), root / "run")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_becomes_the_same_table_and_the_same_masks(tmp_path: Path, kind: str) -> None:
+def test_every_kind_becomes_the_same_table_and_the_same_masks(tmp_path: Path, kind: str, plain_masks: Masks) -> None:
     rows, lines = made(tmp_path / "table", KINDS[kind](tmp_path / "in"), embed_images=True)
     prefix = "images/" if kind == "yolo" else ""
     assert asked(rows) == {f"{prefix}{name}": phrases for name, phrases in zip(NAMES, PHRASES, strict=True)}
@@ -53,17 +72,9 @@ def test_every_kind_becomes_the_same_table_and_the_same_masks(tmp_path: Path, ki
                 assert (decode_mask(encoded) == true_mask()).all()
     assert lines[-1].startswith(f"next: python jobs/annotate.py --input {tmp_path}/table --output RUN")
 
-    masks: dict[str, dict[tuple[str, str], Any]] = {}
-    for name, source in (("plain", make_parquet(tmp_path / "plain")), ("made", tmp_path / "table")):
-        config = run_config(str(source), tmp_path / name / "run")
-        assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == 0
-        records = read_records(tmp_path / name / "run")
-        masks[name] = {
-            (record["file_name"].removeprefix(prefix), record["phrase"]): (record["status"], record["mask_rle"])
-            for record in records
-        }
-    assert masks["made"] == masks["plain"]
-    assert {name for name, _ in masks["made"]} == set(NAMES), "names survive"
+    masks = masks_of(tmp_path / "table", tmp_path / "run", prefix)
+    assert masks == plain_masks
+    assert {name for name, _ in masks} == set(NAMES), "names survive"
 
 
 def test_a_folder_of_images_is_asked_the_same_of_each(tmp_path: Path) -> None:
