@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ _MAX_PHRASES_BYTES = 16 << 20
 _MAX_PHRASES = 10_000
 _BIN_BYTES = 256 << 20
 _MAX_BINS = 1_000
+_BLIND_BINS = 256
 _OWN = ("part-", f"{DONE}/", f"{SCATTERED}/", SUCCESS_NAME)  # what the names of a table begin with
 
 
@@ -83,7 +85,7 @@ def _work(config: PrepareConfig, source: Source, plan: Plan) -> Counts:
 def _counts(config: PrepareConfig, pieces: Sequence[Piece], plan: Plan) -> Iterator[Counts]:
     """What became of each piece, in order."""
     if config.group_images:
-        num_bins = _num_bins(pieces)
+        num_bins = _num_bins(pieces, embeds=plan.policy is not None)
         for counts in _each(config, plan, pieces, partial(scatter, num_bins=num_bins)):
             yield Counts(notes=counts.notes)
         tasks = Tasks(beside=ray.is_initialized())
@@ -112,10 +114,12 @@ def _limited(plan: Plan, left: int) -> Plan:
     return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"limit": left})
 
 
-def _num_bins(pieces: Sequence[Piece]) -> int:
-    """By the sizes of their files, which stand at the end of what identifies them."""
-    total = sum(int(getattr(getattr(piece, "file", None), "size", 0)) for piece in pieces)
-    return max(1, min(_MAX_BINS, -(-4 * total // _BIN_BYTES)))
+def _num_bins(pieces: Sequence[Piece], *, embeds: bool) -> int:
+    """By the sizes of the files; many where those do not tell, as of tables that only name the images they get."""
+    sizes = {file.path: file.size for piece in pieces if (file := getattr(piece, "file", None)) is not None}
+    if embeds or not all(sizes.values()):
+        return _BLIND_BINS
+    return max(1, min(_MAX_BINS, -(-4 * sum(sizes.values()) // _BIN_BYTES)))
 
 
 def _plan(config: PrepareConfig, source: Source, phrases: tuple[str, ...]) -> Plan:
@@ -192,9 +196,9 @@ def _lines(config: PrepareConfig, source: Source, totals: Counts) -> Iterator[st
     if totals.without_phrases:
         yield f"{totals.without_phrases} rows ask for nothing and will fail; give --phrases FILE for them"
     yield f"done: {totals.rows} rows, {totals.phrases} phrases in {totals.parts} files: {config.output}"
-    command = f"python jobs/annotate.py --input {config.output} --output RUN"
+    command = f"python jobs/annotate.py --input {shlex.quote(config.output)} --output RUN"
     if source.image_root is not None and not config.embed_images:
-        command += f" --image-root {source.image_root}"
+        command += f" --image-root {shlex.quote(source.image_root)}"
     if source.has_masks:
         command += " --mask-column masks"
     yield f"next: {command}"

@@ -124,6 +124,14 @@ def test_scattered_phrases_of_an_image_come_together(tmp_path: Path) -> None:
     assert not list((tmp_path / "together/_scattered").rglob("*.parquet"))
 
 
+def test_images_that_are_put_in_are_grouped_in_many_files(tmp_path: Path) -> None:
+    source = make_csv(tmp_path / "my set")
+    rows, told = made(tmp_path / "a table", source, group_images=True, embed_images=True)
+    assert {row["image_id"]: row["image"]["bytes"] for row in rows} == {f"00{n}": image(n) for n in range(len(NAMES))}
+    assert len(list((tmp_path / "a table/_done").glob("[0-9]*.json"))) == 256
+    assert told[-1] == f"next: python jobs/annotate.py --input '{tmp_path}/a table' --output RUN"
+
+
 @pytest.mark.parametrize("group_images", [False, True])
 def test_a_table_that_was_left_half_way_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_images: bool
