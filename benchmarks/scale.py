@@ -202,7 +202,8 @@ def commit(storage: Storage, shards: list[Shard], *, masks: bool = False) -> Non
             data = write_data(storage, shard.shard_id, records, SHARD_SCHEMA)
         marker = ShardMarker(
             shard_id=shard.shard_id, index=shard.index, rows=shard.num_rows, records=len(records), ok=len(records),
-            empty=0, failed=0, data=data, reasons={}, facts=facts, seconds=dict.fromkeys(("read", "annotate"), 1.0),
+            empty=0, failed=0, dropped=0, data=data, reasons={}, facts=facts,
+            seconds=dict.fromkeys(("read", "annotate"), 1.0),
             image_keys=[(one["image_key"], one["file_name"]) for one in records[:: len(phrases)]],
         )  # fmt: skip
         log.add(shard.shard_id, create_marker(storage, marker).to_json())
@@ -215,7 +216,8 @@ def record(shard: Shard, row: int, phrase: int) -> dict[str, Any]:
     values: dict[str, Any] = dict.fromkeys(SHARD_SCHEMA.names)
     return values | MASK | {
         "image_id": f"{number}", "image_key": f"{number:016x}", "file_name": f"{number // 1000}/{number}.jpg",
-        "phrase_index": phrase, "phrase": f"thing {phrase}", "status": "ok", "area": 1_200, "score": 0.5,
+        "phrase_index": phrase, "phrase": f"thing {phrase}", "category_id": 1, "category": "object", "status": "ok",
+        "area": 1_200, "score": 0.5,
         "num_visual_tokens": 576, "num_retained_tokens": 192, "source_file": shard.file,
         "source_row": shard.row_start + row,
     }  # fmt: skip

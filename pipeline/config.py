@@ -23,6 +23,7 @@ from litelvlm.config import (
     RESIZING,
     RULES,
 )
+from litelvlm.pipeline.ontology import Ontology, read_ontology
 from litelvlm.pipeline.schemas import FORMAT_VERSION
 from litelvlm.pipeline.settings import Flag, Settings, check_known, flat
 
@@ -98,6 +99,10 @@ class InputConfig(Settings):
     ] = None
     phrase_column: Annotated[
         str | None, Flag("column of phrases, e.g. phrase or sentences.sent", unset="found by name")
+    ] = None
+    ontology: Annotated[
+        Ontology | None,
+        Flag("classes with their prompts (docs/ontology.md)", metavar="YAML", before=read_ontology),
     ] = None
     id_column: Annotated[
         str | None, Flag("column of image ids; '' makes ids from positions", unset="found by name")
@@ -253,6 +258,7 @@ def fingerprint_facts(config: RunConfig, *, files: list[dict[str, Any]], columns
     for key in model:
         if key not in ("device",):
             facts[key] = model[key]
+    facts["ontology"] = config.source.ontology.describe() if config.source.ontology else None
     facts["batch_images"] = config.cluster.batch_images
     return json.loads(json.dumps(facts))
 

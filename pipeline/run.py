@@ -14,10 +14,11 @@ from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from litelvlm.pipeline.measure.progress import Progress
 from litelvlm.pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
 from litelvlm.pipeline.measure.run_summary import RunSummary
+from litelvlm.pipeline.ontology_run import check_ontology
 from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.output.merge import write_errors
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, STATUSES
+from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, status_words
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
 from litelvlm.pipeline.shards.payload import ShardTask
@@ -54,6 +55,9 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
 
     def make_plan(self) -> RunPlan:
         return make_plan(self.config, revision=self.engine.revision())
+
+    def check(self) -> list[str]:
+        return [*super().check(), *check_ontology(self.config, self.plan, self.engine)]
 
     def work(self, *, resumed: bool) -> int:
         self._summary = Summariser(config=self.config, plan=self.plan)
@@ -108,7 +112,8 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
     def actor(self, engine: Engine, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:
         from litelvlm.pipeline.stages.annotate import AnnotateStage
 
-        return AnnotateStage, (engine, self.storage, session, num_threads, run_tag(self.plan.fingerprint))
+        tag = run_tag(self.plan.fingerprint)
+        return AnnotateStage, (engine, self.storage, session, num_threads, tag, self.config.source.ontology)
 
     def commit_stage(self) -> Any:
         from litelvlm.pipeline.stages.commit import CommitStage
@@ -138,7 +143,7 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
             self.say(self._failure_line(tally, stopped=False))
             return EXIT_FAILURE_RATE
         seal_run(self.storage, self.plan, totals)
-        counts = ", ".join(f"{totals.statuses[status]} {status}" for status in STATUSES)
+        counts = status_words(totals.statuses)
         self.say(f"done: {totals.records} records of {totals.images} images ({counts}) in {self.storage.root}")
         return EXIT_DONE
 

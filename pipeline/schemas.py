@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 #: Version of everything that a run writes. Part of the fingerprint: a change makes old runs un-resumable, knowingly.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
 STATUS_FAILED = "failed"
-STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_FAILED)
+STATUS_DROPPED = "dropped"  # an answer that does not stand, see `pipeline.stages.suppress`
+STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_FAILED, STATUS_DROPPED)
 
 #: One row per (image, phrase). Holds nothing that differs between an interrupted and an uninterrupted run.
 RECORD_SCHEMA = pa.schema(
@@ -18,12 +21,15 @@ RECORD_SCHEMA = pa.schema(
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("phrase_index", pa.int32(), nullable=False),  # position among the phrases of its input row
         pa.field("phrase", pa.string(), nullable=False),  # as given; cut when it is too long to be one
+        pa.field("category_id", pa.int32()),  # null where the phrase is of no class
+        pa.field("category", pa.string()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("error", pa.string()),
+        pa.field("dropped", pa.string()),  # why an answer does not stand
         pa.field("file_name", pa.string(), nullable=False),  # as in the COCO files
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
-        pa.field("mask_rle", pa.string()),  # COCO compressed counts, column-major; null unless status is ok
+        pa.field("mask_rle", pa.string()),  # COCO compressed counts, column-major; null unless status is ok or dropped
         pa.field("bbox_xywh", pa.list_(pa.float64())),
         pa.field("area", pa.int64()),
         pa.field("score", pa.float32()),
@@ -95,6 +101,7 @@ THROUGHPUT_SCHEMA = pa.schema(
         pa.field("ok", pa.int64()),
         pa.field("empty", pa.int64()),
         pa.field("failed", pa.int64()),
+        pa.field("dropped", pa.int64()),
         pa.field("megapixels", pa.float64()),  # 1e6 pixels of all decoded images
         # A CPU task: wall seconds of its parts, then the CPU seconds of its process, which has several threads.
         pa.field("read_s", pa.float64()),
@@ -172,6 +179,11 @@ OWNED_NAMES = (
     "report.html",
 )
 OWNED_DIRS = (DONE_DIR, LOG_DIR, SHARDS_DIR, ATTEMPTS_DIR, RECORDS_DIR, ANNOTATIONS_DIR)
+
+
+def status_words(counts: Mapping[str, int]) -> str:
+    """How many records have which status, in words; dropped ones where there are any."""
+    return ", ".join(f"{counts[one]} {one}" for one in STATUSES if one != STATUS_DROPPED or counts[one])
 
 
 def marker_name(shard_id: str) -> str:

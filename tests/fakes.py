@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -148,6 +149,9 @@ class FakeEngine:
         return FakePreprocessor(self.seconds_per_prepare)
 
     def needed_tflop(self, done: Annotated) -> None:
+        return None
+
+    def tflop_an_image(self, phrases: Sequence[str], layout: str) -> None:
         return None
 
     def check_phrase(self, preprocessor: Any, phrase: str) -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from litelvlm.pipeline.measure.throughput import throughput_row
-from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA
+from litelvlm.pipeline.schemas import HELD_KINDS, MODEL_STAGES, TASK_STAGES, THROUGHPUT_SCHEMA, status_words
 from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.shards.markers import ShardMarker, committed
 from litelvlm.pipeline.storage.store import Storage
@@ -36,8 +36,7 @@ def describe_table(table: pa.Table, *, num_shards: int | None = None) -> str:
     held_s = total["held_s"]
     lines = {
         "shards": f"{table.num_rows}" + (f" of {num_shards}" if num_shards is not None else ""),
-        "records": f"{total['phrases']} ({total['ok']} ok, {total['empty']} empty, {total['failed']} failed) "
-        f"of {total['images']} images",
+        "records": f"{total['phrases']} ({status_words(total)}) of {total['images']} images",
         "visual tokens": f"{total['retained_tokens']} kept of {total['visual_tokens']}",
         "CPU tasks": _seconds(total, TASK_STAGES, sum(total[f"{stage}_s"] for stage in TASK_STAGES)),
         "device": _seconds(total, HELD_KINDS, held_s),

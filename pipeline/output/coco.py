@@ -5,6 +5,7 @@ What importers insist on, and this module therefore holds to: integer ids from 1
 files of at most 25 MB. The same calls give the same bytes.
 """
 
+import colorsys
 import json
 import math
 import posixpath
@@ -14,28 +15,27 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.ontology import OBJECT, Category
 from litelvlm.pipeline.output.names import is_plain
 
-CATEGORY_NAME = "object"
 MAX_PART_BYTES = 20_000_000
 # CVAT stores an attribute's value in 4,096 characters.
 MAX_PHRASE_CHARS = 4096
 
-_CATEGORY_ID = 1
 _LICENSES = [{"id": 0, "name": "", "url": ""}]
 _BETWEEN, _END = b'],"annotations":[', b"]}\n"
 _IDS = b'{"id":%d,"image_id":%d'
 _UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_CATEGORIES = [{"id": _CATEGORY_ID, "name": CATEGORY_NAME, "supercategory": ""}]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoAnnotation:
-    """One mask with the phrase that asked for it and its score in [0, 1]."""
+    """One mask with the phrase that asked for it, its score in [0, 1] and the id of its class."""
 
     mask: EncodedMask
     phrase: str
     score: float
+    category_id: int = OBJECT.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +106,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.json"
 
 
-def part_head(info: dict[str, Any] | None = None) -> bytes:
+def part_head(info: dict[str, Any] | None = None, categories: Sequence[Category] = (OBJECT,)) -> bytes:
     """How a part begins."""
+    classes = [one.as_coco() for one in categories]
     return b'{"info":%s,"licenses":%s,"categories":%s,"images":[' % tuple(
-        map(_encode, (info or {}, _LICENSES, _CATEGORIES))
+        map(_encode, (info or {}, _LICENSES, classes))
     )
 
 
@@ -198,8 +199,8 @@ def encode_annotations(annotations: Sequence[CocoAnnotation], height: int, width
     return [_annotation_entry(annotation) for annotation in written]
 
 
-def cvat_labels() -> bytes:
-    """Labels of a CVAT project as JSON, to paste under "Raw" in its constructor.
+def cvat_labels(categories: Sequence[Category] = (OBJECT,)) -> bytes:
+    """Labels of a CVAT project, one for each class, as JSON, to paste under "Raw" in its constructor.
 
     CVAT drops every attribute that is not declared. Phrase and score are mutable so that a reviewer can correct the
     one and filter by the other.
@@ -216,8 +217,17 @@ def cvat_labels() -> bytes:
         _choice("source", ["auto", "manual"]),
         _choice("review", ["needs_review", "accepted", "rejected"]),
     ]
-    labels = [{"name": CATEGORY_NAME, "color": "#33ddff", "type": "any", "attributes": attributes}]
+    labels = [
+        {"name": one.name, "color": _color(number), "type": "any", "attributes": attributes}
+        for number, one in enumerate(categories)
+    ]
     return json.dumps(labels, indent=2).encode("ascii") + b"\n"
+
+
+def _color(number: int) -> str:
+    """A color of its own for each label: hues a golden angle apart, from CVAT's own blue on."""
+    hue = (0.522 + number * 0.381966) % 1.0
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hsv_to_rgb(hue, 0.8, 1.0))
 
 
 def clean_phrase(phrase: str) -> str:
@@ -245,7 +255,7 @@ def _annotation_entry(annotation: CocoAnnotation) -> bytes:
     mask, phrase = annotation.mask, clean_phrase(annotation.phrase)
     (height, width), (left, top, box_width, box_height) = mask.size_hw, map(float, mask.bbox_xywh)
     return (
-        f',"category_id":{_CATEGORY_ID},"segmentation":{{"size":[{height},{width}],"counts":{json.dumps(mask.counts)}}}'
+        f',"category_id":{annotation.category_id},"segmentation":{{"size":[{height},{width}],"counts":{json.dumps(mask.counts)}}}'
         f',"area":{float(mask.area)!r},"bbox":[{left!r},{top!r},{box_width!r},{box_height!r}],"iscrowd":0'
         f',"score":{round(float(annotation.score), 6)!r}'
         f',"attributes":{{"phrase":{json.dumps(phrase)},"source":"auto","review":"needs_review"}}}}'

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import DataError
+from litelvlm.pipeline.ontology import OBJECT
 from litelvlm.pipeline.output.merge import MergeTotals, merge_shards
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ATTEMPTS_DIR, DONE_DIR, RECORDS_DIR, SHARDS_DIR, SUCCESS_NAME
 from litelvlm.pipeline.shards.manifest import RunPlan
@@ -28,6 +29,7 @@ def merge_run(
         sample=config.source.sample,
         gpus_per_actor=config.cluster.gpus_per_actor,
         gpu_price=config.gpu_price,
+        categories=config.source.ontology.categories if config.source.ontology else (OBJECT,),
         watch=watch,
     )
     if totals.rows != plan.num_rows:

@@ -19,6 +19,7 @@ import ray
 
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.measure.throughput import throughput_row
+from litelvlm.pipeline.ontology import OBJECT, Category
 from litelvlm.pipeline.output.coco import CocoLayout, Place, cvat_labels, numbered, part_head, part_name, write_part
 from litelvlm.pipeline.output.image_index import Hashes, ImageIndex, hashes_of
 from litelvlm.pipeline.output.parallel import Kept, Tasks
@@ -68,6 +69,7 @@ def merge_shards(
     sample: float | None,
     gpus_per_actor: float,
     gpu_price: float | None,
+    categories: Sequence[Category] = (OBJECT,),
     watch: Callable[[int], None] = lambda num_shards: None,
 ) -> MergeTotals:
     """Write records, COCO parts, errors and throughput from the shards' markers and data files.
@@ -83,7 +85,7 @@ def merge_shards(
     with ImageIndex() as index:
         _fill_index(storage, shards, index, sample, tasks)
         read = partial(read_part, storage, sample=sample, renamed=index.renamed)
-        coco, records = _CocoParts(storage, index, tasks), _RecordParts(storage, tasks)
+        coco, records = _CocoParts(storage, index, tasks, part_head(None, categories)), _RecordParts(storage, tasks)
         with (
             closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors,
             closing_or_discarding(TableWriter(storage, THROUGHPUT_NAME, THROUGHPUT_SCHEMA)) as throughput,
@@ -102,7 +104,7 @@ def merge_shards(
             coco.close()
             records.close()
             tasks.finish()
-    storage.write_bytes(CVAT_LABELS_NAME, cvat_labels())
+    storage.write_bytes(CVAT_LABELS_NAME, cvat_labels(categories))
     totals.record_parts, totals.coco_parts = records.num_parts, coco.num_parts
     totals.images, totals.annotations = coco.layout.num_images, coco.layout.num_annotations
     if totals.records != sum(totals.statuses[status] for status in STATUSES):
@@ -222,9 +224,9 @@ class _CocoParts:
     Adjacent records of one image become one COCO image; a scattered one is written where it is first met.
     """
 
-    def __init__(self, storage: Storage, index: ImageIndex, tasks: Tasks) -> None:
-        self._storage, self._index, self._tasks = storage, index, tasks
-        self.layout, self.num_parts = CocoLayout(), 0
+    def __init__(self, storage: Storage, index: ImageIndex, tasks: Tasks, head: bytes) -> None:
+        self._storage, self._index, self._tasks, self._head = storage, index, tasks, head
+        self.layout, self.num_parts = CocoLayout(head=head), 0
         self._written: set[str] = set()  # scattered images only
         self._num_contents = 0
         self._contents: dict[int, Kept[list[Annotations]]] = {}  # those that a part is still to be made of
@@ -269,7 +271,7 @@ class _CocoParts:
         used = _contents_of(sources for _, sources in self._entries)
         name = f"{ANNOTATIONS_DIR}/{part_name(self.num_parts)}"
         contents = {number: self._contents[number] for number in used}
-        self._tasks.begin(_write_coco, self._storage, name, self._entries, contents)
+        self._tasks.begin(_write_coco, self._storage, name, self._head, self._entries, contents)
         self.num_parts += 1
         self._entries = []
 
@@ -285,7 +287,7 @@ def _contents_of(sources: Iterable[list[_Source]]) -> set[int]:
 
 
 def _write_coco(
-    storage: Storage, name: str, entries: list[_Entry], contents: dict[int, Kept[list[Annotations]]]
+    storage: Storage, name: str, head: bytes, entries: list[_Entry], contents: dict[int, Kept[list[Annotations]]]
 ) -> None:
     """In a task: a part."""
     found = {number: content.get() for number, content in contents.items()}
@@ -296,4 +298,4 @@ def _write_coco(
             yield from numbered(place, chain.from_iterable(lists))
 
     with storage.open_write(name) as stream:
-        write_part(cast(BinaryIO, stream), part_head(), (place.entry for place, _ in entries), annotations())
+        write_part(cast(BinaryIO, stream), head, (place.entry for place, _ in entries), annotations())

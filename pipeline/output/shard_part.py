@@ -24,7 +24,7 @@ Annotations = list[bytes]  # of one image, as `encode_annotations` has them
 
 _READ = (
     "source_row", "phrase_index", "image_key", "file_name", "height", "width", "status", "mask_rle", "area",
-    "bbox_xywh", "phrase", "score",
+    "bbox_xywh", "phrase", "score", "category_id",
 )  # fmt: skip
 
 
@@ -111,10 +111,10 @@ def _add_images(rows: list[tuple[Any, ...]], images: list[ImageFacts], annotatio
 def _add_image(run: list[tuple[Any, ...]], images: list[ImageFacts], annotations: list[Annotations]) -> None:
     key, file_name, height, width = run[0][:4]
     masks = []
-    for _, _, row_height, row_width, status, counts, area, box, phrase, score in run:
+    for _, _, row_height, row_width, status, counts, area, box, phrase, score, category_id in run:
         if status == STATUS_OK:
             mask = EncodedMask(size_hw=(row_height, row_width), counts=counts, area=area, bbox_xywh=tuple(box))
-            masks.append(CocoAnnotation(mask=mask, phrase=phrase, score=score))
+            masks.append(CocoAnnotation(mask=mask, phrase=phrase, score=score, category_id=category_id))
     encoded = encode_annotations(masks, height, width)
     if images and images[-1].key == key:
         encoded = annotations.pop() + encoded

@@ -21,7 +21,7 @@ from litelvlm.pipeline.storage.store import Storage
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
 #: Columns of the throughput table that a plan rests on.
 _NEEDED = [
-    *("images", "ok", "empty", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
+    *("images", "ok", "empty", "dropped", "prompts", "megapixels", "visual_tokens", "retained_tokens", "text_tokens"),
     *(f"{stage}_s" for stage in _STAGES),
     *("startup_s", "device", "actor", "actor_from", "actor_to"),
     *("baseline_phrases", "baseline_mean_iou"),
@@ -159,7 +159,7 @@ def _observations(rows: Sequence[dict[str, Any]], *, pruned: bool) -> Iterable[O
     for row in rows:
         load = Load(
             images=row["images"],
-            phrases=(row["ok"] or 0) + (row["empty"] or 0),
+            phrases=sum(row[status] or 0 for status in ("ok", "empty", "dropped")),
             prompts=row["prompts"] or 0,
             retained_tokens=row["retained_tokens"] or 0,
             text_tokens=row["text_tokens"] or 0,

@@ -162,13 +162,15 @@ def _quality(facts: Facts) -> Card:
 
 def _records(facts: Facts) -> Card:
     table = facts.table
-    total, failed, empty = (table.total(name) or 0 for name in ("phrases", "failed", "empty"))
-    ok = table.total("ok") or 0
+    total, failed, empty, dropped, ok = (
+        table.total(name) or 0 for name in ("phrases", "failed", "empty", "dropped", "ok")
+    )
+    of_no_use = f", {words.count(dropped)} dropped" if dropped else ""
     return Card(
         name="Records with a mask",
         value=words.percent(ok / total) if total else words.NONE,
         lines=[
-            f"{words.count(ok)} ok, {words.count(empty)} empty, {words.count(failed)} failed",
+            f"{words.count(ok)} ok, {words.count(empty)} empty, {words.count(failed)} failed{of_no_use}",
             f"{words.percent(failed / total) if total else words.NONE} failed; "
             f"{words.percent(facts.config.max_failure_rate)} are allowed",
         ],

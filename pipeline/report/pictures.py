@@ -7,6 +7,7 @@ bounded size within the page.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import time
 from collections import defaultdict
@@ -29,7 +30,7 @@ from litelvlm.pipeline.shards.manifest import Manifest, Shard, read_manifest
 from litelvlm.pipeline.shards.read import read_shard
 from litelvlm.pipeline.storage.retries import RetryPolicy
 from litelvlm.pipeline.storage.store import Storage
-from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
+from litelvlm.pipeline.table.columns import ColumnMapping, input_columns
 from litelvlm.pipeline.table.footers import read_footers
 from litelvlm.pipeline.table.rows import InputRow, read_row
 
@@ -137,15 +138,8 @@ class SourceImages:
             return SourceImage(note=self._note(error))
 
     def _mapping(self, file: str) -> ColumnMapping:
-        source = self._config.source
         schema = read_footers([file], self._config.storage_options)[0].schema
-        return detect_columns(
-            schema,
-            image_column=source.image_column,
-            phrase_column=source.phrase_column,
-            id_column=source.id_column,
-            image_index=source.image_index,
-        )
+        return input_columns(schema, dataclasses.replace(self._config.source, mask_column=None))
 
     def _note(self, error: Exception) -> str:
         return self._redact(str(error) or type(error).__name__)

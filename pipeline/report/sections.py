@@ -20,7 +20,7 @@ from litelvlm.pipeline.report.shards import (
     timeline,
     usage,
 )
-from litelvlm.pipeline.schemas import STATUSES
+from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUSES
 
 _SHOWN_ACTORS, _SHOWN_REASONS = 12, 12
 _PARTS = {
@@ -213,6 +213,7 @@ def score_section(facts: Facts) -> dict[str, Any]:
             (status, words.count(value), words.percent(value / total if total else None),
              charts.meter(value / total if total else 0.0, f"s-{status}"))
             for status, value in by_status.items()
+            if value or status != STATUS_DROPPED
         ],
         "chart": chart if scores.scored else None,
         "mean": words.score(scores.mean),

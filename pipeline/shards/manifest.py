@@ -21,7 +21,7 @@ from litelvlm.pipeline.contracts import check_version
 from litelvlm.pipeline.schemas import FORMAT_VERSION, MANIFEST_NAME, MANIFEST_SCHEMA
 from litelvlm.pipeline.shards.sizing import shard_rows
 from litelvlm.pipeline.storage.store import Storage
-from litelvlm.pipeline.table.columns import ColumnMapping, detect_columns
+from litelvlm.pipeline.table.columns import ColumnMapping, input_columns
 from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
 from litelvlm.pipeline.table.schema_set import reconcile
 
@@ -165,18 +165,10 @@ def row_hashes(path: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _mapping_of(files: list[InputFile], config: RunConfig) -> ColumnMapping:
-    source = config.source
     mapping = None
     for file, schema in zip(files, reconcile(file.schema for file in files), strict=True):
         try:
-            found = detect_columns(
-                schema,
-                image_index=source.image_index,
-                image_column=source.image_column,
-                phrase_column=source.phrase_column,
-                id_column=source.id_column,
-                mask_column=source.mask_column,
-            )
+            found = input_columns(schema, config.source)
         except ValueError as error:
             raise ValueError(f"{file.path}: {error}") from error
         if mapping is not None and found != mapping:

@@ -140,7 +140,7 @@ class ShardMarker(Marker):
     """The marker of an annotated shard.
 
     Attributes:
-        records, ok, empty: in its data file.
+        records, ok, empty, dropped: in its data file.
         reasons: the most frequent ones of its failed records.
         image_keys: key and file name of every run of adjacent records of one image.
         seconds: by stage and by kind, see `THROUGHPUT_SCHEMA`.
@@ -149,6 +149,7 @@ class ShardMarker(Marker):
     records: int
     ok: int
     empty: int
+    dropped: int
     reasons: dict[str, int]
     image_keys: list[tuple[str, str]]
     seconds: dict[str, float]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.ontology import ClassPrompt
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.markers import Baseline, Marker, ShardFacts
 from litelvlm.pipeline.shards.read import SourceRow
@@ -34,6 +35,7 @@ class Draft:
     """A record to be: one phrase of one input row. `prompt` is set when it can be annotated, `error` when it cannot.
 
     `answer` is the model's, once it has been asked; `truth` the true mask, where the input has one and it is compared.
+    `asks` is the class that the phrase is of, where the run has an ontology; `dropped` why the answer does not stand.
     """
 
     source_row: int
@@ -44,6 +46,8 @@ class Draft:
     answer: Answer | None = None
     truth: EncodedMask | None = None
     truth_error: str | None = None  # why there is none, where something was given
+    asks: ClassPrompt | None = None
+    dropped: str | None = None
 
 
 @dataclass(kw_only=True)

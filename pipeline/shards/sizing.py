@@ -19,7 +19,8 @@ def shard_rows(file: InputFile, mapping: ColumnMapping) -> int:
     measured = file.measured
     if measured is None or measured.num_rows <= 0:
         return MOST_ROWS
-    phrases, image = (measured.columns.get(name, ColumnSize(0, 0)) for name in (mapping.phrase, mapping.image))
-    num_phrases = phrases.num_values / measured.num_rows
+    image = measured.columns.get(mapping.image, ColumnSize(0, 0))
+    phrases = measured.columns.get(mapping.phrase, ColumnSize(0, 0)) if mapping.phrase else ColumnSize(0, 0)
+    num_phrases = phrases.num_values / measured.num_rows if mapping.phrase else len(mapping.prompts)
     num_bytes = 0.0 if mapping.image_kind == "uri" else image.num_bytes / measured.num_rows
     return max(1, int(min(MOST_ROWS, MOST_PHRASES / max(num_phrases, 1.0), MOST_BYTES / max(num_bytes, 1.0))))

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from litelvlm.pipeline.measure.prometheus import ACTOR_METRICS, Meters
+from litelvlm.pipeline.ontology import Ontology
 from litelvlm.pipeline.shards.attempts import MAX_KILLS
 from litelvlm.pipeline.shards.markers import Baseline, ShardFacts
 from litelvlm.pipeline.shards.payload import ShardResult, ShardWork
@@ -35,10 +36,17 @@ class AnnotateStage(ModelStage[Engine, ShardResult]):
     """A shard's images in, its records out."""
 
     def __init__(
-        self, engine: Engine, storage: Storage, session: str, num_threads: int | None, run_tag: str = ""
+        self,
+        engine: Engine,
+        storage: Storage,
+        session: str,
+        num_threads: int | None,
+        run_tag: str = "",
+        ontology: Ontology | None = None,
     ) -> None:
         super().__init__(engine, storage, session, num_threads)
         self._compared = False
+        self._ontology = ontology
         self._meters = Meters(ACTOR_METRICS, run_tag)
 
     def process(self, work: ShardWork) -> ShardResult:
@@ -48,7 +56,7 @@ class AnnotateStage(ModelStage[Engine, ShardResult]):
         guard = self._guard(work, share)
         model = TimedModel(self._engine, self._annotator, share)
         comparison = self._compare(model, work) if work.task.compared_rows else _Comparison()
-        run = ShardRun(self._engine, model, work)
+        run = ShardRun(self._engine, model, work, self._ontology)
         records = guarded(guard, len(work.images), run.annotate, run.give_up, CALL_IMAGES)
         attempts = max(guard.attempts, comparison.attempts)
         share.settle()

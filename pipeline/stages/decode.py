@@ -18,6 +18,7 @@ from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import ImageError, decode_image
+from litelvlm.pipeline.ontology import Ontology
 from litelvlm.pipeline.output.names import safe_file_name
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.shards.attempts import Guard
@@ -35,6 +36,7 @@ from litelvlm.pipeline.table.true_masks import parse_each_mask
 _FETCH_THREADS = 8
 _MAX_FAILED_PHRASE = 200  # characters of an unusable phrase that a record keeps
 _DECODE_UNITS = 16
+_NO_CLASS = "phrase: is of no class of the ontology; make it a prompt of one, or name a default"
 
 
 @dataclass(kw_only=True)
@@ -51,6 +53,7 @@ class DecodeStage:
     sample: float | None = None
     max_pixels: int = 100_000_000
     keep_truncated: bool = False
+    ontology: Ontology | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return run_stage(self._decode, batch)
@@ -227,6 +230,7 @@ class _ShardDecoder:
     def _draft(self, row: int, index: int, given: InputRow) -> Draft:
         draft = Draft(source_row=row, phrase_index=index, phrase=given.phrases[index])
         draft.error = given.phrase_errors[index] if given.phrase_errors else None
+        self._classify(draft)
         if draft.error is None:
             try:
                 draft.prompt = self._stage.engine.check_phrase(self._preprocessor, draft.phrase)
@@ -237,11 +241,26 @@ class _ShardDecoder:
             draft.phrase = draft.phrase[:_MAX_FAILED_PHRASE]
         return draft
 
+    def _classify(self, draft: Draft) -> None:
+        ontology = self._stage.ontology
+        if ontology is None or draft.error is not None:
+            return
+        draft.asks = ontology.find(draft.phrase)
+        if draft.asks is None:
+            draft.error = _NO_CLASS
+
     def _failed(self, row: int, image_id: str, phrases: list[str], reason: str) -> ImageWork:
         """An image without pixels: a failed record per phrase, or one where there is no phrase."""
         reason = self._redact(reason)
+        ontology = self._stage.ontology
         drafts = [
-            Draft(source_row=row, phrase_index=index, phrase=phrase[:_MAX_FAILED_PHRASE], error=reason)
+            Draft(
+                source_row=row,
+                phrase_index=index,
+                phrase=phrase[:_MAX_FAILED_PHRASE],
+                error=reason,
+                asks=ontology.find(phrase) if ontology and phrase else None,
+            )
             for index, phrase in enumerate(phrases or [""])
         ]
         name = safe_file_name(image_id, None, b"", root=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -64,6 +65,10 @@ class Engine(Protocol):
 
     def needed_tflop(self, done: Annotated) -> float | None:
         """Needed operations, 1e12; None for a model whose sizes are not known."""
+        ...
+
+    def tflop_an_image(self, phrases: Sequence[str], layout: str) -> float | None:
+        """The same for an image that is asked these phrases in a layout."""
         ...
 
 
@@ -169,6 +174,29 @@ class LiteLVLMEngine:
             shared=self.model.layout == "shared",
         )
         return sum(needed_flop(config, work).values()) / 1e12
+
+    def tflop_an_image(self, phrases: Sequence[str], layout: str) -> float:
+        """Needed operations, 1e12, for one image that is asked these phrases in a layout, by the model's sizes."""
+        from litelvlm.prompts import build_prompts
+
+        config, pruning, template = self.preprocessor().config, self._pruning(unpruned=False), self._template()
+        visual = config.num_visual_tokens
+        prompts = build_prompts(
+            [self.check_phrase(self.preprocessor(), phrase) for phrase in phrases],
+            template,
+            self.preprocessor().tokenizer,
+            layout=layout,
+            max_text_tokens=config.llm.max_position_embeddings - visual,
+        )
+        done = Annotated(
+            images=1,
+            prompts=len(prompts),
+            phrases=len(phrases),
+            visual_tokens=len(prompts) * visual,
+            retained_tokens=len(prompts) * min(pruning.num_retain_tokens or visual, visual),
+            text_tokens=sum(prompt.num_text_tokens for prompt in prompts),
+        )
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, layout=layout)).needed_tflop(done) or 0.0
 
     def _scores_text(self) -> bool:
         """Whether the pruning rule compares visual tokens with the question."""

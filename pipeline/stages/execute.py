@@ -144,6 +144,7 @@ class Execution(Generic[M]):
             sample=self.config.source.sample,
             max_pixels=self.config.source.max_pixels,
             keep_truncated=self.config.source.truncated == "keep",
+            ontology=self.config.source.ontology,
         )
 
     def _actor_pool(self) -> ActorPoolStrategy:

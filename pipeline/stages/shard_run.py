@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.masks import encode_answers
+from litelvlm.pipeline.masks import EncodedMask, encode_answers
+from litelvlm.pipeline.ontology import OBJECT, Category, Ontology
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.schemas import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
+from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.payload import Answer, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import Annotated, Engine, device_is_broken
+from litelvlm.pipeline.stages.suppress import suppress
 from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ class ShardRun:
     stages and of encoding.
     """
 
-    def __init__(self, engine: Engine, model: TimedModel, work: ShardWork) -> None:
+    def __init__(self, engine: Engine, model: TimedModel, work: ShardWork, ontology: Ontology | None = None) -> None:
         self.done = Annotated()
         self.seconds: dict[str, float] = {}
         self._engine, self._model, self._work = engine, model, work
+        self._ontology = ontology
         self._model_works = False
 
     def annotate(self, units: range) -> list[dict[str, Any]]:
@@ -84,6 +87,8 @@ class ShardRun:
             for one, found in zip(asked, answers, strict=True):
                 for draft, answer in zip(one.drafts, found, strict=True):
                     draft.answer = answer
+                    if not 0.0 <= answer.score <= 1.0:  # NaN included
+                        draft.error = _NO_SCORE
             return
         if halves := _halves(asked):
             for half in halves:
@@ -140,8 +145,12 @@ class ShardRun:
     def _add_seconds(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
-    def _records(self, images: Iterable[ImageWork]) -> list[dict[str, Any]]:
-        return [_record(self._work.shard, image, draft) for image in images for draft in image.drafts]
+    def _records(self, images: Sequence[ImageWork]) -> list[dict[str, Any]]:
+        default = None if self._ontology else OBJECT
+        if self._ontology:
+            for image in images:
+                suppress(image.drafts, self._ontology.same_object_iou)
+        return [_record(self._work.shard, image, draft, default) for image in images for draft in image.drafts]
 
 
 def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:
@@ -187,19 +196,21 @@ def model_calls(images: Iterable[ImageWork]) -> Iterator[list[Asked]]:
         yield group
 
 
-def _record(shard: Shard, image: ImageWork, draft: Draft) -> dict[str, Any]:
-    """One row of `SHARD_SCHEMA`."""
+def _record(shard: Shard, image: ImageWork, draft: Draft, default: Category | None) -> dict[str, Any]:
+    """One row of `SHARD_SCHEMA`. `default` is the class of a phrase that is of none."""
     answer = draft.answer if draft.error is None else None
-    if answer is not None and not 0.0 <= answer.score <= 1.0:  # NaN included
-        draft.error, answer = _NO_SCORE, None
     assert answer is not None or draft.error is not None, "a draft that was asked has an answer or a reason"
     mask = answer.mask if answer and answer.mask.area else None
+    category = draft.asks.category if draft.asks else default
     return {
         "image_id": image.image_id,
         "phrase_index": draft.phrase_index,
         "phrase": draft.phrase,
-        "status": STATUS_OK if mask else STATUS_EMPTY if answer else STATUS_FAILED,
+        "category_id": category and category.id,
+        "category": category and category.name,
+        "status": _status(draft, mask),
         "error": draft.error,
+        "dropped": draft.dropped,
         "file_name": image.file_name,
         "height": image.height,
         "width": image.width,
@@ -214,3 +225,11 @@ def _record(shard: Shard, image: ImageWork, draft: Draft) -> dict[str, Any]:
         "source_row": draft.source_row,
         "image_key": image.image_key,
     }
+
+
+def _status(draft: Draft, mask: EncodedMask | None) -> str:
+    if draft.error is not None:
+        return STATUS_FAILED
+    if draft.dropped is not None:
+        return STATUS_DROPPED
+    return STATUS_OK if mask else STATUS_EMPTY

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from litelvlm.pipeline.config import InputConfig
 from litelvlm.pipeline.table.types import is_binary, is_bytes, is_list, is_moment, is_number, is_text, stored_type
 
 ImageKind = Literal["bytes", "uri", "struct"]
@@ -37,12 +38,14 @@ PATH_FIELDS = ("path", "uri", "url")
 class ColumnMapping:
     """The columns to read. `phrase_field` is the struct field that holds the text, or None for plain strings.
 
+    Where `phrase` is None, every image is asked `prompts`.
+
     `image_list` tells that a cell holds a list of images, of which `image_index` is taken, or else the only one.
     `mask` is that of true masks, which the baseline is compared with; None where the input has none.
     """
 
     image: str
-    phrase: str
+    phrase: str | None
     id: str | None
     image_kind: ImageKind
     phrase_field: str | None = None
@@ -50,6 +53,7 @@ class ColumnMapping:
     mask: str | None = None
     image_list: bool = False
     image_index: int | None = None
+    prompts: tuple[str, ...] = ()
 
     def columns(self) -> list[str]:
         """Names to read from the table, without repeats, in a fixed order."""
@@ -63,6 +67,7 @@ class ColumnMapping:
     def describe(self) -> str:
         """One line for people, e.g. ``image=image (struct), phrase=sentences[].sent, id=image_id``."""
         phrase = f"{self.phrase}[].{self.phrase_field}" if self.phrase_field else self.phrase
+        phrase = phrase or f"({len(self.prompts)} prompts of the ontology)"
         index = "" if self.image_index is None else str(self.image_index)
         image = f"{self.image}[{index}]" if self.image_list else self.image
         line = f"image={image} ({self.image_kind}), phrase={phrase}, id={self.id or '(made from the position)'}"
@@ -79,15 +84,17 @@ def detect_columns(
     id_column: str | None = None,
     mask_column: str | None = None,
     image_index: int | None = None,
+    prompts: tuple[str, ...] = (),
 ) -> ColumnMapping:
     """Choose the columns by flag, else by name, else by type.
 
     `phrase_column` may name a struct field (``sentences.sent`` or ``sentences[].sent``). `id_column=""` means that
-    ids are made from the row's position. True masks are never looked for: `mask_column` names them. Raises ValueError
+    ids are made from the row's position. Without a phrase column, or with `phrase_column=""`, every image is asked
+    `prompts`, where there are any. True masks are never looked for: `mask_column` names them. Raises ValueError
     that names the candidates and the flag when a column is missing, of an unusable type, or ambiguous.
     """
     image = _image_column(schema, image_column)
-    phrase, phrase_field = _phrase_column(schema, phrase_column, image)
+    phrase, phrase_field = _phrase_column(schema, phrase_column, image, has_prompts=bool(prompts))
     kind = _image_type(schema.field(image).type)
     has_list = _is_list_of_images(schema.field(image).type)
     if image_index is not None and not has_list:
@@ -102,6 +109,20 @@ def detect_columns(
         mask=_mask_column(schema, mask_column),
         image_list=has_list,
         image_index=image_index,
+        prompts=() if phrase else prompts,
+    )
+
+
+def input_columns(schema: pa.Schema, source: InputConfig) -> ColumnMapping:
+    """The same for the input of a run, by its settings."""
+    return detect_columns(
+        schema,
+        image_column=source.image_column,
+        phrase_column=source.phrase_column,
+        id_column=source.id_column,
+        mask_column=source.mask_column,
+        image_index=source.image_index,
+        prompts=source.ontology.prompts if source.ontology else (),
     )
 
 
@@ -126,8 +147,14 @@ def _image_column(schema: pa.Schema, wanted: str | None) -> str:
     return _only(by_type, flag, "image", schema)
 
 
-def _phrase_column(schema: pa.Schema, wanted: str | None, image: str) -> tuple[str, str | None]:
+def _phrase_column(
+    schema: pa.Schema, wanted: str | None, image: str, *, has_prompts: bool
+) -> tuple[str | None, str | None]:
     flag = "--phrase-column"
+    if wanted == "":
+        if has_prompts:
+            return None, None
+        raise ValueError(f"{flag} '': without a column of phrases, --ontology has to say what is asked")
     if wanted:
         return _wanted_phrase(schema, wanted, flag)
     usable = [field.name for field in schema if field.name != image and _phrase_shape(field.type) is not None]
@@ -135,6 +162,8 @@ def _phrase_column(schema: pa.Schema, wanted: str | None, image: str) -> tuple[s
     if not found:
         # A lone string column may be anything (a split, a licence); lists of texts are hardly anything else.
         lists = [name for name in usable if not is_text(stored_type(schema.field(name).type))]
+        if has_prompts and not lists:
+            return None, None
         found = _only(lists, flag, "phrase", schema)
     return found, _phrase_shape(schema.field(found).type) or None
 

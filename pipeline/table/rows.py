@@ -92,7 +92,7 @@ def iter_rows(table: pa.Table | pa.RecordBatch, mapping: ColumnMapping) -> Itera
 def read_row(row: Mapping[str, Any], mapping: ColumnMapping, *, default_id: str) -> InputRow:
     """Read one row (a dict by column name). Never raises for cell content: `error` says what is wrong with it."""
     image_id, id_error = _read_id(row.get(mapping.id) if mapping.id else None, default_id)
-    phrases, phrase_errors, phrases_error = _read_phrases(row.get(mapping.phrase), mapping.phrase_field)
+    phrases, phrase_errors, phrases_error = _asked(row, mapping)
     image_bytes, image_uri, image_error = _read_image(row.get(mapping.image), mapping)
     return InputRow(
         image_id=image_id,
@@ -112,7 +112,7 @@ def raw_row(row: Mapping[str, Any], mapping: ColumnMapping) -> tuple[bytes | Non
     A phrase that is no text is None; one that is too long stays so.
     """
     data, uri, _ = _read_image(row.get(mapping.image), mapping)
-    cell = row.get(mapping.phrase)
+    cell = row.get(mapping.phrase) if mapping.phrase else None
     texts = [] if cell is None else _phrase_cells(cell, mapping.phrase_field)
     name = _image_name(row.get(mapping.image), mapping) if data is not None else uri
     return data, name, [_raw_text(text) for text in texts]
@@ -256,6 +256,12 @@ def _read_text(cell: Any, max_chars: int) -> tuple[str, str | None]:
     if any("\ud800" <= char <= "\udfff" for char in cell):
         return cell.encode("utf-8", errors="replace").decode("utf-8"), "not valid UTF-8"
     return cell, None
+
+
+def _asked(row: Mapping[str, Any], mapping: ColumnMapping) -> tuple[list[str], tuple[str | None, ...], str | None]:
+    if mapping.phrase is None:
+        return list(mapping.prompts), (None,) * len(mapping.prompts), None
+    return _read_phrases(row.get(mapping.phrase), mapping.phrase_field)
 
 
 def _read_phrases(cell: Any, field: str | None) -> tuple[list[str], tuple[str | None, ...], str | None]:

@@ -104,7 +104,7 @@ def shard_marker(
         actor_to=2.0,
     )  # fmt: skip
     return ShardMarker(
-        shard_id=shard_id, index=0, rows=1, records=1, ok=1, empty=0, failed=0, reasons={}, image_keys=[("k", "f")],
-        seconds=seconds or {}, facts=facts, baseline=baseline,
+        shard_id=shard_id, index=0, rows=1, records=1, ok=1, empty=0, failed=0, dropped=0, reasons={},
+        image_keys=[("k", "f")], seconds=seconds or {}, facts=facts, baseline=baseline,
         data=DataFile(name=f"shards/{shard_id}.parquet", sha256="", num_bytes=10),
     )  # fmt: skip
