@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from litelvlm.pipeline.config import ClusterConfig, StorageOptions
+from litelvlm.pipeline.ontology import Ontology, read_ontology
 from litelvlm.pipeline.settings import Flag, Part, Settings
 from litelvlm.pipeline.table.kinds import KINDS
 
@@ -23,6 +24,10 @@ class PrepareConfig(Settings):
     kind: Annotated[str | None, Flag("what the input is", choices=KINDS, unset="told by its files")] = None
     phrases: Annotated[
         str | None, Flag("text file, a phrase a line, asked of every image that has none of its own", metavar="FILE")
+    ] = None
+    ontology: Annotated[
+        Ontology | None,
+        Flag("classes whose prompts are asked of every image that has no phrases", metavar="YAML", before=read_ontology),
     ] = None
     image_root: Annotated[
         str | None, Flag("what relative image paths start from", unset="the folder of the file that names them")

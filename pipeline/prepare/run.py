@@ -139,7 +139,9 @@ def _plan(config: PrepareConfig, source: Source, phrases: tuple[str, ...]) -> Pl
 
 def _phrases(config: PrepareConfig) -> tuple[str, ...]:
     if config.phrases is None:
-        return ()
+        return config.ontology.prompts if config.ontology else ()
+    if config.ontology is not None:
+        raise ValueError("--phrases and --ontology: both say what is asked of images without phrases; give one")
     with RangeFile(config.phrases, config.storage_options) as raw:
         data = raw.read(_MAX_PHRASES_BYTES + 1)
     try:
@@ -194,11 +196,13 @@ def _lines(config: PrepareConfig, source: Source, totals: Counts) -> Iterator[st
     notes = Notes(totals.notes)
     yield from notes.lines()
     if totals.without_phrases:
-        yield f"{totals.without_phrases} rows ask for nothing and will fail; give --phrases FILE for them"
+        yield f"{totals.without_phrases} rows ask for nothing and will fail; give --phrases FILE or --ontology YAML for them"
     yield f"done: {totals.rows} rows, {totals.phrases} phrases in {totals.parts} files: {config.output}"
     command = f"python jobs/annotate.py --input {shlex.quote(config.output)} --output RUN"
     if source.image_root is not None and not config.embed_images:
         command += f" --image-root {shlex.quote(source.image_root)}"
     if source.has_masks:
         command += " --mask-column masks"
+    if config.ontology is not None:
+        command += " --ontology YAML"
     yield f"next: {command}"

@@ -131,7 +131,7 @@ def _schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
 
 
 def _mapping(schema: pa.Schema, config: PrepareConfig) -> ColumnMapping:
-    """The columns; with `--phrases` a table needs none for them."""
+    """The columns; with `--phrases` or `--ontology` a table needs none for them."""
     flags: dict[str, Any] = {
         "image_column": config.image_column,
         "phrase_column": config.phrase_column,
@@ -141,7 +141,7 @@ def _mapping(schema: pa.Schema, config: PrepareConfig) -> ColumnMapping:
     try:
         return detect_columns(schema, **flags)
     except ValueError:
-        if config.phrases is None or config.phrase_column:
+        if (config.phrases is None and config.ontology is None) or config.phrase_column:
             raise
     with_phrases = schema.append(pa.field(_NO_PHRASES, pa.list_(pa.string())))
     return detect_columns(with_phrases, **flags | {"phrase_column": _NO_PHRASES})

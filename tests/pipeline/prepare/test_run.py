@@ -92,7 +92,7 @@ def test_a_folder_of_images_is_asked_the_same_of_each(tmp_path: Path) -> None:
     assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == 0
     assert {record["file_name"] for record in read_records(tmp_path / "run")} == set(NAMES)
     rows, lines = made(tmp_path / "silent", folder)
-    assert "4 rows ask for nothing and will fail; give --phrases FILE for them" in lines
+    assert "4 rows ask for nothing and will fail; give --phrases FILE or --ontology YAML for them" in lines
 
 
 def test_a_table_without_phrases_is_asked_those_of_the_file(tmp_path: Path) -> None:
