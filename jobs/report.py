@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
 from litelvlm.pipeline.config import EarlierRun
-from litelvlm.pipeline.dataset_run import uri_policy
 from litelvlm.pipeline.errors import MISTAKES
 from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.report.write import REPORT_NAME, write_report
 from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.storage.store import Storage

@@ -98,7 +98,8 @@ class InputConfig(Settings):
         int | None, Flag("which image of a list, from 0", unset="the only one; several fail the row"), Ge(0)
     ] = None
     phrase_column: Annotated[
-        str | None, Flag("column of phrases, e.g. sentences.sent; '' asks the ontology's prompts", unset="found by name")
+        str | None,
+        Flag("column of phrases, e.g. sentences.sent; '' asks the ontology's prompts", unset="found by name"),
     ] = None
     ontology: Annotated[
         Ontology | None,

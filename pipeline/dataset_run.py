@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TextIO, TypeVar
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import MISTAKES, Interrupted, NodeError, RunError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
-from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy, uri_policy
 from litelvlm.pipeline.output.finalize import is_finished
 from litelvlm.pipeline.schemas import SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import claim_output, find_run, refuse_others, release_claim
@@ -22,7 +22,6 @@ from litelvlm.pipeline.shards.markers import Marker, done_shards, find_markers
 from litelvlm.pipeline.shards.payload import ShardTask
 from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.stages.failures import is_cluster_failure
-from litelvlm.pipeline.storage.filesystems import is_local
 from litelvlm.pipeline.storage.store import Storage
 
 if TYPE_CHECKING:
@@ -255,15 +254,3 @@ class DatasetRun(ABC, Generic[E, M]):
         self._done.add(marker.shard_id)
         self.count(marker)
         return True
-
-
-def uri_policy(config: RunConfig) -> UriPolicy:
-    """What image URIs may be read: what a local table may name only if every input is local."""
-    source = config.source
-    prefixes = list(source.allow_prefixes)
-    remote = [path for path in source.input if not is_local(path)]
-    for path in remote:
-        prefixes.extend(UriPolicy.for_input(path, allowed_prefixes=()).allowed_prefixes)
-    return UriPolicy(
-        image_root=source.image_root, allowed_prefixes=tuple(dict.fromkeys(prefixes)), manifest_is_local=not remote
-    )

@@ -42,6 +42,7 @@ ALLOWED = {
     "stages": {"output", "fetch", "table", "shards", "measure", "images", "storage"},
     "report": {"fetch", "table", "shards", "measure", "images", "storage"},
     "planner": {"measure", "storage"},
+    "export": {"output", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
     "prepare": {"output", "fetch", "table", "measure", "images", "storage", "cluster"},
 }
 #: The packages that import nothing of `pipeline` but themselves, not even the ground floor.

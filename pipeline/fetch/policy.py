@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from litelvlm.pipeline.storage.filesystems import OBJECT_SCHEMES
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.storage.filesystems import OBJECT_SCHEMES, is_local
 
 LOCAL_SCHEMES = ("file",)
 HTTP_SCHEMES = ("http", "https")
@@ -84,10 +85,10 @@ class UriPolicy:
         A table in a bucket may name objects of the same bucket, a local table may name local files and any bucket.
         """
         scheme, _, rest = input_path.partition("://")
-        is_local = not rest or scheme.lower() in LOCAL_SCHEMES
-        if not is_local and scheme.lower() in OBJECT_SCHEMES:
+        here = not rest or scheme.lower() in LOCAL_SCHEMES
+        if not here and scheme.lower() in OBJECT_SCHEMES:
             allowed_prefixes = (*allowed_prefixes, f"{scheme}://{rest.partition('/')[0]}/")
-        return cls(image_root=image_root, allowed_prefixes=allowed_prefixes, manifest_is_local=is_local)
+        return cls(image_root=image_root, allowed_prefixes=allowed_prefixes, manifest_is_local=here)
 
     def resolve(self, uri: str) -> Target:
         """What to read for `uri`, without touching a disk or a network. Raises FetchError when it may not be read."""
@@ -147,6 +148,18 @@ class UriPolicy:
     def _matching_prefixes(self, uri: str) -> list[str]:
         roots = (self.image_root,) if self.image_root else ()
         return [prefix for prefix in (*self.allowed_prefixes, *roots) if _is_below(uri, prefix)]
+
+
+def uri_policy(config: RunConfig) -> UriPolicy:
+    """What image URIs may be read: what a local table may name only if every input is local."""
+    source = config.source
+    prefixes = list(source.allow_prefixes)
+    remote = [path for path in source.input if not is_local(path)]
+    for path in remote:
+        prefixes.extend(UriPolicy.for_input(path, allowed_prefixes=()).allowed_prefixes)
+    return UriPolicy(
+        image_root=source.image_root, allowed_prefixes=tuple(dict.fromkeys(prefixes)), manifest_is_local=not remote
+    )
 
 
 def redact_uri(uri: str) -> str:

@@ -73,15 +73,19 @@ class CocoLayout:
         self._is_begun, self._num_bytes = False, self._empty_bytes
         self._stems: set[str] = set()
 
-    def place(self, *, file_name: str, height: int, width: int, sizes: Sequence[int]) -> Place:
+    def place(
+        self, *, file_name: str, height: int, width: int, sizes: Sequence[int], source_id: str | None = None
+    ) -> Place:
         """Place an image, upright size in pixels, with annotations of these sizes in bytes, see `encode_annotations`.
+
+        `source_id` is its id in the input.
 
         Raises ValueError when the name is not a plain relative path or, without its extension, is taken in this part
         (CVAT goes by that).
         """
         _check_file_name(file_name)
         image_id, first_id = self.num_images + 1, self.num_annotations + 1
-        entry = _image_entry(image_id, file_name, height, width)
+        entry = _image_entry(image_id, file_name, height, width, source_id)
         ids = (len(_IDS % (first_id + index, image_id)) for index in range(len(sizes)))
         num_bytes = len(entry) + sum(ids) + sum(sizes) + len(sizes) + 1
         begins_part = self._is_begun and self._num_bytes + num_bytes > self._max_part_bytes
@@ -243,11 +247,12 @@ def _choice(name: str, values: list[str]) -> dict[str, Any]:
     return {"name": name, "mutable": True, "input_type": "select", "default_value": values[0], "values": values}
 
 
-def _image_entry(image_id: int, file_name: str, height: int, width: int) -> bytes:
+def _image_entry(image_id: int, file_name: str, height: int, width: int, source_id: str | None) -> bytes:
     if height < 1 or width < 1:
         raise ValueError(f"height, width: must be positive, got {height}, {width}")
     size = b'"width":%d,"height":%d' % (width, height)
-    return b'{"id":%d,"file_name":%s,%s,"license":0}' % (image_id, _encode(file_name), size)
+    source = b"" if source_id is None else b',"source_id":' + _encode(source_id)
+    return b'{"id":%d,"file_name":%s,%s,"license":0%s}' % (image_id, _encode(file_name), size, source)
 
 
 def _annotation_entry(annotation: CocoAnnotation) -> bytes:

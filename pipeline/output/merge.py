@@ -262,7 +262,13 @@ class _CocoParts:
             self._written.add(image.key)
             taken = self._index.take(image.key)
             image, sources = image._replace(sizes=tuple(map(len, taken))), [taken]
-        place = self.layout.place(file_name=image.file_name, height=image.height, width=image.width, sizes=image.sizes)
+        place = self.layout.place(
+            file_name=image.file_name,
+            height=image.height,
+            width=image.width,
+            sizes=image.sizes,
+            source_id=image.image_id,
+        )
         if place.begins_part:
             self._write()
         self._entries.append((place, sources))

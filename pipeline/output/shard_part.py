@@ -23,7 +23,7 @@ Committed = tuple[Shard, ShardMarker]
 Annotations = list[bytes]  # of one image, as `encode_annotations` has them
 
 _READ = (
-    "source_row", "phrase_index", "image_key", "file_name", "height", "width", "status", "mask_rle", "area",
+    "source_row", "phrase_index", "image_key", "image_id", "file_name", "height", "width", "status", "mask_rle", "area",
     "bbox_xywh", "phrase", "score", "category_id",
 )  # fmt: skip
 
@@ -32,6 +32,7 @@ class ImageFacts(NamedTuple):
     """A run of adjacent records of one image, and the sizes of its annotations in bytes."""
 
     key: str
+    image_id: str
     file_name: str
     height: int
     width: int
@@ -98,7 +99,7 @@ def _add_images(rows: list[tuple[Any, ...]], images: list[ImageFacts], annotatio
     """Add the images of a shard; the first may be the last one's of the shard before."""
     run: list[tuple[Any, ...]] = []
     for row in rows:
-        if row[2] is None:  # height: it could not be decoded
+        if row[3] is None:  # height: it could not be decoded
             continue
         if run and run[-1][0] != row[0]:
             _add_image(run, images, annotations)
@@ -109,9 +110,9 @@ def _add_images(rows: list[tuple[Any, ...]], images: list[ImageFacts], annotatio
 
 
 def _add_image(run: list[tuple[Any, ...]], images: list[ImageFacts], annotations: list[Annotations]) -> None:
-    key, file_name, height, width = run[0][:4]
+    key, image_id, file_name, height, width = run[0][:5]
     masks = []
-    for _, _, row_height, row_width, status, counts, area, box, phrase, score, category_id in run:
+    for _, _, _, row_height, row_width, status, counts, area, box, phrase, score, category_id in run:
         if status == STATUS_OK:
             mask = EncodedMask(size_hw=(row_height, row_width), counts=counts, area=area, bbox_xywh=tuple(box))
             masks.append(CocoAnnotation(mask=mask, phrase=phrase, score=score, category_id=category_id))
@@ -119,7 +120,7 @@ def _add_image(run: list[tuple[Any, ...]], images: list[ImageFacts], annotations
     if images and images[-1].key == key:
         encoded = annotations.pop() + encoded
         images.pop()
-    images.append(ImageFacts(key, file_name, height, width, tuple(map(len, encoded))))
+    images.append(ImageFacts(key, image_id, file_name, height, width, tuple(map(len, encoded))))
     annotations.append(encoded)
 
 

@@ -27,7 +27,9 @@ class PrepareConfig(Settings):
     ] = None
     ontology: Annotated[
         Ontology | None,
-        Flag("classes whose prompts are asked of every image that has no phrases", metavar="YAML", before=read_ontology),
+        Flag(
+            "classes whose prompts are asked of every image that has no phrases", metavar="YAML", before=read_ontology
+        ),
     ] = None
     image_root: Annotated[
         str | None, Flag("what relative image paths start from", unset="the folder of the file that names them")

@@ -196,7 +196,8 @@ def _lines(config: PrepareConfig, source: Source, totals: Counts) -> Iterator[st
     notes = Notes(totals.notes)
     yield from notes.lines()
     if totals.without_phrases:
-        yield f"{totals.without_phrases} rows ask for nothing and will fail; give --phrases FILE or --ontology YAML for them"
+        ways = "--phrases FILE or --ontology YAML"
+        yield f"{totals.without_phrases} rows ask for nothing and will fail; give {ways} for them"
     yield f"done: {totals.rows} rows, {totals.phrases} phrases in {totals.parts} files: {config.output}"
     command = f"python jobs/annotate.py --input {shlex.quote(config.output)} --output RUN"
     if source.image_root is not None and not config.embed_images:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
 from litelvlm.pipeline.report.write import REPORT_NAME, render, write_report

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.config import InputConfig, ModelConfig, RunConfig
-from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.masks import run_lengths
 from litelvlm.pipeline.output.merge import merge_shards
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ERRORS_NAME, RECORD_SCHEMA, RECORDS_DIR, STATUSES

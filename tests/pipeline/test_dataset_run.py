@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from ray.exceptions import NodeDiedError
 
-from litelvlm.pipeline.dataset_run import DatasetRun, uri_policy
+from litelvlm.pipeline.dataset_run import DatasetRun
 from litelvlm.pipeline.errors import Interrupted, NodeError, RunError, StageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.footing import Footing, Node, StageCpus
 from litelvlm.pipeline.output.finalize import mark_finished
 from litelvlm.pipeline.schemas import SHARD_SCHEMA

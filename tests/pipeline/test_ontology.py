@@ -70,7 +70,7 @@ def test_phrases_are_mapped_by_letters_then_by_words(ontology: Ontology, phrase:
 def test_a_negative_prompt_in_a_table_stays_one(ontology: Ontology) -> None:
     found = ontology.find("The shadow")
     assert found is not None
-    assert (found.is_negative, found.excludes) == (True, {4})
+    assert (found.is_negative, set(found.excludes)) == (True, {4})
 
 
 def test_without_a_default_a_strange_phrase_is_none_of_the_classes() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.report.shards import ShardTable
 from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, THROUGHPUT_SCHEMA
@@ -67,9 +67,10 @@ def make_output(
     plan = make_plan(config, revision=engine.revision())
     claim_output(storage, plan, config)
     decode = DecodeStage(
-        mapping=plan.mapping, engine=engine, policy=uri_policy(config), storage=storage, session="s", marker=ShardMarker
-    )
-    actor = AnnotateStage(engine, storage, "s", None)
+        mapping=plan.mapping, engine=engine, policy=uri_policy(config), storage=storage, session="s",
+        marker=ShardMarker, ontology=config.source.ontology,
+    )  # fmt: skip
+    actor = AnnotateStage(engine, storage, "s", None, ontology=config.source.ontology)
     compared = choose_rows(plan.shards, config.baseline_images, None) if config.baseline_images else {}
     for shard in plan.shards[:shards]:
         chosen = frozenset(compared.get(shard.shard_id, ()))

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litelvlm.pipeline.dataset_run import uri_policy
-from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.fetch.policy import UriPolicy, uri_policy
 from litelvlm.pipeline.masks import encode_mask
 from litelvlm.pipeline.report.pictures import MAX_BYTES, SIDE_PX, SourceImage, SourceImages, draw_picture
 from tests.pipeline.report.report_runs import make_output

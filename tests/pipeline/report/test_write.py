@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tinyhtml5.parser import HTMLParser
 
-from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.pictures import MAX_BYTES, Picture
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts

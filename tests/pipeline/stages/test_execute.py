@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.footing import Footing, StageCpus
 from litelvlm.pipeline.shards.manifest import Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from litelvlm.pipeline.dataset_run import uri_policy
+from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
 from litelvlm.pipeline.shards.payload import ShardTask, pack, unpack

@@ -1,0 +1,155 @@
+"""An export: the COCO parts of a finished run beside each other in Ray tasks, each written in the other format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+
+import ray
+
+from litelvlm.pipeline.cluster import ray_session
+from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.errors import MISTAKES, UsageError
+from litelvlm.pipeline.export.coco_polygons import CocoPolygons
+from litelvlm.pipeline.export.config import ExportConfig
+from litelvlm.pipeline.export.datumaro import Datumaro
+from litelvlm.pipeline.export.formats import Files, Format
+from litelvlm.pipeline.export.hub import HubDataset
+from litelvlm.pipeline.export.label_maps import LabelMaps
+from litelvlm.pipeline.export.run_images import MaskedImage, finished_parts, read_classes, read_images
+from litelvlm.pipeline.export.source_files import Place, SourceFiles, find_starts
+from litelvlm.pipeline.export.voc import Voc
+from litelvlm.pipeline.export.yolo import YoloSeg
+from litelvlm.pipeline.fetch.policy import uri_policy
+from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.output.parallel import Tasks
+from litelvlm.pipeline.schemas import SUCCESS_NAME
+from litelvlm.pipeline.shards.claim import claimed_run
+from litelvlm.pipeline.storage.store import Storage
+
+CLAIM = "_export.json"
+_FORMATS: dict[str, type[Format]] = {
+    "coco-polygons": CocoPolygons,
+    "yolo-seg": YoloSeg,
+    "label-maps": LabelMaps,
+    "hf-datasets": HubDataset,
+    "voc": Voc,
+    "datumaro": Datumaro,
+}
+_Item = tuple[str, Place | None]  # a part, and where its records begin
+
+
+def export(config: ExportConfig, say: Callable[[str], None]) -> Counter[str]:
+    """Write a run in another format, or write it again after a crash. Returns what was counted.
+
+    Raises:
+        UsageError: there is no finished run, or the format or the directory does not serve.
+        DataError: the run is damaged.
+        RunError, StorageError: the cluster or a store failed.
+    """
+    source, output = (Storage(root, config.storage_options) for root in (config.run, config.output))
+    try:
+        parts = finished_parts(source)
+        run = claimed_run(source).config_with(config.storage_options)
+        written = _FORMATS[config.to](
+            read_classes(source, parts[0]), tolerance=config.tolerance, with_images=config.images
+        )
+        written.check()
+        _claim(config, source, output)
+    except MISTAKES as error:
+        raise UsageError(str(error)) from error
+    if output.exists(SUCCESS_NAME):
+        say(f"{config.output} is complete; nothing to do")
+        return Counter(json.loads(output.read_bytes(SUCCESS_NAME)))
+    counts: Counter[str] = Counter()
+    bar = RowBar(None)
+    work = partial(_write_part, written, config, run, source, output)
+    with ray_session(config.cluster) if len(parts) > 1 else nullcontext():
+        tasks = Tasks(beside=ray.is_initialized() and len(parts) > 1)
+        for (found,) in tasks.ordered(work, _items(source, parts, config), num_kept=0):
+            counts.update(found)
+            bar.advance(found["images"], f"{counts['objects']} objects")
+    bar.close()
+    with Files(output) as files:
+        written.finish([_stem(part) for part in parts], files)
+    output.write_bytes(SUCCESS_NAME, json.dumps(counts).encode() + b"\n")
+    for line in [*written.remarks(counts), *_unread(counts)]:
+        say(line)
+    say(f"done: {counts['images']} images, {counts['objects']} objects as {config.to}: {config.output}")
+    return counts
+
+
+def _items(source: Storage, parts: list[str], config: ExportConfig) -> Iterator[_Item]:
+    if not config.images:
+        yield from ((part, None) for part in parts)
+        return
+    firsts = ((part, next(read_images(source, part, 1.0), None)) for part in parts)
+    some = [(part, first.file_name) for part, first in firsts if first is not None]
+    starts = find_starts(source, (name for _, name in some))
+    yield from ((part, start) for (part, _), start in zip(some, starts, strict=True))
+
+
+def _write_part(
+    written: Format, config: ExportConfig, run: RunConfig, source: Storage, output: Storage, item: _Item
+) -> tuple[Counter[str]]:
+    """In a task: the files of a part."""
+    part, start = item
+    counts: Counter[str] = Counter()
+    images = _counted(read_images(source, part, config.min_score), counts)
+    files_of_run = None
+    if start is not None:
+        files_of_run = SourceFiles(source, run, uri_policy(run), start)
+        images = files_of_run.add_to(images)
+    with Files(output) as files:
+        counts.update(written.write(_stem(part), images, files))
+    if files_of_run is not None:
+        counts.update(files_of_run.counts)
+    return (counts,)
+
+
+def _counted(images: Iterator[MaskedImage], counts: Counter[str]) -> Iterator[MaskedImage]:
+    for image in images:
+        counts.update(images=1, objects=len(image.objects))
+        yield image
+
+
+def _unread(counts: Counter[str]) -> list[str]:
+    found = {name: count for name, count in counts.items() if name.startswith("unread: ")}
+    if not found:
+        return []
+    reasons = ", ".join(f"{count} {name.removeprefix('unread: ')}" for name, count in sorted(found.items()))
+    return [f"{sum(found.values())} images cannot be read any more ({reasons}); their masks are there"]
+
+
+def _stem(part: str) -> str:
+    return posixpath.splitext(posixpath.basename(part))[0]
+
+
+def _claim(config: ExportConfig, source: Storage, output: Storage) -> None:
+    """Note what is made, or refuse a directory in which something else is."""
+    mine = {
+        "run": hashlib.sha256(source.read_bytes(SUCCESS_NAME)).hexdigest(),
+        "to": config.to,
+        "images": config.images,
+        "min_score": config.min_score,
+        "tolerance": config.tolerance,
+    }
+    try:
+        there = json.loads(output.read_bytes(CLAIM))
+    except FileNotFoundError:
+        there = None
+    except ValueError:
+        there = {}
+    if there == mine:
+        return
+    names = output.list("")
+    if there is not None or names:
+        what = "another export" if there is not None else f"something else, such as {names[0]}"
+        raise ValueError(f"--output {shlex.quote(config.output)}: holds {what}; choose another directory")
+    output.write_bytes(CLAIM, json.dumps(mine).encode() + b"\n")
