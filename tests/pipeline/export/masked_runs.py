@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tests.fakes import FakeEngine, true_mask
 from tests.pipeline.report.report_runs import make_output
@@ -19,6 +20,8 @@ CLASSES = [
     {"name": "dots", "id": 300, "prompts": [BLUE]},
 ]
 SIZE_HW = (40, 60)
+NAMES = [str(one["name"]) for one in CLASSES]
+PHRASES = [RED, GREEN, BLUE]
 
 
 def drawn(number: int) -> np.ndarray:
@@ -48,6 +51,19 @@ def masked_run(root: Path, *, count: int = 4, **settings: Any) -> Path:
     rows.insert(1, {"image_id": "broken", "image": {"bytes": b"<html>", "path": "broken.png"}})
     make_output(root, rows, engine=FakeEngine(), ontology=CLASSES, shard_images=2, **settings)
     return root / "out"
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two (H, W) bool masks."""
+    return float((first & second).sum() / max((first | second).sum(), 1))
+
+
+def check_images(folder: Path) -> None:
+    """They are those of the input, with the black one, by their names."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+    assert names == [f"dir.d/{number}.png" for number in range(4)]
+    with Image.open(folder / names[0]) as image:
+        assert image.size == SIZE_HW[::-1]
 
 
 def num_found(run: Path) -> int:
