@@ -13,6 +13,7 @@ from litelvlm.pipeline.exit_codes import EXIT_USAGE
 JOBS: dict[str, list[str]] = {
     "annotate": [],
     "prepare": [],
+    "export": [],
     "evaluate": [],
     "ground_truth": ["refer"],
     "plan": [],
