@@ -6,8 +6,10 @@ READY := $(VENV)/.ready
 
 # uv takes under a minute where pip takes five; pip knows settings that uv does not read, so it is tried where uv fails.
 PINNED := --quiet --constraint constraints.txt
-install = $(BIN)/pip install $(PINNED) uv && $(BIN)/uv pip install --python $(BIN)/python $(PINNED) --editable '$(1)' \
-	|| $(BIN)/pip install $(PINNED) --editable '$(1)'
+EXTRAS := dev
+INSTALL = $(BIN)/pip install $(PINNED) uv \
+	&& $(BIN)/uv pip install --python $(BIN)/python $(PINNED) --editable '.[$(EXTRAS)]' \
+	|| $(BIN)/pip install $(PINNED) --editable '.[$(EXTRAS)]'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick faults check bench bench-rules bench-gpu browser stores train-demo clean
@@ -15,7 +17,7 @@ install = $(BIN)/pip install $(PINNED) uv && $(BIN)/uv pip install --python $(BI
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(call install,.[dev])
+	$(INSTALL)
 	@touch $@
 
 help:  ## what can be made
@@ -50,14 +52,16 @@ bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (a
 bench-gpu: $(READY)  ## the same on a CUDA device with full-size models of random weights (under 8 minutes)
 	$(BIN)/python -m benchmarks.gpu
 
+browser: EXTRAS := dev,browser
 browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
-	$(call install,.[dev,browser])
+	$(INSTALL)
 	$(BIN)/python -m pytest -m browser tests/browser
 
 # Azurite is a program for Node, installed into a cache folder outside of the repository; its tests look there too.
 AZURITE_HOME ?= $(HOME)/.cache/litelvlm/azurite
+stores: EXTRAS := dev,gcs,azure,stores
 stores: $(READY)  ## storage and runs against S3, Google and Azure servers of several makers (needs npm; 10 minutes)
-	$(call install,.[dev,gcs,azure,stores])
+	$(INSTALL)
 	npm install --silent --no-fund --no-audit --prefix $(AZURITE_HOME) azurite@3.35.0
 	AZURITE_HOME=$(AZURITE_HOME) $(BIN)/python -m pytest -m stores tests/stores
 
