@@ -67,7 +67,9 @@ def store_options(
         given = arguments.get("config_kwargs", {})
         arguments["config_kwargs"] = {**timeouts, "retries": {"max_attempts": 0}, **given}
     elif store == "gs":
-        arguments["session_kwargs"] = {**_google_session(timeouts), **arguments.get("session_kwargs", {})}
+        given = arguments.get("session_kwargs", {})
+        arguments["session_kwargs"] = {"raise_for_status": _raise_with_status, **given}
+        arguments.setdefault("requests_timeout", _google_timeout(timeouts))
     elif store == "abfs":
         azure = {"connection_timeout": timeouts.get("connect_timeout"), "read_timeout": timeouts.get("read_timeout")}
         arguments = azure | arguments
@@ -138,13 +140,12 @@ def _open(protocol: str, path: str, arguments: dict[str, Any]) -> tuple[fsspec.A
     return fsspec.core.url_to_fs(path, **arguments)
 
 
-def _google_session(timeouts: Mapping[str, float]) -> dict[str, Any]:
-    """Arguments of the HTTP session below gcsfs."""
+def _google_timeout(timeouts: Mapping[str, float]) -> aiohttp.ClientTimeout:
+    """Timeouts of every request of gcsfs, which overrides those of its session."""
     from aiohttp import ClientTimeout
 
     connect, read = timeouts.get("connect_timeout"), timeouts.get("read_timeout")
-    timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=read)
-    return {"timeout": timeout, "raise_for_status": _raise_with_status}
+    return ClientTimeout(total=None, sock_connect=connect, sock_read=read)
 
 
 async def _raise_with_status(answer: aiohttp.ClientResponse) -> None:

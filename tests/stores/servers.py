@@ -45,7 +45,7 @@ class GoogleStore(ObjectStore):
         from aiohttp import ClientTimeout
 
         timeout = ClientTimeout(total=None, sock_read=self.read_timeout_s)
-        return {"token": "anon", "endpoint_url": self.endpoint_url, "session_kwargs": {"timeout": timeout}}
+        return {"token": "anon", "endpoint_url": self.endpoint_url, "requests_timeout": timeout}
 
     def filesystem(self) -> AbstractFileSystem:
         return filesystem_for("gs://bucket", self.options)[0]

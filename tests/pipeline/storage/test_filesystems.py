@@ -48,8 +48,8 @@ def test_what_the_user_gave_wins_over_what_a_store_gets_by_itself() -> None:
     found = store_options("s3", {"key": "k", "config_kwargs": {"read_timeout": 5}}, {"read_timeout": 60.0})
     assert found["config_kwargs"] == {"read_timeout": 5, "retries": {"max_attempts": 0}}
     assert (found["key"], found["use_listings_cache"]) == ("k", False)
-    found = store_options("gs", {"token": "t", "use_listings_cache": True, "session_kwargs": {"timeout": None}})
-    assert (found["token"], found["use_listings_cache"], found["session_kwargs"]["timeout"]) == ("t", True, None)
+    found = store_options("gs", {"token": "t", "use_listings_cache": True, "requests_timeout": 5})
+    assert (found["token"], found["use_listings_cache"], found["requests_timeout"]) == ("t", True, 5)
     found = store_options("az", {"account_name": "a", "read_timeout": 5})
     assert (found["account_name"], found["read_timeout"], found["connection_timeout"]) == ("a", 5, 10.0)
 
@@ -74,7 +74,7 @@ def test_googles_client_tries_once_and_keeps_to_timeouts() -> None:
     fs, bare = filesystem_for("gs://bucket/x", {"token": "anon"})
     assert (type(fs), bare) == (core.GCSFileSystem, "bucket/x")
     assert fs._request.func is core.GCSFileSystem._request.__wrapped__
-    timeout = fs.session_kwargs["timeout"]
+    timeout = fs.requests_timeout
     assert (timeout.total, timeout.sock_connect, timeout.sock_read) == (None, 10.0, 60.0)
 
 
