@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from litelvlm.pipeline.export.formats import Files, Format, Images
-from litelvlm.pipeline.export.outlines import check_installed, fill, has_holes, loss_line, losses, trace
+from litelvlm.pipeline.export.outlines import check_installed, fill, loss_line, losses, trace
 from litelvlm.pipeline.export.run_images import MaskedImage, MaskedObject
 
 _DECIMALS = 2
@@ -51,10 +51,11 @@ class CocoPolygons(Format):
         return [loss_line(counts)]
 
     def _annotation(self, image: MaskedImage, one: MaskedObject, counts: Counter[str]) -> dict[str, Any]:
-        rings = [ring.round(_DECIMALS) for ring in trace(one.mask, self.tolerance)]
+        outlines = trace(one.mask, self.tolerance)
+        rings = [ring.round(_DECIMALS) for ring in outlines.rings]
         filled = fill(rings, one.mask.size_hw)
         counts.update(losses(one.mask, filled))
-        counts["with_holes"] += has_holes(one.mask)
+        counts["with_holes"] += outlines.has_holes
         return {
             "id": one.id,
             "image_id": image.id,

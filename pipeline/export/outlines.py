@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ Ring = NDArray[np.float64]  # (N, 2), x and y in pixels; its last point is joine
 
 _INSTALL = "outlines need rasterio and shapely: pip install 'litelvlm-annotate[export]'"
 _MOST_CHANGED = 0.02  # of an outline's area, by leaving out points
-_MOST_JOINED = 2_000_000  # distances between points that are looked at for one bridge
+_MOST_POINTS = 2_000_000  # distances between points that are looked at for one bridge
+_MOST_COMPARED = 200  # pieces whose bridges are compared; larger ones come first where there are more
 
 
 def check_installed() -> None:
@@ -27,7 +30,14 @@ def check_installed() -> None:
         raise ValueError(f"{_INSTALL} ({error})") from error
 
 
-def trace(mask: EncodedMask, tolerance: float) -> list[Ring]:
+class Outlines(NamedTuple):
+    """Polygons of a mask, and whether it has holes, through which it was cut."""
+
+    rings: list[Ring]
+    has_holes: bool
+
+
+def trace(mask: EncodedMask, tolerance: float) -> Outlines:
     """Polygons without holes that together cover a mask, each around pixels that share sides.
 
     Where a mask has holes it is cut down through each, which costs nothing: polygons of one object may touch. An
@@ -35,16 +45,13 @@ def trace(mask: EncodedMask, tolerance: float) -> list[Ring]:
     change more than a fiftieth of its area stays exact. None for an empty mask.
     """
     if not mask.area:
-        return []
+        return Outlines([], False)
     left, top, width, height = (round(value) for value in mask.bbox_xywh)
     inside = decode_mask(mask)[top : top + height, left : left + width]
     corner = np.array([left, top], np.float64)
-    return [_simplified(ring, tolerance) + corner for ring in _rings(inside)]
-
-
-def has_holes(mask: EncodedMask) -> bool:
-    """Whether some outline of the mask would lie within another."""
-    return any(len(rings) > 1 for rings in _polygons(decode_mask(mask)))
+    found = list(_polygons(inside))
+    has_holes = any(len(rings) > 1 for rings in found)
+    return Outlines([_simplified(ring, tolerance) + corner for ring in _without_holes(inside, found)], has_holes)
 
 
 def fill(rings: Sequence[Ring], size_hw: tuple[int, int]) -> EncodedMask:
@@ -63,16 +70,25 @@ def fill(rings: Sequence[Ring], size_hw: tuple[int, int]) -> EncodedMask:
 
 
 def one_ring(rings: Sequence[Ring]) -> Ring:
-    """One outline around all of them: each is joined to those before by a bridge without width, where they are near.
+    """One outline around all of them, joined by bridges without width: those of a tree of shortest bridges, as Prim
+    builds it.
 
     For formats that have one polygon an object.
     """
-    order = sorted(range(len(rings)), key=lambda number: (-len(rings[number]), number))
-    joined = rings[order[0]]
-    for number in order[1:]:
-        ring = rings[number]
-        here, there = _nearest(joined, ring)
-        turned = np.concatenate((ring[there:], ring[: there + 1]))
+    left = dict(enumerate(rings))
+    joined = last = left.pop(max(left, key=lambda number: len(left[number])))
+    bridges = {number: _Bridge(np.inf, joined[0], 0) for number in left}
+    while left:
+        if len(left) <= _MOST_COMPARED:
+            bridges = {number: min(bridges[number], _bridge(last, ring)) for number, ring in left.items()}
+            number = min(left, key=bridges.__getitem__)
+            bridge = bridges[number]
+        else:
+            number = max(left, key=lambda one: len(left[one]))
+            bridge = _bridge(joined, left[number])
+        last = left.pop(number)
+        here = int((joined == bridge.start).all(1).argmax())
+        turned = np.concatenate((last[bridge.there :], last[: bridge.there + 1]))
         joined = np.concatenate((joined[: here + 1], turned, joined[here:]))
     return joined
 
@@ -94,14 +110,15 @@ def loss_line(counts: Counter[str]) -> str:
     )
 
 
-def _rings(inside: NDArray[np.bool_]) -> Iterator[Ring]:
-    found = list(_polygons(inside))
+def _without_holes(inside: NDArray[np.bool_], found: list[list[Ring]]) -> Iterator[Ring]:
+    """The outer rings of what is left of the mask when it is cut through every hole."""
     cuts = sorted({_middle(hole) for _, *holes in found for hole in holes})
     if not cuts:
         yield from (outer for outer, *_ in found)
         return
     for start, stop in zip([0, *cuts], [*cuts, inside.shape[1]], strict=True):
-        for ring in _rings(inside[:, start:stop]):
+        strip = inside[:, start:stop]
+        for ring in _without_holes(strip, list(_polygons(strip))):
             yield ring + np.array([start, 0], np.float64)
 
 
@@ -132,10 +149,18 @@ def _simplified(ring: Ring, tolerance: float) -> Ring:
     return np.array(simple.exterior.coords[:-1], np.float64)
 
 
-def _nearest(first: Ring, second: Ring) -> tuple[int, int]:
-    """Numbers of the points of two rings that lie nearest to each other, of some where there are very many."""
-    step = max(1, len(first) * len(second) // _MOST_JOINED)
-    some = first[::step]
-    distances = ((some[:, None, :] - second[None, :, :]) ** 2).sum(-1)
-    here, there = np.unravel_index(int(distances.argmin()), distances.shape)
-    return int(here) * step, int(there)
+@dataclass(frozen=True, order=True)
+class _Bridge:
+    """From a point to one of a ring, by its number."""
+
+    square: float  # of its length
+    start: NDArray[np.float64] = field(compare=False)
+    there: int
+
+
+def _bridge(first: Ring, second: Ring) -> _Bridge:
+    """The shortest one between points of two rings, or of some of their points where there are very many."""
+    some = first[:: max(1, len(first) * len(second) // _MOST_POINTS)]
+    squares = ((some[:, None, :] - second[None, :, :]) ** 2).sum(-1)
+    here, there = np.unravel_index(int(squares.argmin()), squares.shape)
+    return _Bridge(float(squares[here, there]), some[here], int(there))

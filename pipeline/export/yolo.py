@@ -10,7 +10,6 @@ from litelvlm.pipeline.export.formats import Files, Format, Images
 from litelvlm.pipeline.export.outlines import (
     check_installed,
     fill,
-    has_holes,
     loss_line,
     losses,
     one_ring,
@@ -45,10 +44,9 @@ class YoloSeg(Format):
         return [loss_line(counts), *([pieces] if counts["in_pieces"] else [])]
 
     def _line(self, image: MaskedImage, one: MaskedObject, counts: Counter[str]) -> str:
-        rings = trace(one.mask, self.tolerance)
+        rings, holes = trace(one.mask, self.tolerance)
         ring = one_ring(rings)
         counts.update(losses(one.mask, fill([ring], one.mask.size_hw)))
-        holes = has_holes(one.mask)
         counts["with_holes"] += holes
         counts["in_pieces"] += len(rings) > 1 and not holes
         points = (ring / (image.width, image.height)).ravel()

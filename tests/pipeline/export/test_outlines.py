@@ -12,7 +12,6 @@ import pytest
 from litelvlm.pipeline.export.outlines import (
     check_installed,
     fill,
-    has_holes,
     loss_line,
     losses,
     one_ring,
@@ -40,7 +39,7 @@ def masks() -> list[np.ndarray]:
 @pytest.mark.parametrize("number", range(len(masks())))
 def test_without_tolerance_outlines_are_exact_and_have_no_holes(number: int) -> None:
     mask = encode_mask(masks()[number])
-    rings = trace(mask, 0.0)
+    rings = trace(mask, 0.0).rings
     np.testing.assert_array_equal(decode_mask(fill(rings, mask.size_hw)), masks()[number])
     areas = [_area(ring) for ring in rings]
     assert sum(areas) == mask.area, "polygons that cover each pixel once"
@@ -56,7 +55,7 @@ def _area(ring: np.ndarray) -> float:
 def test_tolerance_saves_points_and_costs_little() -> None:
     yy, xx = np.mgrid[:200, :200]
     mask = encode_mask((yy - 100) ** 2 + (xx - 90) ** 2 < 70**2)
-    exact, thin = trace(mask, 0.0), trace(mask, 1.0)
+    exact, thin = trace(mask, 0.0).rings, trace(mask, 1.0).rings
     assert sum(map(len, thin)) < sum(map(len, exact)) / 3
     assert mask_iou(fill(thin, mask.size_hw), mask) > 0.98
 
@@ -64,23 +63,39 @@ def test_tolerance_saves_points_and_costs_little() -> None:
 def test_small_objects_stay_what_they_are_however_large_the_tolerance() -> None:
     for shape in masks():
         mask = encode_mask(shape)
-        assert mask_iou(fill(trace(mask, 50.0), mask.size_hw), mask) > 0.9
+        assert mask_iou(fill(trace(mask, 50.0).rings, mask.size_hw), mask) > 0.9
 
 
 def test_holes_are_seen_and_none_is_an_empty_mask() -> None:
-    assert has_holes(encode_mask(truth(1, RED)))
-    assert not has_holes(encode_mask(truth(1, GREEN)))
+    assert trace(encode_mask(truth(1, RED)), 0.5).has_holes
+    assert not trace(encode_mask(truth(1, GREEN)), 0.5).has_holes
     empty = encode_mask(np.zeros((3, 3), bool))
-    assert trace(empty, 0.5) == []
+    assert trace(empty, 0.5) == ([], False)
     assert fill([], (3, 3)).area == 0
 
 
 @pytest.mark.parametrize("number", range(len(masks())))
 def test_one_ring_around_all_pieces_fills_nearly_the_same(number: int) -> None:
     mask = encode_mask(masks()[number])
-    ring = one_ring(trace(mask, 0.0))
+    ring = one_ring(trace(mask, 0.0).rings)
     assert _area(ring) == mask.area, "bridges have no width"
     assert mask_iou(fill([ring], mask.size_hw), mask) > 0.6
+
+
+def test_pieces_in_a_row_are_joined_one_to_the_next() -> None:
+    row = np.zeros((3, 60), bool)
+    for left in (0, 40, 20, 57):
+        row[:, left : left + 3] = True
+    ring = one_ring(trace(encode_mask(row), 0.0).rings)
+    steps = np.abs(np.diff(np.concatenate((ring, ring[:1])), axis=0)).sum(1)
+    assert sorted(steps[steps > 3]) == [14, 14, 17, 17, 17, 17], "each gap twice, there and back"
+
+
+def test_very_many_pieces_are_joined_as_well() -> None:
+    dots = np.zeros((60, 60), bool)
+    dots[::2, ::2] = True
+    ring = one_ring(trace(encode_mask(dots), 0.0).rings)
+    assert _area(ring) == dots.sum() == 900
 
 
 def test_what_outlines_cost_is_a_line() -> None:
