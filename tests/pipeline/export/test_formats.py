@@ -15,7 +15,7 @@ def test_files_are_there_when_it_ends(tmp_path: Path, monkeypatch: pytest.Monkey
     for folder, is_local in (("here", True), ("away", False)):
         storage = Storage(str(tmp_path / folder))
         with monkeypatch.context() as patch:
-            patch.setattr(Storage, "local", property(lambda _, value=is_local: value))
+            patch.setattr(Storage, "local", is_local)
             files = Files(storage)
         with files:
             for number in range(100):
