@@ -1,5 +1,5 @@
 """Makes the pipeline's Parquet from what is there: folders of images, CSV, TSV, JSON lines, COCO, YOLO, WebDataset
-tars, Hugging Face data sets on disk, Parquet, Delta, Lance.
+tars, Hugging Face data sets on disk, Parquet, Delta, Lance, Iceberg.
 
 python jobs/prepare.py --input photos/ --phrases classes.txt --output table
 python jobs/prepare.py --input annotations/instances_val2017.json --image-root val2017 --embed-images --output s3://bucket/table

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -254,7 +255,7 @@ def _load(path: str) -> Any:
     if "://" in path:
         raise ValueError("it is read from this machine; copy it beside the job, or write it into --config")
     try:
-        with open(path, "rb") as file:
+        with open(os.path.expanduser(path), "rb") as file:
             text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror or error}") from error

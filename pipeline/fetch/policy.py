@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.storage.filesystems import OBJECT_SCHEMES, is_local
+from litelvlm.pipeline.storage.filesystems import OBJECT_SCHEMES, is_local, local_path
 
 LOCAL_SCHEMES = ("file",)
 HTTP_SCHEMES = ("http", "https")
@@ -257,7 +257,7 @@ def _clean_prefix(prefix: str, flag: str) -> str:
         if scheme in LOCAL_SCHEMES:
             return os.path.abspath(_file_uri_path(prefix))
         if scheme is None:
-            return os.path.abspath(prefix)
+            return local_path(prefix)
         if scheme in HTTP_SCHEMES:
             return f"{scheme}://" if prefix.endswith("://") else "{}://{}{}".format(*_split_http(prefix))
     except FetchError as error:

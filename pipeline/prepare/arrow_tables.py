@@ -1,4 +1,4 @@
-"""Tables that Arrow reads: Parquet, the folders that Hugging Face's `datasets` saves, Delta and Lance."""
+"""Tables that Arrow reads: Parquet, the folders that Hugging Face's `datasets` saves, Delta, Lance and Iceberg."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ import pyarrow.parquet as pq
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, completed
 from litelvlm.pipeline.prepare.rows import PreparedRow
+from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, local_path
+from litelvlm.pipeline.storage.listing import files_below
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.columns import ColumnMapping
 from litelvlm.pipeline.table.footers import footer_of, parquet_metadata
-from litelvlm.pipeline.table.kinds import Kind
+from litelvlm.pipeline.table.kinds import ICEBERG, Kind
 from litelvlm.pipeline.table.rows import iter_rows, raw_row
 
 _BATCH_ROWS = 16
+#: Kinds of tables whose logs say what counts, and the packages that read them.
+LOGGED: dict[Kind, str] = {"delta": "deltalake", "lance": "pylance", "iceberg": "pyiceberg"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrowPiece:
-    """A file of Parquet or Arrow, or a whole Delta or Lance table."""
+    """A file of Parquet or Arrow, or a whole table with a log."""
 
     kind: Kind
     file: InputFile
@@ -63,6 +67,8 @@ def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
         if kind == "parquet":
             with RangeFile(file.path, options) as raw:
                 return parquet_metadata(footer_of(cast(Any, raw))).schema.to_arrow_schema()
+        if kind == "iceberg":
+            return _iceberg(file.path, options).schema().as_arrow()
         return _dataset(kind, file.path).schema
     except StorageError:
         raise
@@ -71,10 +77,15 @@ def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
 
 
 def _batches(kind: Kind, file: InputFile, options: Options, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    if kind in ("delta", "lance"):
+    if kind == "iceberg":
+        table = _iceberg(file.path, options)
+        there = tuple(name for name in columns if name in table.schema().as_arrow().names)
+        yield from table.scan(selected_fields=there).to_arrow_batch_reader()
+        return
+    if kind in LOGGED:
         table = _dataset(kind, file.path)
-        there = [name for name in columns if name in table.schema.names]
-        yield from table.scanner(columns=there, batch_size=_BATCH_ROWS).to_batches()
+        known = [name for name in columns if name in table.schema.names]
+        yield from table.scanner(columns=known, batch_size=_BATCH_ROWS).to_batches()
         return
     with RangeFile(file.path, options) as raw:
         if kind == "datasets":
@@ -96,8 +107,52 @@ def _dataset(kind: Kind, path: str) -> Any:
 
         return lance.dataset(path)
     except ImportError as error:
-        package = "deltalake" if kind == "delta" else "pylance"
-        raise ValueError(f"reading it takes the package {package}: pip install 'litelvlm-annotate[{kind}]'") from error
+        raise _not_installed(kind) from error
+
+
+def _iceberg(path: str, options: Options) -> Any:
+    """The newest state of an Iceberg table. Raises ValueError where it names files outside of its own folder.
+
+    Its metadata name files by whole URIs, and whoever wrote them does not hold this program's rights to read.
+    """
+    try:
+        from pyiceberg.table import StaticTable
+    except ImportError as error:
+        raise _not_installed("iceberg") from error
+    fs, bare = filesystem_for(path, options)
+    states = [(int(found[2]), name) for name in files_below(fs, bare, path) if (found := ICEBERG.search(name))]
+    if not states:
+        raise ValueError("there are no metadata of an Iceberg table")
+    newest, home = max(states)[1], _bare(path).rstrip("/") + "/"
+    try:
+        table = StaticTable.from_metadata(newest if is_local(path) else fs.unstrip_protocol(newest))
+        for name in _named_files(table):
+            if not _bare(name).startswith(home):
+                raise ValueError(f"it names {name[:200]}, which is not below {path}; was it moved?")
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"its metadata cannot be read: {type(error).__name__}: {error}") from error
+    return table
+
+
+def _named_files(table: Any) -> Iterator[str]:
+    """What the newest state of an Iceberg table reads, each name before what it names is opened."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return
+    yield snapshot.manifest_list
+    yield from (manifest.manifest_path for manifest in snapshot.manifests(table.io))
+    for task in table.scan().plan_files():
+        yield from (one.file_path for one in (task.file, *task.delete_files))
+
+
+def _bare(uri: str) -> str:
+    return local_path(uri) if is_local(uri) else uri
+
+
+def _not_installed(kind: Kind) -> ValueError:
+    return ValueError(f"reading it takes the package {LOGGED[kind]}: pip install 'litelvlm-annotate[{kind}]'")
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ OBJECT_SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "abfs"
 _TIMEOUTS = {"connect_timeout": 10.0, "read_timeout": 60.0}  # seconds
 _LOCAL = ("file", "local")
 _NOT_OBJECT_STORES = (*_LOCAL, "http", "https", "memory")
+
+
+def local_path(given: str) -> str:
+    """A path on a local disk as an absolute one: `~` and `file://` are understood wherever somebody gives one."""
+    return os.path.abspath(os.path.expanduser(given.removeprefix("file://")))
 
 
 def filesystem_for(path: str, options: Mapping[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:

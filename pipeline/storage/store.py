@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from litelvlm.pipeline.errors import CredentialsError
 from litelvlm.pipeline.storage.faults import StoreFault, classify, stop_for
-from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, read_whole
+from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, local_path, read_whole
 from litelvlm.pipeline.storage.published_file import PublishedFile
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.storage.retries import RetryPolicy, with_retries
@@ -40,7 +40,7 @@ class Storage:
         self.retry = retry or RetryPolicy.from_environment()
         self._options = dict(options or {})
         if is_local(self.root):
-            self.root = os.path.abspath(self.root.removeprefix("file://"))
+            self.root = local_path(self.root)
         self._fs, self._base = filesystem_for(self.root, self._options)
 
     def __reduce__(self) -> tuple[Any, ...]:

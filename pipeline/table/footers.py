@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, look_up, protocol_of
+from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, local_path, look_up, protocol_of
 from litelvlm.pipeline.storage.listing import files_below, matching_data, sizes_below
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.kinds import NAMES, PARQUET_ENDINGS, kind_of
@@ -32,7 +32,7 @@ _LOGGED_TABLES = (  # what tells it in a path, its name, a way out
     (
         re.compile(r"/metadata/[^/]*\.metadata\.json$"),
         "an Iceberg",
-        "Write its rows out as plain Parquet, for example with pyiceberg's `table.scan().to_arrow_batch_reader()`",
+        "Make a table of its rows with: python jobs/prepare.py --input … --output TABLE",
     ),
 )
 _MAGIC = b"PAR1"
@@ -191,7 +191,7 @@ def shard_digest(
 def _expand(given: str, options: dict[str, Any], *, output: str) -> list[str]:
     fs, bare = filesystem_for(given, options)
     bare = os.path.abspath(bare) if is_local(given) else bare.rstrip("/")
-    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
+    own = local_path(output) if is_local(output) else output.rstrip("/")
     try:
         if look_up(fs, bare, f"looking for {given}")["type"] == "file":
             _refuse_other_kinds(given, [bare])
@@ -219,7 +219,7 @@ def all_files(given: str, options: dict[str, Any], *, output: str) -> tuple[str,
     """
     fs, bare = filesystem_for(given, options)
     bare = os.path.abspath(bare) if is_local(given) else bare.rstrip("/")
-    own = os.path.abspath(output) if is_local(output) else output.rstrip("/")
+    own = local_path(output) if is_local(output) else output.rstrip("/")
     try:
         facts = look_up(fs, bare, f"looking for {given}")
         if facts["type"] == "file":

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 Kind = Literal[
-    "parquet", "delta", "lance", "datasets", "webdataset", "csv", "tsv", "jsonl", "coco", "yolo", "images"
+    "parquet", "delta", "lance", "iceberg", "datasets", "webdataset", "csv", "tsv", "jsonl", "coco", "yolo", "images"
 ]  # fmt: skip
 
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
@@ -22,11 +22,12 @@ _BY_ENDING: tuple[tuple[Kind, tuple[str, ...]], ...] = (
 )
 _DELTA = re.compile(r"(^|/)_delta_log/[^/]+\.json$")
 _LANCE = re.compile(r"(^|/)_versions/[^/]+\.manifest$")
+ICEBERG = re.compile(r"(^|/)metadata/v?(\d+)[^/]*\.metadata\.json$")
 _DATASETS = re.compile(r"(^|/)(dataset_info|state|dataset_dict)\.json$")
 _YOLO_LABEL = re.compile(r"(^|/)labels/.*\.txt$")
 _YOLO_FILES = re.compile(r"(^|/)(data\.ya?ml|classes\.txt)$")
 KINDS: tuple[Kind, ...] = (
-    "images", "csv", "tsv", "jsonl", "coco", "yolo", "webdataset", "datasets", "parquet", "delta", "lance",
+    "images", "csv", "tsv", "jsonl", "coco", "yolo", "webdataset", "datasets", "parquet", "delta", "lance", "iceberg",
 )  # fmt: skip
 
 #: In words, for messages.
@@ -42,6 +43,7 @@ NAMES: dict[Kind, str] = {
     "parquet": "Parquet",
     "delta": "a Delta table",
     "lance": "a Lance table",
+    "iceberg": "an Iceberg table",
 }
 
 
@@ -56,6 +58,8 @@ def kind_of(names: Iterable[str]) -> Kind | None:
         return "delta"
     if any(map(_LANCE.search, names)):
         return "lance"
+    if any(map(ICEBERG.search, names)):
+        return "iceberg"
     if any(name.endswith(".arrow") for name in names) and any(map(_DATASETS.search, names)):
         return "datasets"
     plain = [name for name in names if not name.rpartition("/")[2].startswith((".", "_"))]

@@ -182,6 +182,18 @@ def make_lance(root: Path) -> Path:
     return root / "t.lance"
 
 
+def make_iceberg(root: Path) -> Path:
+    """An Iceberg table with rows that an overwrite removed."""
+    from pyiceberg.catalog.memory import InMemoryCatalog
+
+    catalog = InMemoryCatalog("tests", warehouse=f"file://{root}")
+    catalog.create_namespace("n")
+    written = catalog.create_table("n.t", schema=table().schema)
+    written.append(pa.concat_tables([table(), table()]))
+    written.overwrite(table())
+    return root / "n/t"
+
+
 KINDS: dict[str, Callable[[Path], Path]] = {
     "csv": make_csv,
     "tsv": lambda root: make_csv(root, "\t", "tsv"),
@@ -193,4 +205,5 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "datasets": make_datasets,
     "delta": make_delta,
     "lance": make_lance,
+    "iceberg": make_iceberg,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from litelvlm.pipeline.prepare.arrow_tables import ArrowPiece, arrow_schema
 from litelvlm.pipeline.prepare.pieces import InputFile, Notes
 from litelvlm.pipeline.table.columns import detect_columns
 from litelvlm.pipeline.table.kinds import Kind
-from tests.pipeline.prepare.collections import NAMES, PHRASES, image, make_datasets, make_parquet
+from tests.pipeline.prepare.collections import NAMES, PHRASES, image, make_datasets, make_iceberg, make_parquet, table
 
 
 @pytest.mark.parametrize(("kind", "name"), [("parquet", "0.parquet"), ("datasets", "data-00000-of-00002.arrow")])
@@ -59,8 +60,37 @@ def test_extension_types_of_a_file_are_not_made(tmp_path: Path) -> None:
     assert [row.phrases for row in piece.rows(Notes())] == [('"a dog"',)]
 
 
-@pytest.mark.parametrize(("kind", "module"), [("delta", "deltalake"), ("lance", "lance")])
+@pytest.mark.parametrize(("kind", "module"), [("delta", "deltalake"), ("lance", "lance"), ("iceberg", "pyiceberg")])
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, kind: Kind, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=rf"pip install 'litelvlm-annotate\[{kind}\]'"):
         arrow_schema(kind, InputFile(path="/nonexistent", size=0), {})
+
+
+def test_an_iceberg_table_reads_its_newest_state_and_no_file_of_elsewhere(tmp_path: Path) -> None:
+    root = make_iceberg(tmp_path / "warehouse")
+    file = InputFile(path=str(root), size=0)
+    mapping = detect_columns(arrow_schema("iceberg", file, {}))
+    piece = ArrowPiece(kind="iceberg", file=file, mapping=mapping, options={})
+    assert [row.image_id for row in piece.rows(Notes())] == table().column("image_id").to_pylist()
+    shutil.move(root, tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", root)  # its log names files that are there, below another folder
+    with pytest.raises(ValueError, match=r"moved: it names .*/warehouse/n/t/metadata/.*, which is not below"):
+        arrow_schema("iceberg", InputFile(path=str(tmp_path / "moved"), size=0), {})
+    newest = max((root / "metadata").glob("*.metadata.json"))
+    newest.write_text("{}")
+    with pytest.raises(ValueError, match="n/t: "):
+        arrow_schema("iceberg", file, {})
+    with pytest.raises(ValueError, match="there are no metadata of an Iceberg table"):
+        arrow_schema("iceberg", InputFile(path=str(tmp_path / "warehouse/n/t/data"), size=0), {})
+
+
+def test_an_iceberg_table_may_be_empty(tmp_path: Path) -> None:
+    from pyiceberg.catalog.memory import InMemoryCatalog
+
+    catalog = InMemoryCatalog("tests", warehouse=f"file://{tmp_path}")
+    catalog.create_namespace("n")
+    catalog.create_table("n.t", schema=table().schema)
+    file = InputFile(path=str(tmp_path / "n/t"), size=0)
+    mapping = detect_columns(arrow_schema("iceberg", file, {}))
+    assert list(ArrowPiece(kind="iceberg", file=file, mapping=mapping, options={}).rows(Notes())) == []

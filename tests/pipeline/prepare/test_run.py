@@ -109,6 +109,17 @@ def test_a_table_without_phrases_is_asked_those_of_the_file(tmp_path: Path) -> N
         made(tmp_path / "other", tmp_path / "in/list.csv")
 
 
+def test_images_are_asked_the_prompts_of_an_ontology(tmp_path: Path) -> None:
+    folder = images(tmp_path / "photos")
+    classes = [{"name": "dog", "prompts": ["a dog", "puppy"], "negative_prompts": ["toy"]}, "box"]
+    rows, lines = made(tmp_path / "table", folder, ontology=classes)
+    assert all(row["phrases"] == ["a dog", "puppy", "box", "toy"] for row in rows)
+    assert lines[-1].endswith(f"--image-root {folder} --ontology YAML")
+    (tmp_path / "phrases.txt").write_text("a dog\n")
+    with pytest.raises(UsageError, match=r"--phrases and --ontology: .* give one"):
+        made(tmp_path / "both", folder, ontology=classes, phrases=str(tmp_path / "phrases.txt"))
+
+
 def test_scattered_phrases_of_an_image_come_together(tmp_path: Path) -> None:
     source = make_csv(tmp_path / "in")
     lines = source.read_text(encoding="utf-8-sig").splitlines()

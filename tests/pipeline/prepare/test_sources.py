@@ -32,6 +32,7 @@ def opened(*inputs: Path | str, **settings: Any) -> Source:
         ("parquet", "Parquet: 2 files, image=image (struct), phrase=phrases, id=image_id"),
         ("delta", "a Delta table: 1 files, image=image (struct), phrase=phrases, id=image_id"),
         ("lance", "a Lance table: 1 files, image=image (struct), phrase=phrases, id=image_id"),
+        ("iceberg", "an Iceberg table: 1 files, image=image (struct), phrase=phrases, id=image_id"),
         ("datasets", "a Hugging Face data set on disk: 2 files, image=image (struct), phrase=phrases, id=image_id"),
     ],
 )

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.storage.faults import StoreFault, classify, error_code
 from litelvlm.pipeline.storage.filesystems import (
     filesystem_for,
     is_local,
+    local_path,
     look_up,
     protocol_of,
     read_whole,
     store_options,
 )
+from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.storage.test_retries import s3_error
 
 
@@ -148,3 +151,14 @@ def test_what_is_not_there_is_said_as_such(tmp_path: Path) -> None:
     assert look_up(fs, bare, "looking")["type"] == "directory"
     with pytest.raises(FileNotFoundError):
         look_up(fs, f"{bare}/gone", "looking for gone")
+
+
+def test_a_home_directory_is_understood_wherever_a_path_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/a/../b") == local_path("file://~/b") == f"{tmp_path}/b"
+    assert local_path("/a/~b") == "/a/~b"
+    assert Storage("~/run").root == f"{tmp_path}/run"
+    assert UriPolicy(image_root="~/images", manifest_is_local=True).image_root == f"{tmp_path}/images"
+    assert filesystem_for("~/table", {})[1] == f"{tmp_path}/table"

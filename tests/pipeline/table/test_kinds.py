@@ -24,6 +24,8 @@ from litelvlm.pipeline.table.kinds import KINDS, NAMES, files_of, is_yolo_descri
         (["d/part-0.parquet", "d/_SUCCESS"], "parquet"),
         (["d/part-0.parquet", "d/_delta_log/00000000000000000000.json"], "delta"),
         (["d/data/x.lance", "d/_versions/1.manifest"], "lance"),
+        (["d/data/x.parquet", "d/metadata/00001-2f.metadata.json"], "iceberg"),
+        (["d/data/x.parquet", "d/metadata/v3.metadata.json"], "iceberg"),
         (["d/a.arrow"], None),
         (["d/.hidden.jpg", "d/_SUCCESS"], None),
         (["d/a.docx"], None),
