@@ -18,6 +18,7 @@ STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_FAILED, STATUS_DROPPED)
 #: One row per (image, phrase). Holds nothing that differs between an interrupted and an uninterrupted run.
 RECORD_SCHEMA = pa.schema(
     [
+        pa.field("record", pa.string(), nullable=False),  # its key: a hash of the input row, and the phrase's position
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("phrase_index", pa.int32(), nullable=False),  # position among the phrases of its input row
         pa.field("phrase", pa.string(), nullable=False),  # as given; cut when it is too long to be one
@@ -27,6 +28,7 @@ RECORD_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
         pa.field("dropped", pa.string()),  # why an answer does not stand
         pa.field("file_name", pa.string(), nullable=False),  # as in the COCO files
+        pa.field("image_uri", pa.string()),  # as the input has it, without what may be secret; null beside mere bytes
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("mask_rle", pa.string()),  # COCO compressed counts, column-major; null unless status is ok or dropped
@@ -55,6 +57,18 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("row_start", pa.int64(), nullable=False),  # rows of the file, half open
         pa.field("row_stop", pa.int64(), nullable=False),
         pa.field("num_rows", pa.int64(), nullable=False),  # rows selected between the two
+    ]
+)
+
+#: A row for each image of the COCO files, in their order.
+NAMES_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("file_name", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("image_uri", pa.string()),
+        pa.field("source_file", pa.string(), nullable=False),  # the first row that the image is in
+        pa.field("source_row", pa.int64(), nullable=False),
     ]
 )
 
@@ -164,6 +178,7 @@ RECORDS_DIR = "records"
 ANNOTATIONS_DIR = "annotations"
 THROUGHPUT_NAME = "throughput.parquet"
 ERRORS_NAME = "errors.parquet"
+NAMES_NAME = "names.parquet"
 RUN_NAME = "run.json"
 CVAT_LABELS_NAME = "cvat_labels.json"  # declares the attributes that CVAT would drop otherwise
 SUCCESS_NAME = "_SUCCESS"
@@ -173,6 +188,7 @@ OWNED_NAMES = (
     MANIFEST_NAME,
     THROUGHPUT_NAME,
     ERRORS_NAME,
+    NAMES_NAME,
     RUN_NAME,
     CVAT_LABELS_NAME,
     SUCCESS_NAME,

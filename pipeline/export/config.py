@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 from litelvlm.pipeline.config import ClusterConfig, StorageOptions
 from litelvlm.pipeline.settings import Flag, Part, Settings
 
-FORMATS = ("coco-polygons", "yolo-seg", "label-maps", "hf-datasets", "voc", "datumaro")
+FORMATS = ("coco-polygons", "yolo-seg", "label-maps", "hf-datasets", "voc", "datumaro", "cvat")
 
 
 @dataclass(frozen=True, kw_only=True)

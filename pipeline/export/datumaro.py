@@ -13,6 +13,8 @@ from litelvlm.pipeline.export.run_images import MaskedImage, MaskedObject
 class Datumaro(Format):
     """`annotations/<part>.json` with masks as run lengths, `images/<part>/` on request."""
 
+    unique_stems = True
+
     def write(self, part: str, images: Images, files: Files) -> Counter[str]:
         items = []
         for image in images:
@@ -22,7 +24,9 @@ class Datumaro(Format):
         labels = [{"name": one.name, "parent": "", "attributes": []} for one in self.classes]
         content = {
             "info": {},
-            "categories": {"label": {"labels": labels, "attributes": ["phrase", "score", "source", "review"]}},
+            "categories": {
+                "label": {"labels": labels, "attributes": ["phrase", "record", "score", "source", "review"]}
+            },
             "items": items,
         }
         files.write(f"annotations/{part}.json", json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n")
@@ -40,7 +44,7 @@ class Datumaro(Format):
         return {
             "id": one.id,
             "type": "mask",
-            "attributes": {"phrase": one.phrase, "score": one.score, "source": "auto", "review": "needs_review"},
+            "attributes": one.attributes | {"score": one.score, "source": "auto", "review": "needs_review"},
             "group": one.id,
             "label_id": one.class_index,
             "rle": {"counts": one.mask.counts, "size": list(one.mask.size_hw)},

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from litelvlm.pipeline.export.run_images import MaskedImage
 from litelvlm.pipeline.ontology import Category
@@ -54,7 +54,12 @@ class Files:
 
 
 class Format(ABC):
-    """A format. Picklable: its parts are written in tasks."""
+    """A format. Picklable: its parts are written in tasks.
+
+    `unique_stems`: it goes by names of images without extension, in any case, so that these are made unique.
+    """
+
+    unique_stems: ClassVar[bool] = False
 
     def __init__(self, classes: tuple[Category, ...], *, tolerance: float, with_images: bool) -> None:
         self.classes, self.tolerance, self.with_images = classes, tolerance, with_images

@@ -50,6 +50,8 @@ def encode_map(values: Map) -> bytes:
 class LabelMaps(Format):
     """`classes/**.png`, `objects/**.png` and `labels.json`, which says what the numbers mean."""
 
+    unique_stems = True
+
     def check(self) -> None:
         if max(one.id for one in self.classes) > np.iinfo(np.uint16).max:
             raise ValueError("label maps have 16 bits a pixel: a class has an id above 65535")

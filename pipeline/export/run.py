@@ -18,17 +18,19 @@ from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.export.coco_polygons import CocoPolygons
 from litelvlm.pipeline.export.config import ExportConfig
+from litelvlm.pipeline.export.cvat import Cvat
 from litelvlm.pipeline.export.datumaro import Datumaro
 from litelvlm.pipeline.export.formats import Files, Format
 from litelvlm.pipeline.export.hub import HubDataset
 from litelvlm.pipeline.export.label_maps import LabelMaps
 from litelvlm.pipeline.export.run_images import MaskedImage, finished_parts, read_classes, read_images
-from litelvlm.pipeline.export.source_files import Place, SourceFiles, find_starts
+from litelvlm.pipeline.export.source_files import SourceFiles, named_from
 from litelvlm.pipeline.export.voc import Voc
 from litelvlm.pipeline.export.yolo import YoloSeg
 from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.measure.row_bar import RowBar
-from litelvlm.pipeline.output.parallel import Tasks
+from litelvlm.pipeline.output.parallel import Tasks, chunks
+from litelvlm.pipeline.output.unique_names import UniqueNames, hashes_of, name_key, without_extension
 from litelvlm.pipeline.schemas import SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.storage.store import Storage
@@ -41,8 +43,9 @@ _FORMATS: dict[str, type[Format]] = {
     "hf-datasets": HubDataset,
     "voc": Voc,
     "datumaro": Datumaro,
+    "cvat": Cvat,
 }
-_Item = tuple[str, Place | None]  # a part, and where its records begin
+_NAMES = 10_000  # of images, that are hashed together
 
 
 def export(config: ExportConfig, say: Callable[[str], None]) -> Counter[str]:
@@ -69,54 +72,78 @@ def export(config: ExportConfig, say: Callable[[str], None]) -> Counter[str]:
         return Counter(json.loads(output.read_bytes(SUCCESS_NAME)))
     counts: Counter[str] = Counter()
     bar = RowBar(None)
-    work = partial(_write_part, written, config, run, source, output)
+    renamed = _renamed(source) if written.unique_stems else {}
+    work = partial(_write_part, written, config, run, source, output, renamed)
     with ray_session(config.cluster) if len(parts) > 1 else nullcontext():
         tasks = Tasks(beside=ray.is_initialized() and len(parts) > 1)
-        for (found,) in tasks.ordered(work, _items(source, parts, config), num_kept=0):
+        for (found,) in tasks.ordered(work, parts, num_kept=0):
             counts.update(found)
             bar.advance(found["images"], f"{counts['objects']} objects")
     bar.close()
+    counts["renamed"] = len(renamed)
     with Files(output) as files:
         written.finish([_stem(part) for part in parts], files)
     output.write_bytes(SUCCESS_NAME, json.dumps(counts).encode() + b"\n")
-    for line in [*written.remarks(counts), *_unread(counts)]:
+    for line in [*written.remarks(counts), *_renamed_line(renamed), *_unread(counts)]:
         say(line)
     say(f"done: {counts['images']} images, {counts['objects']} objects as {config.to}: {config.output}")
     return counts
 
 
-def _items(source: Storage, parts: list[str], config: ExportConfig) -> Iterator[_Item]:
-    if not config.images:
-        yield from ((part, None) for part in parts)
-        return
-    firsts = ((part, next(read_images(source, part, 1.0), None)) for part in parts)
-    some = [(part, first.file_name) for part, first in firsts if first is not None]
-    starts = find_starts(source, (name for _, name in some))
-    yield from ((part, start) for (part, _), start in zip(some, starts, strict=True))
+def _renamed(source: Storage) -> dict[str, str]:
+    """New names of images that a format would take for others, since it goes by names without extension."""
+    names = UniqueNames(without_extension)
+    for batch in chunks((one.file_name for one in named_from(source, 1)), _NAMES):
+        names.add(*hashes_of([(name_key(name), name) for name in batch], without_extension))
+    if not names.clashing:
+        return {}
+    names.rename((name_key(one.file_name), one.file_name) for one in named_from(source, 1))
+    return {
+        one.file_name: names.renamed[name_key(one.file_name)]
+        for one in named_from(source, 1)
+        if name_key(one.file_name) in names.renamed
+    }
 
 
 def _write_part(
-    written: Format, config: ExportConfig, run: RunConfig, source: Storage, output: Storage, item: _Item
+    written: Format,
+    config: ExportConfig,
+    run: RunConfig,
+    source: Storage,
+    output: Storage,
+    renamed: dict[str, str],
+    part: str,
 ) -> tuple[Counter[str]]:
     """In a task: the files of a part."""
-    part, start = item
     counts: Counter[str] = Counter()
     images = _counted(read_images(source, part, config.min_score), counts)
-    files_of_run = None
-    if start is not None:
-        files_of_run = SourceFiles(source, run, uri_policy(run), start)
+    files_of_run = SourceFiles(source, run, uri_policy(run)) if config.images else None
+    if files_of_run is not None:
         images = files_of_run.add_to(images)
     with Files(output) as files:
-        counts.update(written.write(_stem(part), images, files))
+        counts.update(written.write(_stem(part), _with_names(images, renamed), files))
     if files_of_run is not None:
         counts.update(files_of_run.counts)
     return (counts,)
+
+
+def _with_names(images: Iterator[MaskedImage], renamed: dict[str, str]) -> Iterator[MaskedImage]:
+    for image in images:
+        image.file_name = renamed.get(image.file_name, image.file_name)
+        yield image
 
 
 def _counted(images: Iterator[MaskedImage], counts: Counter[str]) -> Iterator[MaskedImage]:
     for image in images:
         counts.update(images=1, objects=len(image.objects))
         yield image
+
+
+def _renamed_line(renamed: dict[str, str]) -> list[str]:
+    if not renamed:
+        return []
+    first, name = next(iter(renamed.items()))
+    return [f"{len(renamed)} images have other names here, since extensions do not count, such as {first}: {name}"]
 
 
 def _unread(counts: Counter[str]) -> list[str]:

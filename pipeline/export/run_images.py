@@ -17,13 +17,19 @@ from litelvlm.pipeline.storage.store import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedObject:
-    """An annotation. `class_index` is the place of its class among the run's, from 0."""
+    """An annotation. `class_index` is the place of its class among the run's, from 0; `record` is its key there."""
 
     id: int
     class_index: int
     mask: EncodedMask
     phrase: str
     score: float
+    record: str
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What is told of it wherever a format has place."""
+        return {"phrase": self.phrase, "record": self.record}
 
 
 @dataclass(kw_only=True)
@@ -100,6 +106,7 @@ def _object(one: dict[str, Any], places: dict[int, int]) -> MaskedObject:
         mask=mask,
         phrase=one["attributes"]["phrase"],
         score=one["score"],
+        record=one["attributes"]["record"],
     )
 
 

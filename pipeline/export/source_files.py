@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +17,7 @@ from litelvlm.pipeline.export.run_images import MaskedImage
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import ImageError, decode_image
-from litelvlm.pipeline.schemas import RECORDS_DIR
+from litelvlm.pipeline.schemas import NAMES_NAME
 from litelvlm.pipeline.shards.manifest import Manifest, Shard, read_manifest
 from litelvlm.pipeline.shards.read import SourceRow, read_shard
 from litelvlm.pipeline.storage.store import Storage
@@ -26,8 +25,6 @@ from litelvlm.pipeline.table.columns import ColumnMapping, input_columns
 from litelvlm.pipeline.table.footers import read_footers
 from litelvlm.pipeline.table.rows import read_row
 
-_COLUMNS = ["file_name", "height", "source_file", "source_row"]
-_BATCH_ROWS = 50_000
 _QUALITY = 95
 _FORMATS = {
     ".jpg": "JPEG",
@@ -40,26 +37,12 @@ _FORMATS = {
 Key = tuple[str, int]  # file and row of the input
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A record, by the number of its file and its row there."""
+class Named(NamedTuple):
+    """An image of the COCO files, and the first row of the input that it is in."""
 
-    file: int
-    row: int
-
-
-def find_starts(storage: Storage, first_names: Iterable[str]) -> Iterator[Place]:
-    """Where the records of the images with these names begin, each the first image of a COCO part, in order.
-
-    Raises:
-        DataError: one has no record.
-    """
-    records = _records(storage, Place(file=0, row=0), ["file_name"])
-    for wanted in first_names:
-        found = next((place for place, one in records if one["file_name"] == wanted), None)
-        if found is None:
-            raise DataError(f"{RECORDS_DIR} hold no record of {wanted}, which is in the COCO files")
-        yield found
+    file_name: str
+    source_file: str
+    source_row: int
 
 
 class SourceFiles:
@@ -68,29 +51,25 @@ class SourceFiles:
     `counts` are of those that cannot be read any more, by reason.
     """
 
-    def __init__(self, storage: Storage, config: RunConfig, policy: UriPolicy, start: Place) -> None:
-        self._config = config
-        self._records = _records(storage, start, _COLUMNS)
+    def __init__(self, storage: Storage, config: RunConfig, policy: UriPolicy) -> None:
+        self._storage, self._config = storage, config
         self._rows = _Rows(config, read_manifest(storage))
         self._fetcher = ImageFetcher(policy, config.storage_options)
         self.counts: Counter[str] = Counter()
 
     def add_to(self, images: Iterable[MaskedImage]) -> Iterator[MaskedImage]:
-        """The same images with their data, None where it cannot be read."""
+        """The same images with their data, None where it cannot be read. They are those of one COCO part, in order."""
+        names: Iterator[Named] | None = None
         for image in images:
-            key = self._key_of(image)
+            names = names or named_from(self._storage, image.id)
+            named = next(names, None)
+            if named is None or named.file_name != image.file_name:
+                raise DataError(f"{NAMES_NAME} does not hold {image.file_name}, which is in the COCO files")
             try:
-                image.data = self._data(key, image)
+                image.data = self._data((named.source_file, named.source_row), image)
             except (FetchError, ImageError, ValueError, OSError) as error:
                 self.counts[f"unread: {getattr(error, 'code', type(error).__name__)}"] += 1
             yield image
-
-    def _key_of(self, image: MaskedImage) -> Key:
-        """The first row of an image. Rows come in the order of the images."""
-        for _, one in self._records:
-            if one["height"] is not None and one["file_name"] == image.file_name:
-                return one["source_file"], one["source_row"]
-        raise DataError(f"{RECORDS_DIR} hold no record of {image.file_name}, which is in the COCO files")
 
     def _data(self, key: Key, image: MaskedImage) -> bytes:
         row, mapping = self._rows.read(key)
@@ -139,18 +118,21 @@ class _Rows:
         return self._mappings[file]
 
 
-def _records(storage: Storage, start: Place, columns: list[str]) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Columns of records from a place on, and where each stands."""
-    for number, name in enumerate(sorted(storage.list(RECORDS_DIR))):
-        if number < start.file:
-            continue
-        row, skipped = 0, start.row if number == start.file else 0
-        with storage.open_read(name) as stream:
-            for batch in pq.ParquetFile(stream).iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                first = max(0, skipped - row)
-                for at, one in enumerate(batch.slice(first).to_pylist(), start=row + first):
-                    yield Place(file=number, row=at), one
-                row += batch.num_rows
+def named_from(storage: Storage, first_id: int) -> Iterator[Named]:
+    """The images of a run's COCO files from an id on, in order. Raises DataError where there is no list of them."""
+    try:
+        stream = storage.open_read(NAMES_NAME)
+    except FileNotFoundError as error:
+        raise DataError(f"{NAMES_NAME} is gone: the run is not whole") from error
+    with stream:
+        table = pq.ParquetFile(stream)
+        row = 0
+        for group in range(table.num_row_groups):
+            num_rows = table.metadata.row_group(group).num_rows
+            if row + num_rows >= first_id:
+                rows = table.read_row_group(group, columns=list(Named._fields)).to_pylist()
+                yield from (Named(**one) for one in rows[max(0, first_id - 1 - row) :])
+            row += num_rows
 
 
 def _upright(data: bytes, image: MaskedImage, config: RunConfig) -> bytes:

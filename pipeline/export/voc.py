@@ -30,6 +30,8 @@ class Voc(Format):
     """`Annotations/`, `SegmentationClass/`, `SegmentationObject/`, `ImageSets/`, `labelmap.txt`, `JPEGImages/` on
     request."""
 
+    unique_stems = True
+
     def check(self) -> None:
         if len(self.classes) > _MOST:
             raise ValueError(f"Pascal VOC has 8 bits a pixel: {len(self.classes)} classes are more than {_MOST}")
@@ -84,7 +86,7 @@ class Voc(Format):
         left, top, width, height = one.mask.bbox_xywh
         _add(_child(entry, "bndbox"), xmin=left, ymin=top, xmax=left + width, ymax=top + height)
         attributes = _child(entry, "attributes")
-        for name, value in (("phrase", _printable(one.phrase)), ("score", f"{one.score:g}")):
+        for name, value in (one.attributes | {"score": f"{one.score:g}"}).items():
             _add(_child(attributes, "attribute"), name=name, value=value)
 
 

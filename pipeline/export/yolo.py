@@ -21,6 +21,8 @@ from litelvlm.pipeline.export.run_images import MaskedImage, MaskedObject
 class YoloSeg(Format):
     """`labels/**.txt`, `data.yaml`, `images/` on request. An object in pieces is one polygon with bridges."""
 
+    unique_stems = True
+
     def check(self) -> None:
         check_installed()
 

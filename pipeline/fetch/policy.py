@@ -162,15 +162,19 @@ def uri_policy(config: RunConfig) -> UriPolicy:
     )
 
 
-def redact_uri(uri: str) -> str:
-    """A URI fit for a log: without user, password, query and fragment, printable, at most 200 characters."""
+def bare_uri(uri: str) -> str:
+    """A URI without what may be secret: without user, password, query and fragment where it is a web address's."""
     scheme, separator, rest = uri.partition("://")
-    if separator:
-        host, slash, path = rest.partition("/")
-        if scheme.lower() in HTTP_SCHEMES:
-            host, path = re.split(r"[?#]", host)[0].rpartition("@")[2], re.split(r"[?#]", path)[0]
-        uri = f"{scheme}://{host}{slash}{path}"
-    printable = "".join(char if char.isprintable() else "?" for char in uri)
+    if not separator or scheme.lower() not in HTTP_SCHEMES:
+        return uri
+    host, slash, path = rest.partition("/")
+    host, path = re.split(r"[?#]", host)[0].rpartition("@")[2], re.split(r"[?#]", path)[0]
+    return f"{scheme}://{host}{slash}{path}"
+
+
+def redact_uri(uri: str) -> str:
+    """The same fit for a log: printable, at most 200 characters."""
+    printable = "".join(char if char.isprintable() else "?" for char in bare_uri(uri))
     return printable if len(printable) <= 200 else printable[:197] + "..."
 
 

@@ -8,7 +8,6 @@ files of at most 25 MB. The same calls give the same bytes.
 import colorsys
 import json
 import math
-import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +29,13 @@ _UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class CocoAnnotation:
-    """One mask with the phrase that asked for it, its score in [0, 1] and the id of its class."""
+    """One mask with the phrase that asked for it, its score in [0, 1], the id of its class and its record's key."""
 
     mask: EncodedMask
     phrase: str
     score: float
     category_id: int = OBJECT.id
+    record: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class CocoLayout:
         self._empty_bytes = len(head or part_head()) + len(_BETWEEN) + len(_END)
         self.num_images = self.num_annotations = 0
         self._is_begun, self._num_bytes = False, self._empty_bytes
-        self._stems: set[str] = set()
+        self._names: set[str] = set()
 
     def place(
         self, *, file_name: str, height: int, width: int, sizes: Sequence[int], source_id: str | None = None
@@ -80,8 +80,7 @@ class CocoLayout:
 
         `source_id` is its id in the input.
 
-        Raises ValueError when the name is not a plain relative path or, without its extension, is taken in this part
-        (CVAT goes by that).
+        Raises ValueError when the name is not a plain relative path or is taken in this part.
         """
         _check_file_name(file_name)
         image_id, first_id = self.num_images + 1, self.num_annotations + 1
@@ -90,19 +89,15 @@ class CocoLayout:
         num_bytes = len(entry) + sum(ids) + sum(sizes) + len(sizes) + 1
         begins_part = self._is_begun and self._num_bytes + num_bytes > self._max_part_bytes
         if begins_part:
-            self._stems, self._num_bytes = set(), self._empty_bytes
-        self._claim_stem(file_name)
+            self._names, self._num_bytes = set(), self._empty_bytes
+        if file_name in self._names:
+            raise ValueError(f"file_name: {file_name!r} is the name of another image")
+        self._names.add(file_name)
         self._is_begun = True
         self._num_bytes += num_bytes
         self.num_images += 1
         self.num_annotations += len(sizes)
         return Place(begins_part=begins_part, entry=entry, image_id=image_id, first_id=first_id)
-
-    def _claim_stem(self, file_name: str) -> None:
-        stem = posixpath.splitext(file_name)[0]
-        if stem in self._stems:
-            raise ValueError(f"file_name: {file_name!r} has, without its extension, the name of another image")
-        self._stems.add(stem)
 
 
 def part_name(number: int) -> str:
@@ -218,6 +213,7 @@ def cvat_labels(categories: Sequence[Category] = (OBJECT,)) -> bytes:
             "default_value": "0",
             "values": ["0", "1", "0.000001"],
         },
+        {"name": "record", "mutable": False, "input_type": "text", "default_value": "", "values": [""]},
         _choice("source", ["auto", "manual"]),
         _choice("review", ["needs_review", "accepted", "rejected"]),
     ]
@@ -263,7 +259,8 @@ def _annotation_entry(annotation: CocoAnnotation) -> bytes:
         f',"category_id":{annotation.category_id},"segmentation":{{"size":[{height},{width}],"counts":{json.dumps(mask.counts)}}}'
         f',"area":{float(mask.area)!r},"bbox":[{left!r},{top!r},{box_width!r},{box_height!r}],"iscrowd":0'
         f',"score":{round(float(annotation.score), 6)!r}'
-        f',"attributes":{{"phrase":{json.dumps(phrase)},"source":"auto","review":"needs_review"}}}}'
+        f',"attributes":{{"phrase":{json.dumps(phrase)},"record":{json.dumps(annotation.record)}'
+        ',"source":"auto","review":"needs_review"}}'
     ).encode("ascii")
 
 

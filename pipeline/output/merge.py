@@ -21,15 +21,18 @@ from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.measure.throughput import throughput_row
 from litelvlm.pipeline.ontology import OBJECT, Category
 from litelvlm.pipeline.output.coco import CocoLayout, Place, cvat_labels, numbered, part_head, part_name, write_part
-from litelvlm.pipeline.output.image_index import Hashes, ImageIndex, hashes_of
-from litelvlm.pipeline.output.parallel import Kept, Tasks
+from litelvlm.pipeline.output.image_index import ImageIndex
+from litelvlm.pipeline.output.parallel import Kept, Tasks, chunks
 from litelvlm.pipeline.output.shard_part import Annotations, Committed, ImageFacts, PartFacts, error_row, read_part
 from litelvlm.pipeline.output.table_writer import TableWriter, closing_or_discarding
+from litelvlm.pipeline.output.unique_names import Hashes, hashes_of, whole_name
 from litelvlm.pipeline.schemas import (
     ANNOTATIONS_DIR,
     CVAT_LABELS_NAME,
     ERROR_SCHEMA,
     ERRORS_NAME,
+    NAMES_NAME,
+    NAMES_SCHEMA,
     RECORD_SCHEMA,
     RECORDS_DIR,
     STATUS_FAILED,
@@ -85,13 +88,15 @@ def merge_shards(
     with ImageIndex() as index:
         _fill_index(storage, shards, index, sample, tasks)
         read = partial(read_part, storage, sample=sample, renamed=index.renamed)
-        coco, records = _CocoParts(storage, index, tasks, part_head(None, categories)), _RecordParts(storage, tasks)
+        records = _RecordParts(storage, tasks)
         with (
+            closing_or_discarding(TableWriter(storage, NAMES_NAME, NAMES_SCHEMA)) as names,
             closing_or_discarding(TableWriter(storage, ERRORS_NAME, ERROR_SCHEMA)) as errors,
             closing_or_discarding(TableWriter(storage, THROUGHPUT_NAME, THROUGHPUT_SCHEMA)) as throughput,
         ):
+            coco = _CocoParts(storage, index, tasks, part_head(None, categories), names)
             committed, asked = tee(_committed(storage, shards))  # some chunks apart
-            for facts, table, annotations in tasks.ordered(read, _chunks(asked, _CHUNK), num_kept=2):
+            for facts, table, annotations in tasks.ordered(read, chunks(asked, _CHUNK), num_kept=2):
                 chunk = list(islice(committed, _CHUNK))
                 coco.add(facts.images, annotations)
                 records.add(facts, table)
@@ -134,15 +139,9 @@ def _committed(storage: Storage, shards: Sequence[Shard]) -> Iterator[Committed]
         raise DataError(f"{len(missing)} shards have no marker, the first is {missing[0]}")
 
 
-def _chunks(items: Iterable[Committed], size: int) -> Iterator[list[Committed]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
-
-
 def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex, sample: float | None, tasks: Tasks) -> None:
-    for ((keys, stems),) in tasks.ordered(_hashed, _chunks(_committed(storage, shards), _INDEXED), num_kept=0):
-        index.add(keys, stems)
+    for ((keys, names),) in tasks.ordered(_hashed, chunks(_committed(storage, shards), _INDEXED), num_kept=0):
+        index.add(keys, names)
     if index.clashing:
         index.rename(run for _, marker in _committed(storage, shards) for run in marker.image_keys)
     if index.scattered:
@@ -152,13 +151,13 @@ def _fill_index(storage: Storage, shards: list[Shard], index: ImageIndex, sample
             if any(key in index.scattered for key, _ in marker.image_keys)
         )
         read = partial(_scattered, storage, sample, index.scattered)
-        for (images,) in tasks.ordered(read, _chunks(found, _CHUNK), num_kept=0):
+        for (images,) in tasks.ordered(read, chunks(found, _CHUNK), num_kept=0):
             for key, annotations in images:
                 index.put_aside(key, annotations)
 
 
 def _hashed(chunk: list[Committed]) -> tuple[tuple[Hashes, Hashes]]:
-    return (hashes_of([run for _, marker in chunk for run in marker.image_keys]),)
+    return (hashes_of([run for _, marker in chunk for run in marker.image_keys], whole_name),)
 
 
 def _scattered(
@@ -224,8 +223,8 @@ class _CocoParts:
     Adjacent records of one image become one COCO image; a scattered one is written where it is first met.
     """
 
-    def __init__(self, storage: Storage, index: ImageIndex, tasks: Tasks, head: bytes) -> None:
-        self._storage, self._index, self._tasks, self._head = storage, index, tasks, head
+    def __init__(self, storage: Storage, index: ImageIndex, tasks: Tasks, head: bytes, names: TableWriter) -> None:
+        self._storage, self._index, self._tasks, self._head, self._names = storage, index, tasks, head, names
         self.layout, self.num_parts = CocoLayout(head=head), 0
         self._written: set[str] = set()  # scattered images only
         self._num_contents = 0
@@ -272,6 +271,18 @@ class _CocoParts:
         if place.begins_part:
             self._write()
         self._entries.append((place, sources))
+        self._names.add(
+            [
+                {
+                    "id": place.image_id,
+                    "file_name": image.file_name,
+                    "image_id": image.image_id,
+                    "image_uri": image.uri,
+                    "source_file": image.source[0],
+                    "source_row": image.source[1],
+                }
+            ]
+        )
 
     def _write(self) -> None:
         used = _contents_of(sources for _, sources in self._entries)

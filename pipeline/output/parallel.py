@@ -97,6 +97,13 @@ class Tasks:
         return max(1, round(ray.cluster_resources().get("CPU", 1.0)))
 
 
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many items, in order; the last may be shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
 def _outcome(ref: Any) -> Any:
     """What a task says; what it raised is raised here."""
     import ray

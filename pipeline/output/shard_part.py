@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,10 +23,26 @@ from litelvlm.pipeline.storage.store import Storage
 Committed = tuple[Shard, ShardMarker]
 Annotations = list[bytes]  # of one image, as `encode_annotations` has them
 
-_READ = (
-    "source_row", "phrase_index", "image_key", "image_id", "file_name", "height", "width", "status", "mask_rle", "area",
-    "bbox_xywh", "phrase", "score", "category_id",
-)  # fmt: skip
+
+class _Row(NamedTuple):
+    """What of a record the merge looks at."""
+
+    source_row: int
+    phrase_index: int
+    record: str
+    image_key: str
+    image_id: str
+    image_uri: str | None
+    file_name: str
+    height: int | None
+    width: int | None
+    status: str
+    mask_rle: str | None
+    area: int | None
+    bbox_xywh: list[float] | None
+    phrase: str
+    score: float | None
+    category_id: int | None
 
 
 class ImageFacts(NamedTuple):
@@ -33,6 +50,8 @@ class ImageFacts(NamedTuple):
 
     key: str
     image_id: str
+    uri: str | None
+    source: tuple[str, int]  # file and row of its first record
     file_name: str
     height: int
     width: int
@@ -68,13 +87,14 @@ def read_part(
     for (shard, _), table in zip(committed, data, strict=True):
         if renamed:
             table = _rename(table, renamed)
-        columns = [table.column(name).to_pylist() for name in _READ]
-        _check_rows(shard, columns[0], columns[1], sample)
-        _add_images(list(zip(*columns[2:], strict=True)), facts.images, annotations)
+        columns = (table.column(name).to_pylist() for name in _Row._fields)
+        rows = list(map(_Row._make, zip(*columns, strict=True)))
+        _check_rows(shard, rows, sample)
+        _add_images(shard, rows, facts.images, annotations)
         failed = table.filter(pc.equal(table.column("status"), STATUS_FAILED)).to_pylist()
         facts.errors += [error_row(row, shard) for row in failed]
         facts.reasons.update(row["error"] for row in failed)
-        facts.statuses.update(columns[_READ.index("status")])
+        facts.statuses.update(row.status for row in rows)
         tables.append(table.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA))
     records = pa.concat_tables(tables).combine_chunks()
     facts.num_records, facts.num_bytes = records.num_rows, records.nbytes
@@ -95,42 +115,52 @@ def _rename(table: pa.Table, renamed: dict[str, str]) -> pa.Table:
     )
 
 
-def _add_images(rows: list[tuple[Any, ...]], images: list[ImageFacts], annotations: list[Annotations]) -> None:
+def _add_images(shard: Shard, rows: list[_Row], images: list[ImageFacts], annotations: list[Annotations]) -> None:
     """Add the images of a shard; the first may be the last one's of the shard before."""
-    run: list[tuple[Any, ...]] = []
-    for row in rows:
-        if row[3] is None:  # height: it could not be decoded
-            continue
-        if run and run[-1][0] != row[0]:
-            _add_image(run, images, annotations)
-            run = []
-        run.append(row)
-    if run:
-        _add_image(run, images, annotations)
+    decoded = (row for row in rows if row.height is not None)
+    for _, run in groupby(decoded, key=lambda row: row.image_key):
+        _add_image(shard, list(run), images, annotations)
 
 
-def _add_image(run: list[tuple[Any, ...]], images: list[ImageFacts], annotations: list[Annotations]) -> None:
-    key, image_id, file_name, height, width = run[0][:5]
-    masks = []
-    for _, _, _, row_height, row_width, status, counts, area, box, phrase, score, category_id in run:
-        if status == STATUS_OK:
-            mask = EncodedMask(size_hw=(row_height, row_width), counts=counts, area=area, bbox_xywh=tuple(box))
-            masks.append(CocoAnnotation(mask=mask, phrase=phrase, score=score, category_id=category_id))
-    encoded = encode_annotations(masks, height, width)
-    if images and images[-1].key == key:
+def _add_image(shard: Shard, run: list[_Row], images: list[ImageFacts], annotations: list[Annotations]) -> None:
+    first = run[0]
+    height, width = cast(int, first.height), cast(int, first.width)
+    encoded = encode_annotations([_annotation(row) for row in run if row.status == STATUS_OK], height, width)
+    source = shard.file, first.source_row
+    if images and images[-1].key == first.image_key:
         encoded = annotations.pop() + encoded
-        images.pop()
-    images.append(ImageFacts(key, image_id, file_name, height, width, tuple(map(len, encoded))))
+        source = images.pop().source
+    sizes = tuple(map(len, encoded))
+    images.append(
+        ImageFacts(first.image_key, first.image_id, first.image_uri, source, first.file_name, height, width, sizes)
+    )
     annotations.append(encoded)
 
 
-def _check_rows(shard: Shard, source_rows: list[int], phrase_indices: list[int], sample: float | None) -> None:
+def _annotation(row: _Row) -> CocoAnnotation:
+    box = row.bbox_xywh or ()
+    mask = EncodedMask(
+        size_hw=(cast(int, row.height), cast(int, row.width)),
+        counts=cast(str, row.mask_rle),
+        area=cast(int, row.area),
+        bbox_xywh=cast(tuple[float, float, float, float], tuple(box)),
+    )
+    return CocoAnnotation(
+        mask=mask,
+        phrase=row.phrase,
+        score=cast(float, row.score),
+        category_id=cast(int, row.category_id),
+        record=row.record,
+    )
+
+
+def _check_rows(shard: Shard, rows: list[_Row], sample: float | None) -> None:
     """Every selected row of the shard has records, and no other row has."""
-    found = set(source_rows)
+    found = {row.source_row for row in rows}
     wanted = set(selected_rows(shard.file, shard.row_start, shard.row_stop, sample)[: shard.num_rows])
     if found != wanted:
         missing, strange = len(wanted - found), len(found - wanted)
         raise DataError(f"shard {shard.shard_id}: {missing} input rows have no record, {strange} records no input row")
-    keys = set(zip(source_rows, phrase_indices, strict=True))
-    if len(keys) != len(source_rows):
-        raise DataError(f"shard {shard.shard_id}: {len(source_rows) - len(keys)} records are doubled")
+    keys = {(row.source_row, row.phrase_index) for row in rows}
+    if len(keys) != len(rows):
+        raise DataError(f"shard {shard.shard_id}: {len(rows) - len(keys)} records are doubled")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.output.parallel import chunks
 from litelvlm.pipeline.prepare.folders import union
 from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, Piece
 from litelvlm.pipeline.prepare.rows import PreparedRow
@@ -74,7 +75,7 @@ def coco_pieces(file: InputFile, options: Options) -> tuple[list[Piece], bool]:
     made = [_image(one, asked.get(_key(one.get("id")), {}), file) for one in _objects(images)]
     pieces: list[Piece] = [
         CocoPiece(file=file, number=number, images=tuple(some))
-        for number, some in enumerate(_batched(made, _IMAGES_A_PIECE))
+        for number, some in enumerate(chunks(made, _IMAGES_A_PIECE))
     ]
     return pieces, has_masks
 
@@ -133,8 +134,3 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 def _key(value: Any) -> str:
     return str(value) if isinstance(value, int | str) else ""
-
-
-def _batched(items: Sequence[CocoImage], size: int) -> Iterator[Sequence[CocoImage]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]

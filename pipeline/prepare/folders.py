@@ -15,6 +15,7 @@ from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.masks import EncodedMask
+from litelvlm.pipeline.output.parallel import chunks
 from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, Piece, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.table.true_masks import parse_mask
@@ -45,7 +46,7 @@ class FolderPiece:
 
 def folder_pieces(root: str, files: Sequence[InputFile]) -> list[Piece]:
     """The images of a folder."""
-    return [FolderPiece(root=root, files=tuple(some)) for some in batched(files, _IMAGES_A_PIECE)]
+    return [FolderPiece(root=root, files=tuple(some)) for some in chunks(files, _IMAGES_A_PIECE)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ def yolo_pieces(root: str, files: Sequence[InputFile], classes: Sequence[str], o
     """The images of a YOLO data set."""
     return [
         YoloPiece(root=root, files=tuple(some), classes=tuple(classes), options=options)
-        for some in batched(files, _IMAGES_A_PIECE)
+        for some in chunks(files, _IMAGES_A_PIECE)
     ]
 
 
@@ -144,12 +145,6 @@ def label_path(image: str) -> str:
 def below(path: str, root: str) -> str:
     """A path relative to a root that it lies below."""
     return path.removeprefix(root).lstrip("/")
-
-
-def batched(items: Sequence[InputFile], size: int) -> Iterator[Sequence[InputFile]]:
-    """Some at a time."""
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
 
 
 def _label(line: str, num_classes: int) -> tuple[int, list[float]] | None:

@@ -43,6 +43,13 @@ class Shard:
     num_rows: int
 
 
+def record_key(shard: Shard, row: int, phrase_index: int) -> str:
+    """Key of a record, which stays the same wherever the input lies, and is unique in a run: 16 hexadecimal digits of
+    its row, and its phrase's position there."""
+    name = f"{shard.id_prefix}/{row}"
+    return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}-{phrase_index}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """`manifest.parquet`: all shards of a run, in input order."""

@@ -55,7 +55,7 @@ class ImageWork:
     """An image with its phrases, from one row or from adjacent rows of the same image.
 
     `prepared` is None when the image or all of its phrases failed. `height` and `width` are those of the upright image
-    in pixels, None where it could not be decoded.
+    in pixels, None where it could not be decoded. `uri` is where the input has it, fit to be shown.
     """
 
     image_id: str
@@ -66,6 +66,7 @@ class ImageWork:
     width: int | None = None
     notes: str | None = None
     prepared: PreparedImage | None = None
+    uri: str | None = None
 
     @property
     def asked(self) -> list[Draft]:

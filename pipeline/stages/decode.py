@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
-from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy, bare_uri
 from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.ontology import Ontology
 from litelvlm.pipeline.output.names import safe_file_name
@@ -137,7 +137,8 @@ class _ShardDecoder:
         shard, stage = self._task.shard, self._stage
         numbers = selected_rows(shard.file, shard.row_start, shard.row_stop, stage.sample)
         reason = "this record killed the worker that decoded it, every time"
-        return [self._failed(numbers[position], default_id(shard, numbers[position]), [], reason) for position in rows]
+        lost = ((numbers[position], default_id(shard, numbers[position])) for position in rows)
+        return [self._failed(number, _unreadable(image_id, reason), reason) for number, image_id in lost]
 
     def _loaded(self, source: Iterator[SourceRow], wanted: range, pool: ThreadPoolExecutor) -> Iterator[_Loading]:
         """Rows with their image bytes on the way; a bounded number of fetches run ahead."""
@@ -163,7 +164,7 @@ class _ShardDecoder:
     def _append(self, images: list[ImageWork], loading: _Loading) -> None:
         row, given = loading.row, loading.given
         if given.error is not None:
-            images.append(self._failed(row, given.image_id, given.phrases, given.error))
+            images.append(self._failed(row, given, given.error))
             return
         try:
             started = time.perf_counter()
@@ -174,10 +175,10 @@ class _ShardDecoder:
         except StorageError:  # the store's fault, or the credentials': no record may fail for that
             raise
         except (ImageError, FetchError) as error:
-            images.append(self._failed(row, given.image_id, given.phrases, str(error)))
+            images.append(self._failed(row, given, str(error)))
         except Exception as error:  # noqa: BLE001 - the record boundary
             reason = f"{type(error).__name__}: {error}"
-            images.append(self._failed(row, given.image_id, given.phrases, reason))
+            images.append(self._failed(row, given, reason))
 
     def _add_image(self, images: list[ImageWork], row: int, given: InputRow, data: bytes) -> None:
         started = time.perf_counter()
@@ -203,6 +204,7 @@ class _ShardDecoder:
                 file_name=safe_file_name(
                     given.image_id, given.image_uri or given.image_name, data, root=self._stage.policy.image_root
                 ),
+                uri=_shown_uri(given),
                 drafts=drafts,
                 height=height,
                 width=width,
@@ -249,7 +251,7 @@ class _ShardDecoder:
         if draft.asks is None:
             draft.error = _NO_CLASS
 
-    def _failed(self, row: int, image_id: str, phrases: list[str], reason: str) -> ImageWork:
+    def _failed(self, row: int, given: InputRow, reason: str) -> ImageWork:
         """An image without pixels: a failed record per phrase, or one where there is no phrase."""
         reason = self._redact(reason)
         ontology = self._stage.ontology
@@ -261,14 +263,24 @@ class _ShardDecoder:
                 error=reason,
                 asks=ontology.find(phrase) if ontology and phrase else None,
             )
-            for index, phrase in enumerate(phrases or [""])
+            for index, phrase in enumerate(given.phrases or [""])
         ]
-        name = safe_file_name(image_id, None, b"", root=None)
-        return ImageWork(image_id=image_id, image_key=image_key(image_id, b""), file_name=name, drafts=drafts)
+        return ImageWork(
+            image_id=given.image_id,
+            image_key=image_key(given.image_id, b""),
+            file_name=safe_file_name(given.image_id, None, b"", root=None),
+            uri=_shown_uri(given),
+            drafts=drafts,
+        )
 
 
 def _unreadable(image_id: str, error: str) -> InputRow:
     return InputRow(image_id=image_id, image_bytes=None, image_uri=None, phrases=[], error=error)
+
+
+def _shown_uri(given: InputRow) -> str | None:
+    uri = given.image_uri or given.image_name
+    return bare_uri(uri) if uri else None
 
 
 def default_id(shard: Shard, row: int) -> str:

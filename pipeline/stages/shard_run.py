@@ -20,7 +20,7 @@ from litelvlm.pipeline.masks import EncodedMask, encode_answers
 from litelvlm.pipeline.ontology import OBJECT, Category, Ontology
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
-from litelvlm.pipeline.shards.manifest import Shard
+from litelvlm.pipeline.shards.manifest import Shard, record_key
 from litelvlm.pipeline.shards.payload import Answer, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import Annotated, Engine, device_is_broken
 from litelvlm.pipeline.stages.suppress import suppress
@@ -203,6 +203,7 @@ def _record(shard: Shard, image: ImageWork, draft: Draft, default: Category | No
     mask = answer.mask if answer and answer.mask.area else None
     category = draft.asks.category if draft.asks else default
     return {
+        "record": record_key(shard, draft.source_row, draft.phrase_index),
         "image_id": image.image_id,
         "phrase_index": draft.phrase_index,
         "phrase": draft.phrase,
@@ -212,6 +213,7 @@ def _record(shard: Shard, image: ImageWork, draft: Draft, default: Category | No
         "error": draft.error,
         "dropped": draft.dropped,
         "file_name": image.file_name,
+        "image_uri": image.uri,
         "height": image.height,
         "width": image.width,
         "mask_rle": mask.counts if mask else None,

@@ -19,8 +19,9 @@ from pycocotools.coco import COCO
 
 from litelvlm.pipeline.masks import decode_mask, encode_mask
 from litelvlm.pipeline.output.coco import MAX_PHRASE_CHARS, CocoAnnotation, CocoWriter
-from litelvlm.pipeline.output.image_index import ImageIndex, hashes_of
+from litelvlm.pipeline.output.image_index import ImageIndex
 from litelvlm.pipeline.output.names import safe_file_name
+from litelvlm.pipeline.output.unique_names import hashes_of, whole_name
 from tests.fuzz.profiles import fuzz
 from tests.fuzz.test_records import HOSTILE_TEXTS
 
@@ -70,7 +71,7 @@ def _write(given: list[tuple[str, np.ndarray, list[str], list[float]]], max_part
         for number, (image_id, *_) in enumerate(given)
     ]
     index = ImageIndex()
-    index.add(*hashes_of(runs))
+    index.add(*hashes_of(runs, whole_name))
     index.rename(runs)
     for (key, file_name), (_, masks, phrases, scores) in zip(runs, given, strict=True):
         annotations = [

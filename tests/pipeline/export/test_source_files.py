@@ -13,9 +13,8 @@ from PIL import Image
 
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.export.run_images import finished_parts, read_images
-from litelvlm.pipeline.export.source_files import Place, SourceFiles, find_starts
+from litelvlm.pipeline.export.source_files import SourceFiles, named_from
 from litelvlm.pipeline.fetch.policy import uri_policy
-from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import make_output
 from tests.pipeline.samples import picture, png, row
 
@@ -32,7 +31,7 @@ def jpeg(rgb: np.ndarray, orientation: int) -> bytes:
 def read_again(root: Path, rows: list[dict[str, Any]], **settings: Any) -> tuple[dict[str, bytes | None], SourceFiles]:
     """File name -> image of a run over these rows."""
     storage, config = make_output(root, rows, **settings)
-    files = SourceFiles(storage, config, uri_policy(config), Place(file=0, row=0))
+    files = SourceFiles(storage, config, uri_policy(config))
     (part,) = finished_parts(storage)
     return {image.file_name: image.data for image in files.add_to(read_images(storage, part, 0.0))}, files
 
@@ -63,22 +62,22 @@ def test_images_that_are_gone_or_others_now_are_counted(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, rows)
     names[0].unlink()
     names[1].write_bytes(png(picture(1, height=99)))
-    files = SourceFiles(storage, config, uri_policy(config), Place(file=0, row=0))
+    files = SourceFiles(storage, config, uri_policy(config))
     found = list(files.add_to(read_images(storage, finished_parts(storage)[0], 0.0)))
     assert [one.data is None for one in found] == [True, True, False]
     assert files.counts == {"unread: not_found": 1, "unread: ValueError": 1}
 
 
-def test_a_part_finds_its_own_records(tmp_path: Path) -> None:
+def test_a_part_finds_its_own_images(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, [row(number, "a", "bb") for number in range(6)])
     images = list(read_images(storage, finished_parts(storage)[0], 0.0))
-    starts = list(find_starts(storage, [images[0].file_name, images[4].file_name]))
-    assert starts == [Place(file=0, row=0), Place(file=0, row=8)]
-    files = SourceFiles(storage, config, uri_policy(config), starts[1])
+    files = SourceFiles(storage, config, uri_policy(config))
     found = list(files.add_to(dataclasses.replace(one) for one in images[4:]))
     assert [one.data for one in found] == [row(4)["image"], row(5)["image"]]
-    with pytest.raises(DataError, match=r"records hold no record of strange\.png"):
-        list(find_starts(storage, ["strange.png"]))
-    with pytest.raises(DataError, match=r"records hold no record of image-0000\.png"):
+    assert [one.source_row for one in named_from(storage, 3)] == [2, 3, 4, 5]
+    assert list(named_from(storage, 7)) == []
+    with pytest.raises(DataError, match=r"names\.parquet does not hold image-0000\.png"):
+        list(files.add_to([images[4], images[0]]))
+    storage.delete(["names.parquet"])
+    with pytest.raises(DataError, match=r"names\.parquet is gone"):
         list(files.add_to(images[:1]))
-    assert Storage(str(tmp_path / "out")).exists("_SUCCESS")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.output.shard_part import error_row, read_part
 from litelvlm.pipeline.schemas import ERROR_SCHEMA, RECORD_SCHEMA
-from litelvlm.pipeline.shards.manifest import Shard, make_plan
+from litelvlm.pipeline.shards.manifest import Shard, make_plan, record_key
 from litelvlm.pipeline.shards.markers import ShardMarker, read_marker
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import make_output
@@ -77,3 +78,17 @@ def test_an_error_row_has_the_columns_of_its_table(committed: tuple[Storage, Sha
     _, shard, _ = committed
     row = dict.fromkeys(RECORD_SCHEMA.names, 1) | {"image_key": "x"}
     assert set(error_row(row, shard)) == set(ERROR_SCHEMA.names)
+
+
+def test_an_image_says_where_it_comes_from_and_its_annotations_which_record_they_are(
+    committed: tuple[Storage, Shard, ShardMarker],
+) -> None:
+    storage, shard, marker = committed
+    facts, records, annotations = read_part(storage, [(shard, marker)], sample=None, renamed={})
+    first = records.to_pylist()[0]
+    assert (facts.images[0].image_id, facts.images[0].uri) == (first["image_id"], first["image_uri"])
+    assert facts.images[0].source == (shard.file, first["source_row"])
+    found = [json.loads(b'{"id":0' + one) for image in annotations for one in image]
+    ok = [one["record"] for one in records.to_pylist() if one["status"] == "ok"]
+    assert [one["attributes"]["record"] for one in found] == ok
+    assert ok[0] == record_key(shard, first["source_row"], 0)
