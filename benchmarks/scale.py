@@ -215,7 +215,8 @@ def record(shard: Shard, row: int, phrase: int) -> dict[str, Any]:
     number = shard.index * IMAGES + row
     values: dict[str, Any] = dict.fromkeys(SHARD_SCHEMA.names)
     return values | MASK | {
-        "image_id": f"{number}", "image_key": f"{number:016x}", "file_name": f"{number // 1000}/{number}.jpg",
+        "record": f"{number:016x}-{phrase}", "image_id": f"{number}",
+        "image_key": f"{number:016x}", "file_name": f"{number // 1000}/{number}.jpg",
         "phrase_index": phrase, "phrase": f"thing {phrase}", "category_id": 1, "category": "object", "status": "ok",
         "area": 1_200, "score": 0.5,
         "num_visual_tokens": 576, "num_retained_tokens": 192, "source_file": shard.file,

@@ -185,7 +185,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
     writer = CocoWriter(Parts())
     writer.add_image(file_name="sub/a.jpg", height=1, width=1, annotations=[])
     writer.add_image(file_name="sub/a.png", height=1, width=1, annotations=[])
-    with pytest.raises(ValueError, match="'sub/a.jpg' is the name of another image"):
+    with pytest.raises(ValueError, match=r"'sub/a\.jpg' is the name of another image"):
         writer.add_image(file_name="sub/a.jpg", height=1, width=1, annotations=[])
     assert writer.close().images == 2
 
