@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PINNED := --quiet --constraint constraints.txt
 EXTRAS := dev
 INSTALL = $(BIN)/pip install $(PINNED) uv \
-	&& $(BIN)/uv pip install --python $(BIN)/python $(PINNED) --editable '.[$(EXTRAS)]' \
+	&& $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python $(PINNED) --editable '.[$(EXTRAS)]' \
 	|| $(BIN)/pip install $(PINNED) --editable '.[$(EXTRAS)]'
 
 .DEFAULT_GOAL := help
