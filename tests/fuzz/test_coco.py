@@ -110,7 +110,7 @@ def _check_annotations(annotations: list[dict[str, Any]], masks: list[np.ndarray
         assert annotation["area"] == mask.sum() == coco_mask.area(annotation["segmentation"])
         assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
         assert 0 <= annotation["score"] <= 1
-        assert set(annotation["attributes"]) == {"phrase", "source", "review"}
+        assert set(annotation["attributes"]) == {"phrase", "record", "source", "review"}
         phrase = annotation["attributes"]["phrase"]
         assert len(phrase) <= MAX_PHRASE_CHARS
         assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in phrase)

@@ -59,7 +59,7 @@ def test_the_layout_to_the_letter() -> None:
         '"annotations":[{"id":1,"image_id":1,"category_id":1,'
         f'"segmentation":{{"size":[64,96],"counts":{json.dumps(counts)}}},'
         '"area":961.0,"bbox":[15.0,15.0,31.0,31.0],"iscrowd":0,"score":0.9,'
-        '"attributes":{"phrase":"the cat","source":"auto","review":"needs_review"}}]}\n'
+        '"attributes":{"phrase":"the cat","record":"","source":"auto","review":"needs_review"}}]}\n'
     )
     assert parts == {"part-00000.json": expected.encode("ascii")}
 

@@ -60,7 +60,9 @@ def test_extension_types_of_a_file_are_not_made(tmp_path: Path) -> None:
     assert [row.phrases for row in piece.rows(Notes())] == [('"a dog"',)]
 
 
-@pytest.mark.parametrize(("kind", "module"), [("delta", "deltalake"), ("lance", "lance"), ("iceberg", "pyiceberg")])
+@pytest.mark.parametrize(
+    ("kind", "module"), [("delta", "deltalake"), ("lance", "lance"), ("iceberg", "pyiceberg.table")]
+)
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, kind: Kind, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=rf"pip install 'litelvlm-annotate\[{kind}\]'"):
