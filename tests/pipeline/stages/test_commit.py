@@ -17,7 +17,8 @@ from tests.pipeline.stages.shard_work import SHARD
 def record(source_row: int, status: str, **changes: Any) -> dict[str, Any]:
     values = dict.fromkeys(SHARD_SCHEMA.names) | {
         "record": "r", "image_id": "i", "phrase_index": 0, "phrase": "p", "status": status,
-        "file_name": f"{source_row}.png", "height": 2, "width": 2, "source_file": "f", "source_row": source_row, "image_key": f"k{source_row}",
+        "file_name": f"{source_row}.png", "height": 2, "width": 2,
+        "source_file": "f", "source_row": source_row, "image_key": f"k{source_row}",
     }  # fmt: skip
     return values | changes
 
