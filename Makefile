@@ -30,7 +30,7 @@ test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
-	$(BIN)/python -m pytest -m "not ray and not slow and not faults and not browser and not stores"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not faults and not browser and not stores"
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
@@ -60,7 +60,7 @@ browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, o
 # Azurite is a program for Node, installed into a cache folder outside of the repository; its tests look there too.
 AZURITE_HOME ?= $(HOME)/.cache/litelvlm/azurite
 stores: EXTRAS := dev,gcs,azure,stores
-stores: $(READY)  ## storage and runs against S3, Google and Azure servers of several makers (needs npm; 10 minutes)
+stores: $(READY)  ## storage and runs against S3, Google and Azure servers of several makers (needs npm; 9 minutes)
 	$(INSTALL)
 	npm install --silent --no-fund --no-audit --prefix $(AZURITE_HOME) azurite@3.35.0
 	AZURITE_HOME=$(AZURITE_HOME) $(BIN)/python -m pytest -m stores tests/stores

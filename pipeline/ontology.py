@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import yaml
+from litelvlm.pipeline.plain_yaml import load_plain_yaml
 
 MAX_BYTES = 1 << 20
 MAX_CATEGORIES = 1_000
@@ -263,9 +263,4 @@ def _load(path: str) -> Any:
         raise ValueError("it is not text in UTF-8") from error
     if len(text) > MAX_BYTES:
         raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-    try:
-        if any(isinstance(token, yaml.AnchorToken | yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("it holds YAML anchors, which are not read")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())[:200]}") from error
+    return load_plain_yaml(text)

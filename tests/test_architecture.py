@@ -26,6 +26,7 @@ GROUND = {
     "footing",
     "masks",
     "ontology",
+    "plain_yaml",
     "redact",
     "schemas",
     "settings",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import yaml
 from pycocotools import mask as coco_mask
 
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
@@ -16,6 +14,7 @@ from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
 from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.output.parallel import chunks
+from litelvlm.pipeline.plain_yaml import load_plain_yaml
 from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, Piece, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.table.true_masks import parse_mask
@@ -114,25 +113,16 @@ def yolo_classes(name: str, data: bytes) -> list[str]:
         raise ValueError(f"{name}: is not text of at most {_MAX_DESCRIPTION_BYTES} bytes")
     if name.endswith(".txt"):
         return [line.strip() for line in text.splitlines() if line.strip()]
-    names = plain_yaml(text, name).get("names")
+    try:
+        values = load_plain_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    names = values.get("names") if isinstance(values, dict) else None
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(one, str | int | float) for one in names):
         raise ValueError(f"{name}: `names` must list the classes, or give one for each number from 0")
     return [str(one) for one in names]
-
-
-def plain_yaml(text: str, name: str) -> dict[str, Any]:
-    """A YAML mapping without anchors, with which a few lines can stand for gigabytes. Raises ValueError."""
-    try:
-        if any(isinstance(token, yaml.AnchorToken | yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError(f"{name}: holds YAML anchors, which are not read")
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{name} is not valid YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{name}: must be a YAML mapping")
-    return values
 
 
 def label_path(image: str) -> str:

@@ -66,7 +66,7 @@ def test_a_run_from_bucket_to_bucket_equals_one_on_disk(store: ObjectStore, tmp_
     rows = mixed_rows(30)
     source = write_table(tmp_path / "in.parquet", rows)
     fs = store.filesystem()
-    fs.put(source, "bucket/in/part.parquet")
+    fs.put(source, "bucket/in/in.parquet")
     config = run_config("s3://bucket/in/*.parquet", "s3://bucket/out", storage_options=store.options)
     assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
     local = run_config(source, tmp_path / "out")
