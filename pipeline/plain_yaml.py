@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_DEPTH = 20  # the scanner in Python takes minutes for 100 kB of `[`
 _BEGINS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _ENDS = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
@@ -21,12 +21,16 @@ def load_plain_yaml(text: str) -> Any:
     """
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
+        for event in yaml.parse(text, Loader=_SafeLoader):
             if getattr(event, "anchor", None) is not None:
                 raise ValueError("it holds YAML anchors, which are not read")
             depth += isinstance(event, _BEGINS) - isinstance(event, _ENDS)
             if depth > _MAX_DEPTH:
                 raise ValueError(f"it is not valid YAML here: it is nested more than {_MAX_DEPTH} deep")
-        return yaml.load(text, Loader=_Loader)
+        loader = _SafeLoader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())[:200]}") from error
