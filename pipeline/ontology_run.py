@@ -43,12 +43,14 @@ def _check_prompts(ontology: Ontology, engine: Engine) -> None:
 
 def _operations(config: RunConfig, plan: RunPlan, ontology: Ontology, engine: Engine) -> str:
     """Modelled operations of the run, and of the other layout where that would take far fewer."""
-    mine = engine.tflop_an_image(ontology.prompts, config.model.layout)
+    layouts = dict.fromkeys((config.model.layout, *_LAYOUTS))
+    needed = {layout: engine.tflop_an_image(ontology.prompts, layout) for layout in layouts}
+    known = {layout: tflop for layout, tflop in needed.items() if tflop is not None}
+    mine = known.get(config.model.layout)
     if mine is None:
         return ""
     text = f"Needed operations (modelled): {_number(mine * plan.num_rows)} TFLOP"
-    layout = min(_LAYOUTS, key=lambda name: engine.tflop_an_image(ontology.prompts, name) or mine)
-    best = engine.tflop_an_image(ontology.prompts, layout) or mine
+    layout, best = min(known.items(), key=lambda one: one[1])
     return f"{text}; with --layout {layout} {_number(best * plan.num_rows)}" if best < 0.9 * mine else text
 
 

@@ -26,6 +26,7 @@ from litelvlm.pipeline.table.footers import read_footers
 from litelvlm.pipeline.table.rows import read_row
 
 _QUALITY = 95
+_TURNED = "exif"  # how the note of a turned image begins
 _FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -142,13 +143,11 @@ def _upright(data: bytes, image: MaskedImage, config: RunConfig) -> bytes:
         ImageError, ValueError: it is another image than the run saw.
     """
     source = config.source
-    keep = source.truncated == "keep"
-    with Image.open(io.BytesIO(data)) as opened:
-        if opened.size == (image.width, image.height) and opened.getexif().get(0x0112, 1) in (0, 1):
-            return data
-    decoded = decode_image(data, max_pixels=source.max_pixels, keep_truncated=keep)
+    decoded = decode_image(data, max_pixels=source.max_pixels, keep_truncated=source.truncated == "keep")
     if decoded.size_hw != (image.height, image.width):
         raise ValueError(f"it is {decoded.size_hw} now, and was {(image.height, image.width)}")
+    if not any(note.startswith(_TURNED) for note in decoded.notes):
+        return data
     ending = image.file_name[len(image.stem) :].lower()
     buffer = io.BytesIO()
     Image.fromarray(decoded.rgb).save(buffer, _FORMATS.get(ending, "PNG"), quality=_QUALITY)

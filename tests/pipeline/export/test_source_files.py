@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def test_scattered_images_are_read_where_they_are_first_met(tmp_path: Path) -> N
 
 
 def test_images_that_are_gone_or_others_now_are_counted(tmp_path: Path) -> None:
-    names = [tmp_path / "images" / f"{number}.png" for number in range(3)]
+    names = [tmp_path / "images" / f"{number}.png" for number in range(4)]
     names[0].parent.mkdir()
     for number, name in enumerate(names):
         name.write_bytes(png(picture(number)))
@@ -62,10 +64,14 @@ def test_images_that_are_gone_or_others_now_are_counted(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, rows)
     names[0].unlink()
     names[1].write_bytes(png(picture(1, height=99)))
+    bomb = bytearray(names[3].read_bytes())
+    bomb[16:24] = struct.pack(">II", 100_000, 100_000)  # what the header claims; Pillow's own limit is no ValueError
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    names[3].write_bytes(bomb)
     files = SourceFiles(storage, config, uri_policy(config))
     found = list(files.add_to(read_images(storage, finished_parts(storage)[0], 0.0)))
-    assert [one.data is None for one in found] == [True, True, False]
-    assert files.counts == {"unread: not_found": 1, "unread: ValueError": 1}
+    assert [one.data is None for one in found] == [True, True, False, True]
+    assert files.counts == {"unread: not_found": 1, "unread: ValueError": 1, "unread: too_many_pixels": 1}
 
 
 def test_a_part_finds_its_own_images(tmp_path: Path) -> None:
