@@ -44,6 +44,7 @@ ALLOWED = {
     "report": {"fetch", "table", "shards", "measure", "images", "storage"},
     "planner": {"measure", "storage"},
     "export": {"output", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
+    "review": {"export", "output", "report", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
     "prepare": {"output", "fetch", "table", "measure", "images", "storage", "cluster"},
 }
 #: The packages that import nothing of `pipeline` but themselves, not even the ground floor.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from litelvlm.pipeline.errors import DataError
@@ -32,11 +32,25 @@ class MaskedObject:
         return {"phrase": self.phrase, "record": self.record}
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnmaskedPhrase:
+    """A phrase that was asked of an image and has no mask: its record's key and status, and why, in words."""
+
+    phrase: str
+    record: str
+    status: str
+    reason: str | None = None
+
+
 @dataclass(kw_only=True)
 class MaskedImage:
     """An image with its annotations, upright size in pixels.
 
-    `data` is the encoded image where it was read again; `id` that of the COCO file, `source_id` that of the input.
+    Attributes:
+        id, source_id: of the COCO file, and of the input.
+        data: the encoded image where it was read again.
+        url: where a tool finds it, if not beside its annotations.
+        unmasked: the phrases without a mask, for formats that show them to people.
     """
 
     id: int
@@ -46,6 +60,8 @@ class MaskedImage:
     width: int
     objects: list[MaskedObject]
     data: bytes | None = None
+    url: str | None = None
+    unmasked: list[UnmaskedPhrase] = field(default_factory=list)
 
     @property
     def stem(self) -> str:
