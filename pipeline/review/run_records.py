@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from litelvlm.pipeline.errors import DataError
-from litelvlm.pipeline.schemas import RECORDS_DIR, SUCCESS_NAME
+from litelvlm.pipeline.schemas import RECORD_SCHEMA, RECORDS_DIR, SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import SavedRun, claimed_run
 from litelvlm.pipeline.shards.markers import ShardMarker, committed, read_data
 from litelvlm.pipeline.storage.store import Storage
@@ -40,17 +43,43 @@ class RunRecords:
         Raises:
             DataError: a file is damaged.
         """
-        if self.is_finished:
-            yield from self._of_parts(list(columns))
-        for marker in self._markers:
-            yield read_data(self.storage, marker).select(list(columns))
+        for _, read in self._pieces(list(columns)):
+            yield read()
 
-    def _of_parts(self, columns: list[str]) -> Iterator[pa.Table]:
+    def take(self, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Some columns of some records by their places, ascending, among all. What holds none of them is not read.
+
+        Raises:
+            DataError: as `tables`.
+        """
+        found, start = [RECORD_SCHEMA.empty_table().select(list(columns))], 0
+        for size, read in self._pieces(list(columns)):
+            inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + size)]
+            if len(inside):
+                found.append(read().take(pa.array(inside - start)))
+            start += size
+        return pa.concat_tables(found)
+
+    def _pieces(self, columns: list[str]) -> Iterator[tuple[int, Callable[[], pa.Table]]]:
+        """Number of rows of every piece, and what reads it."""
+        for parquet in self._opened():
+            for group in range(parquet.num_row_groups):
+                size = parquet.metadata.row_group(group).num_rows
+                yield size, partial(_read_group, parquet, group, columns)
+        for marker in self._markers:
+            yield marker.records, partial(self._read_shard, marker, columns)
+
+    def _read_shard(self, marker: ShardMarker, columns: list[str]) -> pa.Table:
+        return read_data(self.storage, marker).select(columns)
+
+    def _opened(self) -> Iterator[pq.ParquetFile]:
         for name in self._parts:
             try:
                 with self.storage.open_read(name) as stream:
-                    parquet = pq.ParquetFile(stream)
-                    for group in range(parquet.num_row_groups):
-                        yield parquet.read_row_group(group, columns=columns, use_threads=False).select(columns)
+                    yield pq.ParquetFile(stream)
             except (pa.ArrowException, FileNotFoundError) as error:
                 raise DataError(f"{name} is damaged: {error}") from error
+
+
+def _read_group(parquet: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+    return parquet.read_row_group(group, columns=columns, use_threads=False).select(columns)
