@@ -11,6 +11,7 @@ COMPANIONS = {
     *("task.json", "project.json", "metadata.json", "tags.json", "frames.json"),
     *("labels.json", "cvat_labels.json", "label_config.xml", "index.json"),
 }
+_OTHER_TASKS = ("image_info_", "person_keypoints_", "captions_", "labels_", "panoptic_", "stuff_")
 
 
 def detect(content: Any) -> str | None:
@@ -32,10 +33,18 @@ def detect(content: Any) -> str | None:
     return None
 
 
-def is_companion(name: str) -> bool:
-    """Whether a file of this name is known to lie beside the documents that are read."""
-    last = name.rpartition("/")[2].lower()
-    return last in COMPANIONS or last.endswith(".jsonl")
+def is_companion(name: str, siblings: frozenset[str] = frozenset()) -> bool:
+    """Whether a file of this name is known to lie beside the documents that are read.
+
+    Beside COCO's `instances_….json`, the files of its other tasks have the same images without masks, or with the same
+    ones again: read by themselves, they would look like images whose every region was rejected.
+    """
+    folder, _, last = name.rpartition("/")
+    if last.lower() in COMPANIONS or last.lower().endswith(".jsonl"):
+        return True
+    start = next((start for start in _OTHER_TASKS if last.startswith(start)), None)
+    instances = f"instances_{last.removeprefix(start or '')}"
+    return start is not None and (f"{folder}/{instances}" if folder else instances) in siblings
 
 
 def _of_list(content: list[Any]) -> str | None:

@@ -54,12 +54,12 @@ def read_reviews(
 
 def _read(document: Document, format: str) -> Iterator[ReviewedImage] | None:
     """The images of a document; None for one that only lies beside those that are read."""
-    is_beside = is_companion(document.name) and bool(document.siblings)
+    is_beside = bool(document.siblings) and is_companion(document.name, document.siblings)
     if is_beside and document.name.lower().endswith(".jsonl"):
         return None
     content = _content(document)
     found = detect(content)
-    if is_beside and found is None:
+    if is_beside and found in (None, "coco"):
         return None
     if found is None or format not in ("auto", found):
         told = "is of no known format" if found is None else f"is {found}"

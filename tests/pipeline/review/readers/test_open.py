@@ -95,6 +95,13 @@ def test_a_part_each_is_read_in_order(tmp_path: Path) -> None:
     assert [len(one.reviews[0].regions) for one in read_reviews([str(tmp_path)])] == [1, 2, 3]
 
 
+def test_files_of_other_tasks_reject_nothing(tmp_path: Path) -> None:
+    """Datumaro's `coco` writes the images of its instances again, without any."""
+    for name, found in (("instances", FOUND), ("image_info", []), ("labels", []), ("person_keypoints", FOUND)):
+        (tmp_path / f"{name}_default.json").write_text(json.dumps(written.coco(found)))
+    assert [len(one.reviews[0].regions) for one in read_reviews([str(tmp_path)])] == [len(FOUND)]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
