@@ -44,6 +44,7 @@ def test_a_shape_has_the_native_score_and_what_the_label_declares() -> None:
     assert shape["attributes"] == [{"spec_id": 8, "value": "blue square"}, {"spec_id": 9, "value": "0.7"}]
 
 
+@pytest.mark.review_tools
 def test_the_sdk_reads_them() -> None:
     masks = pytest.importorskip("cvat_sdk.masks")
     for mask in shapes():
