@@ -64,7 +64,7 @@ def reviews_of(client: Any, name: str, path: Path) -> dict[str, Any]:
     """What our reader finds in Label Studio's own JSON, by ids of images."""
     chunks = client.projects.exports.download_sync(project_of(client, name).id, download_all_tasks=True)
     path.write_bytes(b"".join(chunks))
-    return {one.image_id: one for one in read_reviews(Storage(str(path.parent)), [path.name])}
+    return {one.image_id: one for one in read_reviews([str(path)])}
 
 
 @pytest.mark.parametrize("bitmask", [False, True])
@@ -103,7 +103,7 @@ def _review(client: Any, tasks: list[Any], shown: list[Any], edited: np.ndarray,
 
 def _alpha(values: np.ndarray) -> list[int]:
     """As a brush writes it: a stream in which no value is repeated."""
-    header = encode_brush(np.zeros(SIZE_HW, bool))[:6]
+    header = encode_brush(np.zeros(SIZE_HW, bool))[:7]
     bits = "".join(f"{one:08b}" for one in header)[:53]
     flat = np.repeat(values.ravel(), 4)
     for start in range(0, flat.size, 1 << 16):
