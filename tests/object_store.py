@@ -68,13 +68,15 @@ def object_store() -> Iterator[ObjectStore]:
 
 
 @contextmanager
-def server_process(command: list[str], url: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def server_process(
+    command: list[str], url: str, environment: Mapping[str, str] | None = None, *, timeout_s: float = 60.0
+) -> Iterator[str]:
     """Run a server until the block ends; its URL, once it answers there."""
     process = subprocess.Popen(
         command, env=os.environ | (environment or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait_for(url, process)
+        _wait_for(url, process, timeout_s=timeout_s)
         yield url
     finally:
         process.terminate()

@@ -29,13 +29,18 @@ _UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class CocoAnnotation:
-    """One mask with the phrase that asked for it, its score in [0, 1], the id of its class and its record's key."""
+    """One mask with the phrase that asked for it, its score in [0, 1], the id of its class and its record's key.
+
+    `source` and `review` are one of the values that `cvat_labels` declares.
+    """
 
     mask: EncodedMask
     phrase: str
     score: float
     category_id: int = OBJECT.id
     record: str = ""
+    source: str = "auto"
+    review: str = "needs_review"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +265,7 @@ def _annotation_entry(annotation: CocoAnnotation) -> bytes:
         f',"area":{float(mask.area)!r},"bbox":[{left!r},{top!r},{box_width!r},{box_height!r}],"iscrowd":0'
         f',"score":{round(float(annotation.score), 6)!r}'
         f',"attributes":{{"phrase":{json.dumps(phrase)},"record":{json.dumps(annotation.record)}'
-        ',"source":"auto","review":"needs_review"}}'
+        f',"source":"{annotation.source}","review":"{annotation.review}"}}}}'
     ).encode("ascii")
 
 

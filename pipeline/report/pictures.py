@@ -146,18 +146,26 @@ class SourceImages:
 
 
 def draw_picture(
-    image: SourceImage, size_hw: tuple[int, int], mask_rle: str, outline_rle: str | None = None
+    image: SourceImage, size_hw: tuple[int, int], mask_rle: str | None, outline_rle: str | None = None
 ) -> Picture:
-    """The image with a mask filled in and, if given, another outlined in white. Masks are COCO's compressed counts."""
+    """The image, with a mask filled in and another outlined in white where given, both as COCO's compressed counts."""
     if image.rgb is None:
         return Picture(note=image.note)
     if image.size_hw != size_hw:
         return Picture(note=f"the image has another size now: {image.size_hw[1]}×{image.size_hw[0]} pixels")
     try:
-        masks = [_mask(rle, size_hw) for rle in (mask_rle, outline_rle) if rle is not None]
+        filled, outlined = ([] if rle is None else [_mask(rle, size_hw)] for rle in (mask_rle, outline_rle))
     except ValueError as error:
         return Picture(note=str(error))
-    item = OverlayItem(rgb=image.rgb, masks=masks[:1], phrases=[""], scores=[None], truths=masks[1:], colours=[_COLOUR])
+    given = len(filled)
+    item = OverlayItem(
+        rgb=image.rgb,
+        masks=filled,
+        phrases=[""] * given,
+        scores=[None] * given,
+        truths=outlined,
+        colours=[_COLOUR] * given,
+    )
     return _as_jpeg(draw_masks(item, SIDE_PX))
 
 

@@ -1,1 +1,1 @@
-"""From masks to accepted labels: what to look at, out to the tools of reviewers, back again, and what may be accepted unseen."""
+"""From masks to accepted labels: what to look at, what reviewers did, and what may be accepted unseen."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from litelvlm.evaluation.boundary import boundary, boundary_f, dilate
+from litelvlm.pipeline.boundary import boundary, boundary_f, dilate
 from tests.evaluation.masks import EMPTY, LEFT, MASK_PAIRS, Mask, box
 
 

@@ -1,0 +1,1 @@
+"""Formats of tools that show masks to people, who correct them."""

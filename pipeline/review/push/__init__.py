@@ -1,0 +1,1 @@
+"""From exported files into the projects of tools, through their own clients."""

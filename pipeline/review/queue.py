@@ -1,0 +1,125 @@
+"""Making a queue: drawn from the run's records, put in an order for people, written with a page of pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from litelvlm.pipeline.errors import MISTAKES, UsageError
+from litelvlm.pipeline.review.config import QueueConfig
+from litelvlm.pipeline.review.draw import Drawn, draw
+from litelvlm.pipeline.review.population import NO_CLASS, Population, read_population
+from litelvlm.pipeline.review.queue_page import write_page
+from litelvlm.pipeline.review.queue_table import QUEUE_SCHEMA, RANDOM, TARGETED, Queue, QueueFacts
+from litelvlm.pipeline.review.run_records import RunRecords
+from litelvlm.pipeline.review.where import Where
+from litelvlm.pipeline.storage.store import Storage
+
+MERGED = "(small ones together)"  # name of the stratum that small ones were merged into
+ALL = "(all)"
+_COLUMNS = (
+    "record", "image_id", "phrase_index", "phrase", "category", "status", "score", "file_name", "image_uri", "height",
+    "width", "source_file", "source_row", "mask_rle",
+)  # fmt: skip
+
+
+def make_queue(config: QueueConfig, say: Callable[[str], None]) -> Queue:
+    """Draw, order and write a queue.
+
+    Raises:
+        UsageError: there is no run, nothing in it to judge, or a setting does not fit.
+        DataError, StorageError: the run is damaged, or a store failed.
+    """
+    source = Storage(config.run, config.storage_options)
+    try:
+        records = RunRecords(source)
+        population = read_population(records, Where(config.where), config.strata)
+        if not len(population):
+            raise ValueError("there is no record to look at" + (" for which --where holds" if config.where else ""))
+    except MISTAKES as error:
+        raise UsageError(str(error)) from error
+    drawn = draw(population, config.num_items, config.random_share, config.seed)
+    taken = _taken(records, population, drawn)
+    names = _stratum_names(taken, drawn, config.strata)
+    queue = Queue(
+        items=_items(taken, names, population, drawn), facts=_facts(records, population, drawn, names, config)
+    )
+    directory, _, name = config.output.rpartition("/")
+    output = Storage(directory or ("/" if config.output.startswith("/") else "."), config.storage_options)
+    output.write_bytes(name, queue.to_parquet())
+    page = name.removesuffix(".parquet") + ".html"
+    masks = dict(zip(*(taken.column(name).to_pylist() for name in ("record", "mask_rle")), strict=True))
+    write_page(queue, {key: mask for key, mask in masks.items() if mask}, records, output, page, config)
+    say(_described(population, queue))
+    say(f"done: {queue.items.num_rows} items in {config.output}; pictures in {output.path(page)}")
+    return queue
+
+
+def _taken(records: RunRecords, population: Population, drawn: Drawn) -> pa.Table:
+    """The drawn records, in the order of the draw."""
+    rows = population.rows[drawn.index]
+    ascending = np.argsort(rows, kind="stable")
+    back = np.empty_like(ascending)
+    back[ascending] = np.arange(len(ascending))
+    return records.take(rows[ascending], _COLUMNS).take(pa.array(back)).combine_chunks()
+
+
+def _items(taken: pa.Table, names: list[str], population: Population, drawn: Drawn) -> pa.Table:
+    """The drawn records in the order in which to look at them."""
+    columns = {name: taken.column(name) for name in _COLUMNS if name in QUEUE_SCHEMA.names} | {
+        "risk": pa.array(population.risk[drawn.index]),
+        "part": pa.array(np.where(drawn.is_random, RANDOM, TARGETED)),
+        "is_base": pa.array(drawn.is_base),
+        "stratum": pa.array(names, pa.string()),
+        "inclusion_probability": pa.array(drawn.probability),
+    }
+    order = pa.array(looking_order(taken.column("file_name").to_pylist(), drawn.is_random), pa.int64())
+    columns = {name: values.take(order) for name, values in columns.items()}
+    columns["position"] = pa.array(np.arange(taken.num_rows))
+    return pa.table({name: columns[name] for name in QUEUE_SCHEMA.names}).cast(QUEUE_SCHEMA)
+
+
+def looking_order(images: list[str], is_random: np.ndarray) -> list[int]:
+    """Places of items so that those of an image follow each other: images of the random part first, in its order, then
+    those with the most likely errors. `images` are given in the order of the draw."""
+    first: dict[str, int] = {}
+    for place, image in enumerate(images):
+        first.setdefault(image, place)
+    return sorted(range(len(images)), key=lambda place: (first[images[place]], not is_random[place], place))
+
+
+def _stratum_names(table: pa.Table, drawn: Drawn, strata: str) -> list[str]:
+    if strata == "none":
+        return [ALL] * table.num_rows
+    names = table.column(strata).to_pylist()
+    return [MERGED if not code else name or NO_CLASS for code, name in zip(drawn.stratum.tolist(), names, strict=True)]
+
+
+def _facts(
+    records: RunRecords, population: Population, drawn: Drawn, names: list[str], config: QueueConfig
+) -> QueueFacts:
+    named = dict(zip(drawn.stratum.tolist(), names, strict=True))
+    return QueueFacts(
+        run=records.saved.fingerprint,
+        seed=config.seed,
+        where=config.where,
+        strata=config.strata,
+        random_share=config.random_share,
+        num_records=len(population),
+        num_answers=int(population.is_answer.sum()),
+        strata_sizes={named[code]: size for code, size in drawn.sizes.items() if code in named},
+    )
+
+
+def _described(population: Population, queue: Queue) -> str:
+    parts = Counter(queue.items.column("part").to_pylist())
+    base = int(pc.sum(queue.items.column("is_base")).as_py() or 0)
+    left_out = f"; {population.num_left_out} cannot be judged" if population.num_left_out else ""
+    return (
+        f"{len(population)} records{left_out}: {parts[RANDOM]} items at random, {base} of them a simple random sample, "
+        f"and {parts[TARGETED]} that are most likely wrong"
+    )
