@@ -20,7 +20,17 @@ from litelvlm.rules.registry import RULE_BOOK
 SEEDED_RULES = tuple(name for name, rule in RULE_BOOK.items() if "seeds" in rule.needs)
 MAX_COMBINATIONS = 10_000
 #: Settings of an annotation run that an evaluation has its own for.
-NOT_EVALUATED = ("ontology", "num_retain_tokens", "rule", "order", "positions", "layout", "question", "answer")
+NOT_EVALUATED = (
+    "ontology",
+    "num_retain_tokens",
+    "rule",
+    "order",
+    "positions",
+    "layout",
+    "question",
+    "answer",
+    "signals",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,14 @@ class ClipEncoder(nn.Module):
         embedded = (visual.ln_post(patches) @ visual.proj).float()
         return ClipFeatures(patches, embedded, self._context(hidden), hidden, previous)
 
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """Projected `[CLS]` embeddings of B images, not normalised; BxE float32. The whole tower runs.
+
+        Args:
+            pixels: Bx3xSxS, normalised.
+        """
+        return self.clip.encode_image(pixels).float()
+
     def attention_cues(self, previous_input: Tensor) -> tuple[Tensor, Tensor]:
         """`Evidence.attention` and `Evidence.keys`: of the layer whose output the features are."""
         query, key = self._query_and_keys(self.clip.visual.transformer.resblocks[-2], previous_input)

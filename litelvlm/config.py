@@ -16,6 +16,7 @@ POSITIONS = ("compact", "original")
 LAYOUTS = ("separate", "rounds", "shared")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32", "fp8")
+SIGNALS = ("seg", "clip")  # what can be asked of a mask beside its score
 WEIGHT_DTYPES = ("bfloat16", "float32")  # of weights in files
 UNPRUNED = "none"  # the rule that keeps every token
 DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"

@@ -14,7 +14,7 @@ from huggingface_hub import save_torch_state_dict
 
 from litelvlm.checkpoint import CLIP_MERGES, CONVERTED_FORMAT, open_checkpoint
 from litelvlm.glamm import GlammModel
-from litelvlm.loading import load_model
+from litelvlm.loading import holds_lm_head, load_model
 
 _TOKENIZER_FILES = ("tokenizer.model", "added_tokens.json")
 
@@ -45,7 +45,7 @@ def convert_checkpoint(
     output = Path(output)
     check_output(output)
     checkpoint = open_checkpoint(model, clip)
-    network = load_model(checkpoint, torch.device("cpu"), dtype)
+    network = load_model(checkpoint, torch.device("cpu"), dtype, lm_head=holds_lm_head(checkpoint))
     files = {name: checkpoint.directory / name for name in _TOKENIZER_FILES}
     if checkpoint.clip_merges is not None:
         files[CLIP_MERGES] = checkpoint.clip_merges

@@ -17,10 +17,10 @@ class GlammModel(nn.Module):
 
     `clip`, `llm`, `projector` and the grounding encoder's image encoder run in the chosen dtype; the heads that turn a
     hidden state into a mask (`text_hidden_fcs`, the mask decoder) always run in float32: they cost next to nothing and
-    decide on which side of the threshold a pixel falls.
+    decide on which side of the threshold a pixel falls. `lm_head` is there if it is asked for, in float32 as well.
     """
 
-    def __init__(self, config: GlammConfig) -> None:
+    def __init__(self, config: GlammConfig, *, lm_head: bool = False) -> None:
         super().__init__()
         self.config = config
         width, channels = config.llm.hidden_size, config.sam.output_channels
@@ -29,12 +29,14 @@ class GlammModel(nn.Module):
         self.llm = LlamaModel(llama_config(config.llm))
         self.text_hidden_fcs = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, channels))
         self.grounding_encoder = GroundingEncoder(config.sam)
+        self.lm_head = nn.Linear(width, config.llm.vocab_size, bias=False) if lm_head else None
 
     @property
     def float32_modules(self) -> tuple[nn.Module, ...]:
         """Modules that stay in float32 whatever the model's dtype."""
         grounding = self.grounding_encoder
-        return (self.text_hidden_fcs, grounding.mask_decoder, grounding.positional_embedding, grounding.no_mask_embed)
+        heads = (self.text_hidden_fcs,) if self.lm_head is None else (self.text_hidden_fcs, self.lm_head)
+        return (*heads, grounding.mask_decoder, grounding.positional_embedding, grounding.no_mask_embed)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -59,6 +61,13 @@ class GlammModel(nn.Module):
     def mask_prompts(self, hidden: Tensor) -> Tensor:
         """PxC float32 prompt embeddings from hidden states PxW just before each `[SEG]`."""
         return self.text_hidden_fcs(hidden.float())
+
+    def token_probability(self, hidden: Tensor, token_id: int) -> Tensor | None:
+        """P float32, how likely a token is to follow PxW hidden states, by `lm_head`; None without it."""
+        if self.lm_head is None:
+            return None
+        logits = self.lm_head(hidden.float())
+        return (logits[:, token_id] - logits.logsumexp(-1)).exp()
 
 
 def llama_config(sizes: LlmSizes) -> LlamaConfig:

@@ -15,7 +15,15 @@ from litelvlm.glamm import GlammModel
 from litelvlm.limits import shown
 from litelvlm.precision import FLOAT8, FLOAT8_BASE, check_float8, to_float8
 from litelvlm.weight_files import iter_shapes, iter_tensors
-from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
+from litelvlm.weight_names import (
+    LM_HEAD,
+    Placement,
+    place_clip,
+    place_converted,
+    place_glamm,
+    place_open_clip,
+    with_lm_head,
+)
 
 OPENAI_CLIP = ("ViT-L-14-336", "openai")
 _MAX_NAMED = 8
@@ -28,10 +36,11 @@ class CheckpointError(ValueError):
     """The files are readable but are not the checkpoint that the model needs."""
 
 
-def weight_sources(checkpoint: Checkpoint) -> Iterator[WeightSource]:
+def weight_sources(checkpoint: Checkpoint, *, lm_head: bool = False) -> Iterator[WeightSource]:
     """The weight sources: how to place names, the tensors, and the files behind them (none for open_clip)."""
     paths = weight_paths(checkpoint.directory)
-    yield (place_converted if checkpoint.converted else place_glamm), lambda: iter_tensors(paths), paths
+    place = place_converted if checkpoint.converted else place_glamm
+    yield with_lm_head(place) if lm_head else place, lambda: iter_tensors(paths), paths
     if checkpoint.converted:
         return
     if checkpoint.clip_directory is None:
@@ -41,11 +50,18 @@ def weight_sources(checkpoint: Checkpoint) -> Iterator[WeightSource]:
         yield place_clip, lambda: iter_tensors(clip_paths), clip_paths
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> GlammModel:
+def holds_lm_head(checkpoint: Checkpoint) -> bool:
+    """Whether there is an `lm_head`, which published checkpoints have. Raises as `iter_shapes` and `weight_paths`."""
+    return any(name == LM_HEAD for name, _ in iter_shapes(weight_paths(checkpoint.directory)))
+
+
+def load_model(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, *, lm_head: bool = False
+) -> GlammModel:
     """Builds the model without memory, checks that the checkpoint fills it, and copies the weights in one by one.
 
     At no time is more than the model itself and one tensor in memory. With float8 the model is loaded in bfloat16, and
-    its large linear layers are converted one by one (`litelvlm.precision`).
+    its large linear layers are converted one by one (`litelvlm.precision`). `lm_head` is loaded only if it is asked for.
 
     Raises:
         CheckpointError: lists missing, unexpected and misshapen tensors.
@@ -53,15 +69,15 @@ def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype)
     """
     if dtype == FLOAT8:
         check_float8(device)
-        return to_float8(load_model(checkpoint, device, FLOAT8_BASE))
+        return to_float8(load_model(checkpoint, device, FLOAT8_BASE, lm_head=lm_head))
     with torch.device("meta"):
-        model = GlammModel(checkpoint.config).requires_grad_(False).cast(dtype)
+        model = GlammModel(checkpoint.config, lm_head=lm_head).requires_grad_(False).cast(dtype)
     _check_files(model, checkpoint)
-    check_shapes(model, _placed_shapes(checkpoint), str(checkpoint.directory))
+    check_shapes(model, _placed_shapes(checkpoint, lm_head=lm_head), str(checkpoint.directory))
     model.to_empty(device=device)
     model.restore_buffers(device)
     params = dict(model.named_parameters())
-    for place, tensors, _ in weight_sources(checkpoint):
+    for place, tensors, _ in weight_sources(checkpoint, lm_head=lm_head):
         for name, tensor in tensors():
             placement = place(name)
             if placement is None:
@@ -140,8 +156,10 @@ def _check_files(model: GlammModel, checkpoint: Checkpoint) -> None:
         )
 
 
-def _placed_shapes(checkpoint: Checkpoint) -> Iterator[tuple[str, Placement | None, tuple[int, ...]]]:
-    for place, tensors, paths in weight_sources(checkpoint):
+def _placed_shapes(
+    checkpoint: Checkpoint, *, lm_head: bool = False
+) -> Iterator[tuple[str, Placement | None, tuple[int, ...]]]:
+    for place, tensors, paths in weight_sources(checkpoint, lm_head=lm_head):
         shapes = iter_shapes(paths) if paths else ((name, tuple(tensor.shape)) for name, tensor in tensors())
         for name, shape in shapes:
             yield name, place(name), shape

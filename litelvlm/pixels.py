@@ -20,6 +20,12 @@ def normalize_clip(clip_pixels: list[np.ndarray], device: torch.device, dtype: t
     return ((pixels - _channels(CLIP_MEAN, device)) / _channels(CLIP_STD, device)).to(dtype)
 
 
+def clip_planes(rgb: np.ndarray, device: torch.device) -> Tensor:
+    """3xhxw float32 of an hxwx3 uint8 image of any size, normalised as CLIP's pixels are."""
+    planes = on_device(np.require(rgb, requirements=["C", "W"]), device).permute(2, 0, 1).float() / 255
+    return (planes - _channels(CLIP_MEAN, device)) / _channels(CLIP_STD, device)
+
+
 def normalize_sam(sam_pixels: list[np.ndarray], image_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Bx3xSxS, normalised with SAM's mean and standard deviation and only then zero-padded right and bottom."""
     batch = torch.zeros(len(sam_pixels), 3, image_size, image_size, device=device, dtype=dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,17 +15,17 @@ def on_device(values: Sequence[int] | np.ndarray, device: torch.device) -> Tenso
     return (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True)
 
 
-class HostCopies:
+class NamedCopies:
     """Tensors on their way to the host, behind the device's work that makes them."""
 
-    def __init__(self, *tensors: Tensor) -> None:
-        self._copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
-        self._made = torch.cuda.Event() if any(tensor.is_cuda for tensor in tensors) else None
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._copies = {name: tensor.to("cpu", non_blocking=True) for name, tensor in tensors.items()}
+        self._made = torch.cuda.Event() if any(tensor.is_cuda for tensor in tensors.values()) else None
         if self._made is not None:
             self._made.record()
 
-    def wait(self) -> list[np.ndarray]:
-        """The arrays, when they are there."""
+    def wait(self) -> dict[str, np.ndarray]:
+        """The arrays by name, when they are there."""
         if self._made is not None:
             self._made.synchronize()
-        return [copy.numpy() for copy in self._copies]
+        return {name: copy.numpy() for name, copy in self._copies.items()}

@@ -7,6 +7,7 @@ directories use Hugging Face's names while open_clip keeps OpenAI's, with query,
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -26,12 +27,13 @@ class Placement(NamedTuple):
 
 IGNORED_GLAMM = re.compile(
     r"(model\.)?region_encoder\."  # GLaMM's box input, which mask annotation does not use
-    r"|lm_head\."  # nothing is generated
+    r"|lm_head\."  # nothing is generated; see `with_lm_head`
     r"|.*rotary_emb\.inv_freq$"
     r"|(model\.)?vision_tower\."  # the CLIP towers come from their own checkpoint
     r"|model\.grounding_encoder\.(pixel_mean|pixel_std)$"
     r"|model\.grounding_encoder\.prompt_encoder\.(point_embeddings|not_a_point_embed|mask_downscaling)\."
 )
+LM_HEAD = "lm_head.weight"  # in every layout
 IGNORED_CLIP = re.compile(r"(text_model|vision_model)\.embeddings\.position_ids$")
 
 _GLAMM_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -119,8 +121,13 @@ def place_open_clip(name: str) -> Placement | None:
 
 
 def place_converted(name: str) -> Placement | None:
-    """A converted checkpoint already uses `GlammModel`'s names."""
-    return Placement(name)
+    """A converted checkpoint already uses `GlammModel`'s names; `lm_head` as in `place_glamm`."""
+    return None if name == LM_HEAD else Placement(name)
+
+
+def with_lm_head(place: Callable[[str], Placement | None]) -> Callable[[str], Placement | None]:
+    """The same rules, by which `lm_head` has its place."""
+    return lambda name: Placement(LM_HEAD) if name == LM_HEAD else place(name)
 
 
 def _rewrite(name: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:

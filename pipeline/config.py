@@ -22,6 +22,7 @@ from litelvlm.config import (
     PRECISIONS,
     RESIZING,
     RULES,
+    SIGNALS,
 )
 from litelvlm.pipeline.ontology import Ontology, read_ontology
 from litelvlm.pipeline.schemas import FORMAT_VERSION
@@ -154,6 +155,10 @@ class ModelConfig(Settings):
     ] = "separate"
     question: Annotated[str, Flag("question template, with {phrase}")] = DEFAULT_QUESTION
     answer: Annotated[str, Flag("answer template, with [SEG]")] = DEFAULT_ANSWER
+    signals: Annotated[
+        tuple[str, ...],
+        Flag("more columns for reviewers, which cost time (docs/signals.md), of", metavar="LIST", choices=SIGNALS),
+    ] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

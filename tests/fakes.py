@@ -64,6 +64,14 @@ class FakeResult:
         return np.array([true_score(phrase) for phrase in self.phrases], dtype=np.float32)
 
     @property
+    def seg_probability(self) -> np.ndarray | None:
+        return None
+
+    @property
+    def clip_similarity(self) -> np.ndarray | None:
+        return None
+
+    @property
     def size_hw(self) -> tuple[int, int]:
         return self.rgb.shape[0], self.rgb.shape[1]
 

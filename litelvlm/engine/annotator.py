@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from litelvlm.checkpoint import Checkpoint, open_checkpoint
 from litelvlm.clip_tokenizer import load_clip_tokenizer
-from litelvlm.config import LAYOUTS, GlammConfig, PromptTemplate, PruningConfig
+from litelvlm.config import LAYOUTS, SEG_TOKEN, SIGNALS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.batch import BatchRunner, ImageBatch, Launched
 from litelvlm.engine.capacity import images_at_once, micro_batches
 from litelvlm.engine.clock import StageClock
@@ -52,7 +53,8 @@ class Annotator:
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
-        self._runner = Runner(model, self.clip_tokenizer, compile=compile)
+        seg_id = self.preprocessor.tokenizer.token_id(SEG_TOKEN)
+        self._runner = Runner(model, self.clip_tokenizer, compile=compile, seg_id=seg_id)
         self._clock = StageClock(model.device)
         sizes = micro_batches(
             checkpoint.config,
@@ -77,6 +79,7 @@ class Annotator:
         dtype: str | torch.dtype = "float32",
         *,
         compile: bool | None = None,
+        lm_head: bool = False,
     ) -> Annotator:
         """Loads a checkpoint.
 
@@ -87,12 +90,13 @@ class Annotator:
             device: "cpu", "cuda", "cuda:1", …
             dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
             compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
+            lm_head: whether the language model's output layer is loaded, which the signal "seg" needs.
 
         Raises:
             FileNotFoundError, ValueError: in one line, if the checkpoint is absent, damaged or another model's.
         """
         checkpoint = open_checkpoint(model, clip)
-        model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype))
+        model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype), lm_head=lm_head)
         return cls(checkpoint, model_on_device, compile=compile)
 
     @property
@@ -135,6 +139,7 @@ class Annotator:
         batch_images: int | None = None,
         *,
         keep_logits: bool = True,
+        signals: Collection[str] = (),
     ) -> list[AnnotationResult]:
         """Masks for every phrase of every request, in order.
 
@@ -146,6 +151,8 @@ class Annotator:
             template: question and answer; the default is the release's first.
             batch_images: images encoded together; None chooses.
             keep_logits: whether results hold low-resolution logits, L*L*4 bytes a phrase.
+            signals: what else results say of a mask: "seg" is `seg_probability`, for which `lm_head` has to be loaded,
+                "clip" is `clip_similarity`.
 
         Raises:
             ValueError: if an image is not HxWx3 uint8, or a phrase is empty or too long; the message names the request.
@@ -155,19 +162,21 @@ class Annotator:
             raise ValueError(f"layout: {layout!r} is not known; choose one of {', '.join(LAYOUTS)}")
         if batch_images is not None and batch_images < 1:
             raise ValueError(f"batch_images: must be at least 1, not {batch_images}")
+        self._check_signals(signals)
         checked = [self._checked(i, request, template) for i, request in enumerate(requests)]
         results: dict[int, AnnotationResult] = {}
         launched: tuple[list[int], Launched] | None = None
         for members in image_batches([len(one.phrases) for one in checked], batch_images or self._auto_batch_images):
-            batch = self._batch([checked[i] for i in members], pruning, layout)
+            batch = self._batch([checked[i] for i in members], pruning, layout, compare="clip" in signals)
             before, launched = launched, (members, self._batches.launch(batch, pruning, keep_logits=keep_logits))
             if before:
                 results.update(zip(before[0], self._batches.collect(before[1]), strict=True))
         if launched:
             results.update(zip(launched[0], self._batches.collect(launched[1]), strict=True))
         for i in set(range(len(requests))) - set(results):
-            results[i] = self._empty_result(checked[i].prepared, pruning, keep_logits=keep_logits)
-        return [results[i] for i in range(len(requests))]
+            results[i] = self._empty_result(checked[i].prepared, pruning, signals, keep_logits=keep_logits)
+        in_order = [results[i] for i in range(len(requests))]
+        return in_order if "seg" in signals else [dataclasses.replace(one, seg_probability=None) for one in in_order]
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray | PreparedImage]) -> list[EncodedImage]:
@@ -213,8 +222,17 @@ class Annotator:
         visual = whole if pruning.uses_original_positions else pruning.entering(whole)
         return self.config.llm.max_position_embeddings - visual
 
-    def _batch(self, requests: Sequence[_Checked], pruning: PruningConfig, layout: str) -> ImageBatch:
-        """The requests' images and prompts."""
+    def _check_signals(self, signals: Collection[str]) -> None:
+        for name in signals:
+            if name not in SIGNALS:
+                raise ValueError(f"signals: {name!r} is not known; choose from {', '.join(SIGNALS)}")
+        if "seg" in signals and self.model.lm_head is None:
+            raise ValueError("signals: seg needs the language model's lm_head; load the model with lm_head=True")
+
+    def _batch(
+        self, requests: Sequence[_Checked], pruning: PruningConfig, layout: str, *, compare: bool = False
+    ) -> ImageBatch:
+        """The requests' images and prompts; to `compare` is to ask CLIP for the phrases' similarities."""
         tokenizer, max_text_tokens = self.preprocessor.tokenizer, self._max_text_tokens(pruning)
         prompts = []
         for index, request in enumerate(requests):
@@ -229,9 +247,12 @@ class Annotator:
             images=[request.image for request in requests],
             num_phrases=[len(request.phrases) for request in requests],
             prompts=prompts,
+            texts=[phrase for request in requests for phrase in request.phrases] if compare else None,
         )
 
-    def _empty_result(self, image: PreparedImage, pruning: PruningConfig, *, keep_logits: bool) -> AnnotationResult:
+    def _empty_result(
+        self, image: PreparedImage, pruning: PruningConfig, signals: Collection[str], *, keep_logits: bool
+    ) -> AnnotationResult:
         sam, none = self.config.sam, np.zeros(0, dtype=np.float32)
         return AnnotationResult(
             scores=none,
@@ -245,4 +266,6 @@ class Annotator:
             num_prompts=0,
             num_text_tokens=0,
             size_hw=image.original_size_hw,
+            seg_probability=none if "seg" in signals else None,
+            clip_similarity=none if "clip" in signals else None,
         )

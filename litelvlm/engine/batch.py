@@ -27,7 +27,7 @@ from litelvlm.engine.scheduler import prompt_batches
 from litelvlm.preprocess import PreparedImage
 from litelvlm.run_lengths import mask_run_lengths
 from litelvlm.scores import confidence, stability
-from litelvlm.transfer import HostCopies, on_device
+from litelvlm.transfer import NamedCopies, on_device
 
 _MOST_UNREAD = 1024  # phrases whose logits wait on the device; of more, each micro-batch is read before the next
 
@@ -40,11 +40,13 @@ class ImageBatch:
         images: each prepared, or encoded already.
         num_phrases: of each image.
         prompts: the N prompts, image by image, their phrases in order.
+        texts: P, that what the masks show is compared with; None where that is not asked.
     """
 
     images: Sequence[PreparedImage | EncodedImage]
     num_phrases: Sequence[int]
     prompts: Sequence[ImagePrompt]
+    texts: Sequence[str] | None = None
 
     @property
     def prepared(self) -> list[PreparedImage]:
@@ -63,13 +65,13 @@ class DecodedMasks:
     Attributes:
         phrases: their numbers within the batch.
         logits: low-resolution logits, a row each.
-        answers: scores, predicted IoU and, if wanted, the logits, on their way to the host.
+        answers: columns of the results by name, a row a phrase, on their way to the host.
         made: when the device has got that far; None on a CPU.
     """
 
     phrases: Sequence[int]
     logits: Tensor | None
-    answers: HostCopies
+    answers: NamedCopies
     made: torch.cuda.Event | None
     run_lengths: list[np.ndarray] = field(default_factory=list)
 
@@ -80,7 +82,7 @@ class Launched:
 
     batch: ImageBatch
     decoded: list[DecodedMasks]
-    prompts: HostCopies  # PxC mask prompts and NxR patches kept
+    prompts: NamedCopies  # PxC mask prompts, NxR patches kept and, with `lm_head`, P probabilities
 
 
 class BatchRunner:
@@ -123,21 +125,20 @@ class BatchRunner:
             seeds = [image.content_seed for image in batch.prepared]
             retained = self._runner.retain(features, batch.prompts, seeds, pruning)
         with self._clock.stage("llm"):
-            mask_prompts, kept = self._mask_prompts(features, batch.prompts, retained, pruning)
+            answered = self._answered(features, batch.prompts, retained, pruning)
         if embeddings is None:
             embeddings = self._embeddings(batch.prepared)
-        decoded = self._decoded(batch, embeddings, mask_prompts, keep_logits=keep_logits)
-        return Launched(batch=batch, decoded=decoded, prompts=HostCopies(mask_prompts, kept))
+        decoded = self._decoded(batch, embeddings, answered["mask_prompts"], keep_logits=keep_logits)
+        return Launched(batch=batch, decoded=decoded, prompts=NamedCopies(answered))
 
     def collect(self, launched: Launched) -> list[AnnotationResult]:
         """A result for each image of the batch, when it is there."""
         for part in launched.decoded:
             self._read(launched.batch, part)
-        batch, (mask_prompts, kept) = launched.batch, launched.prompts.wait()
-        answers = [
-            np.concatenate(column) for column in zip(*(part.answers.wait() for part in launched.decoded), strict=True)
-        ]
-        scores, iou, *logits = answers
+        batch, columns = launched.batch, launched.prompts.wait()
+        kept = columns.pop("kept")
+        parts = [part.answers.wait() for part in launched.decoded]
+        columns |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         run_lengths = [one for part in launched.decoded for one in part.run_lengths]
         results, stop = [], 0
         for index, (image, count) in enumerate(zip(batch.prepared, batch.num_phrases, strict=True)):
@@ -145,11 +146,8 @@ class BatchRunner:
             own = [row for row, item in enumerate(batch.prompts) if item.image_index == index]
             results.append(
                 AnnotationResult(
-                    scores=scores[start:stop],
-                    predicted_iou=iou[start:stop],
+                    **{"low_res_logits": None} | {name: column[start:stop] for name, column in columns.items()},
                     run_lengths=run_lengths[start:stop],
-                    low_res_logits=logits[0][start:stop] if logits else None,
-                    mask_prompts=mask_prompts[start:stop],
                     retained=[kept[row] for row in own for _ in batch.prompts[row].prompt.phrase_indices],
                     num_visual_tokens=self._config.num_visual_tokens,
                     num_retained_tokens=kept.shape[1],
@@ -179,10 +177,11 @@ class BatchRunner:
             )
             return torch.cat([part for _, part in parts])
 
-    def _mask_prompts(
+    def _answered(
         self, features: ClipFeatures, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
-    ) -> tuple[Tensor, Tensor]:
-        """PxC mask prompts of all prompts' phrases, and NxR the patches that each prompt kept, in order."""
+    ) -> dict[str, Tensor]:
+        """PxC mask prompts of all prompts' phrases, NxR the patches that each prompt kept, in order, and, with `lm_head`,
+        the P probabilities of `[SEG]`."""
         visual = self._runner.project(features, retained)
         lengths = [packed_length(item.prompt, retained.num_tokens) for item in prompts]
         answered = self._limits["llm"].run(
@@ -191,9 +190,14 @@ class BatchRunner:
             plan=lambda left, size: [[left[i] for i in g] for g in prompt_batches([lengths[i] for i in left], size)],
             cost=lambda group: len(group) * max(lengths[i] for i in group),
         )
-        by_prompt = {i: pair for group, both in answered for i, *pair in zip(group, *both, strict=True)}
-        answers, kept = zip(*(by_prompt[i] for i in range(len(prompts))), strict=True)
-        return torch.cat(answers), torch.stack(kept)
+        by_prompt = {i: one for group, answers in answered for i, one in zip(group, answers, strict=True)}
+        in_order = [by_prompt[i] for i in range(len(prompts))]
+        found = {
+            "mask_prompts": torch.cat([one.mask_prompts for one in in_order]),
+            "kept": torch.stack([one.patches for one in in_order]),
+        }
+        probabilities = [one.seg_probability for one in in_order if one.seg_probability is not None]
+        return found | ({"seg_probability": torch.cat(probabilities)} if probabilities else {})
 
     def _decoded(
         self, batch: ImageBatch, embeddings: Tensor, mask_prompts: Tensor, *, keep_logits: bool
@@ -206,7 +210,10 @@ class BatchRunner:
             with self._clock.stage("decode_masks"):
                 logits, iou = self._runner.decode(embeddings, own, mask_prompts[phrases[0] : phrases[-1] + 1])
                 scores = self._scores(logits, iou, [images[i] for i in own])
-            answers = HostCopies(scores, iou, logits) if keep_logits else HostCopies(scores, iou)
+            columns = {"scores": scores, "predicted_iou": iou} | ({"low_res_logits": logits} if keep_logits else {})
+            if batch.texts is not None:
+                columns["clip_similarity"] = self._similarity(batch, phrases, logits)
+            answers = NamedCopies(columns)
             made = torch.cuda.current_stream().record_event() if logits.is_cuda else None
             part = DecodedMasks(phrases=phrases, logits=logits, answers=answers, made=made)
             if reads_at_once:
@@ -214,6 +221,22 @@ class BatchRunner:
             return part
 
         return [part for _, part in self._limits["decode_masks"].run(range(len(image_of_phrase)), decode)]
+
+    def _similarity(self, batch: ImageBatch, phrases: list[int], logits: Tensor) -> Tensor:
+        """CLIP's similarity of phrases, whose logits are given, and their texts, P float32."""
+        assert batch.texts is not None
+        texts, images, found = batch.texts, batch.prepared, []
+        of_phrase = batch.image_of_phrase
+        with self._clock.stage("clip"):
+            for rows in _runs([of_phrase[i] for i in phrases]):
+                image = images[of_phrase[phrases[rows[0]]]]
+
+                def compare(part: list[int], image: PreparedImage = image) -> Tensor:
+                    own = [texts[phrases[row]] for row in part]
+                    return self._runner.clip_similarity(image, logits[part[0] : part[-1] + 1], own)
+
+                found += [one for _, one in self._limits["clip"].run(rows, compare)]
+        return torch.cat(found)
 
     def _read(self, batch: ImageBatch, part: DecodedMasks) -> None:
         """Finds run lengths, beside what the device is doing, and lets the logits go."""

@@ -63,6 +63,9 @@ class AnnotationResult:
         num_prompts: how many prompts were run.
         num_text_tokens: text tokens of all prompts together.
         size_hw: H and W.
+        seg_probability: P float32, how likely the language model took `[SEG]` to be where it stands; None unless asked.
+        clip_similarity: P float32, cosine of CLIP's embeddings of the phrase and of what the mask shows, NaN where it is
+            empty; None unless asked.
     """
 
     scores: np.ndarray
@@ -76,6 +79,8 @@ class AnnotationResult:
     num_prompts: int
     num_text_tokens: int
     size_hw: tuple[int, int]
+    seg_probability: np.ndarray | None = None
+    clip_similarity: np.ndarray | None = None
 
     @property
     def num_phrases(self) -> int:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import ClipTokenizer
@@ -21,13 +24,28 @@ from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.engine.retention import ImagePrompt, Retained, retain
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
+from litelvlm.masked_crops import covered, masked_crops
 from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
-from litelvlm.pixels import normalize_clip, normalize_sam
+from litelvlm.pixels import clip_planes, normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
 from litelvlm.transfer import on_device
 
 _TEXT_CACHE_SIZE = 20_000
 _TEXT_BATCH = 32
+
+
+class Answered(NamedTuple):
+    """What a prompt of Q rounds gives.
+
+    Attributes:
+        mask_prompts: QxC float32.
+        patches: R, those kept to the end.
+        seg_probability: Q float32; None without `lm_head`.
+    """
+
+    mask_prompts: Tensor
+    patches: Tensor
+    seg_probability: Tensor | None
 
 
 class Runner:
@@ -37,10 +55,14 @@ class Runner:
         model: on its device, in its dtype.
         clip_tokenizer: CLIP's own tokeniser.
         compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
+        seg_id: the token `[SEG]`, for a model with `lm_head`.
     """
 
-    def __init__(self, model: GlammModel, clip_tokenizer: ClipTokenizer, *, compile: bool | None = None) -> None:
+    def __init__(
+        self, model: GlammModel, clip_tokenizer: ClipTokenizer, *, compile: bool | None = None, seg_id: int = 0
+    ) -> None:
         self.model = model
+        self._seg_id = seg_id
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._llama = PackedLlama(model.llm)
@@ -92,17 +114,14 @@ class Runner:
 
     def prefill(
         self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
-    ) -> tuple[list[Tensor], Tensor]:
-        """One forward pass over packed prompts.
+    ) -> list[Answered]:
+        """One forward pass over packed prompts. Returns what each gives.
 
         Args:
             visual: what `project` made of the batch.
             prompts: the N prompts to run together.
             retained: their visual tokens.
             pruning: tells which position ids the kept tokens get, and what the language model itself drops.
-
-        Returns:
-            per prompt the mask prompts of its rounds, QxC float32, and NxR the patches kept to the end.
         """
         num_visual = self.model.config.num_visual_tokens
         if pruning.inside_llm and not pruning.is_unpruned(num_visual):
@@ -110,8 +129,11 @@ class Runner:
         else:
             plan, packed = self._packed(visual, prompts, retained, original=pruning.uses_original_positions)
             hidden, indices = self._llama(packed, self._prefix(plan.prefix_ids)), retained.indices
-        mask_prompts = self.model.mask_prompts(hidden)
-        return list(mask_prompts.split([len(item.prompt.seg_indices) for item in prompts])), indices
+        rounds = [len(item.prompt.seg_indices) for item in prompts]
+        probability = self.model.token_probability(hidden, self._seg_id)
+        probabilities = [None] * len(prompts) if probability is None else probability.split(rounds)
+        answers = zip(self.model.mask_prompts(hidden).split(rounds), indices, probabilities, strict=True)
+        return [Answered(*one) for one in answers]
 
     def _prefill_inside(
         self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
@@ -211,6 +233,23 @@ class Runner:
         return self.model.grounding_encoder.decode_masks(
             image_embeddings[on_device(image_index, image_embeddings.device)], mask_prompts
         )
+
+    def clip_similarity(self, image: PreparedImage, logits: Tensor, texts: Sequence[str]) -> Tensor:
+        """Cosine of CLIP's embeddings of P texts and of what P masks of one image show, P float32; NaN for empty masks.
+
+        Args:
+            image: the image.
+            logits: PxLxL, low-resolution.
+            texts: P of them.
+        """
+        sizes, target = self.model.config.clip, self.model.config.sam.image_size
+        planes = clip_planes(image.sam_pixels, self.model.device)
+        crops = masked_crops(planes, logits, target=target, size=sizes.image_size)
+        seen = F.normalize(self.model.clip.embed_images(crops.to(self.model.dtype)), dim=-1)
+        embedded = self.embed_questions(texts)
+        read = F.normalize(torch.stack([embedded[text] for text in texts]), dim=-1)
+        is_empty = ~covered(logits, image.sam_pixels.shape[:2], target).flatten(1).any(1)
+        return (seen * read).sum(-1).masked_fill(is_empty, float("nan"))
 
 
 def _sam_encoder(model: GlammModel, *, compile: bool | None) -> Callable[[Tensor], Tensor]:

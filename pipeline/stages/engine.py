@@ -87,7 +87,8 @@ class LiteLVLMEngine:
         return open_checkpoint(self.model.model, self.model.clip).revision
 
     def check(self) -> list[str]:
-        """Validate settings against `litelvlm`, and the checkpoint's configuration and tokeniser, without torch.
+        """Validate settings against `litelvlm`, and the checkpoint's configuration and tokeniser, without torch unless a
+        signal needs weights of its own.
 
         Returns remarks, a line each, on settings that have no effect.
 
@@ -97,6 +98,7 @@ class LiteLVLMEngine:
         self._pruning(unpruned=False)
         self._template()
         self.preprocessor()
+        self._check_signals()
         num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
         remarks = [DEMO_REMARK] if self.model.is_demo else []
         if self.model.rule != "none" and (budget is None or budget >= num_tokens):
@@ -105,6 +107,18 @@ class LiteLVLMEngine:
                 f"nothing is pruned: the model has {num_tokens} visual tokens and --num-retain-tokens is {asked}"
             )
         return remarks
+
+    def _check_signals(self) -> None:
+        if "seg" not in self.model.signals:
+            return
+        from litelvlm.checkpoint import open_checkpoint
+        from litelvlm.loading import holds_lm_head
+
+        if not holds_lm_head(open_checkpoint(self.model.model, self.model.clip)):
+            raise ValueError(
+                f"--signals seg needs lm_head.weight, which the checkpoint {self.model.model} does not hold: name a "
+                "published one with --model (or convert it again), or leave seg out"
+            )
 
     def check_weights(self) -> None:
         """Compare the tensors' shapes with the model's. Raises ValueError or OSError naming what does not fit."""
@@ -125,7 +139,13 @@ class LiteLVLMEngine:
 
         if self.device == "cpu":
             torch.set_num_threads(num_threads or num_usable())
-        return Annotator.from_pretrained(self.model.model, clip=self.model.clip, device=self.device, dtype=self.dtype)
+        return Annotator.from_pretrained(
+            self.model.model,
+            clip=self.model.clip,
+            device=self.device,
+            dtype=self.dtype,
+            lm_head="seg" in self.model.signals,
+        )
 
     @property
     def dtype(self) -> str:
@@ -156,6 +176,7 @@ class LiteLVLMEngine:
             template=self._template(),
             batch_images=self.batch_images,
             keep_logits=False,
+            signals=self.model.signals,
         )
 
     def needed_tflop(self, done: Annotated) -> float | None:

@@ -6,6 +6,7 @@ annotated. An error that a blank image meets as well is the model's own and is r
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -34,12 +35,10 @@ if TYPE_CHECKING:
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
 CALL_IMAGES = 32
 CALL_PHRASES = 256
+ASKED_SIGNALS = ("seg_probability", "clip_similarity")  # by --signals
+#: Columns that are filled from an answer, or from all of its image when they are there (`mask_signals`).
+MASK_SIGNALS = ("overlap", "num_equal", "components", "holes", "area_share", "borders", *ASKED_SIGNALS)
 _KILLED = "this record killed the worker that annotated it, every time"
-#: Columns that are filled from the answer alone, or from its neighbours when all are there (`mask_signals`).
-MASK_SIGNALS = (
-    *("overlap", "num_equal", "components", "holes", "area_share", "borders"),
-    *("seg_probability", "clip_similarity"),
-)
 _BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
 _NO_SCORE = "the model returned a score that is no number from 0 to 1"
 
@@ -146,14 +145,14 @@ class ShardRun:
 
     def _answers(self, result: AnnotationResult) -> Iterator[Answer]:
         started = time.perf_counter()
-        masks = zip(encode_answers(result), result.run_lengths, result.scores, strict=True)
-        for mask, lengths, score in masks:
+        masks = zip(encode_answers(result), result.run_lengths, result.scores, _asked_signals(result), strict=True)
+        for mask, lengths, score, asked in masks:
             yield Answer(
                 mask=mask,
                 score=float(score),
                 num_visual_tokens=result.num_visual_tokens,
                 num_retained_tokens=result.num_retained_tokens,
-                signals=_signals(mask, lengths),
+                signals=asked | _signals(mask, lengths),
             )
         self._add_seconds("encode", time.perf_counter() - started)
 
@@ -166,6 +165,14 @@ class ShardRun:
             for image in images:
                 suppress(image.drafts, self._ontology.same_object_iou)
         return [_record(self._work.shard, image, draft, default) for image in images for draft in image.drafts]
+
+
+def _asked_signals(result: AnnotationResult) -> Iterator[dict[str, float | int | None]]:
+    """The columns of `RECORD_SCHEMA` that the model fills for each phrase if it is asked to; None where it has no say."""
+    columns = {name: getattr(result, name) for name in ASKED_SIGNALS}
+    for place in range(len(result.scores)):
+        found = {name: float(values[place]) for name, values in columns.items() if values is not None}
+        yield {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def _signals(mask: EncodedMask, lengths: NDArray[np.int64]) -> dict[str, float | int | None]:

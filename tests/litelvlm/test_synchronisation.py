@@ -64,7 +64,7 @@ class ListDetector(TorchFunctionMode):
 def meta_annotator(tiny_annotator: Annotator) -> Annotator:
     """The tiny model without values."""
     with META:
-        model = GlammModel(tiny_annotator.config)
+        model = GlammModel(tiny_annotator.config, lm_head=True)
     model.requires_grad_(False).eval().restore_buffers(META)
     annotator = Annotator(tiny_annotator.checkpoint, model)
     annotator._runner._encode_sam = FoldedSamEncoder(model.grounding_encoder.image_encoder)
@@ -79,7 +79,7 @@ def launch(annotator: Annotator, pruning: PruningConfig, layout: str) -> Any:
         for n, asked in enumerate(phrases)
     ]
     checked = [annotator._checked(n, request, PromptTemplate()) for n, request in enumerate(requests)]
-    batch = annotator._batch(checked, pruning, layout)
+    batch = annotator._batch(checked, pruning, layout, compare=True)
     with torch.inference_mode():
         annotator._batches.launch(batch, pruning, keep_logits=False)  # tables and embeddings are made once
         with SyncDetector(), ListDetector():  # type: ignore[no-untyped-call]
@@ -91,11 +91,13 @@ def launch(annotator: Annotator, pruning: PruningConfig, layout: str) -> Any:
 def test_launching_a_batch_does_not_wait(
     meta_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, rule: Any, positions: str, layout: Any
 ) -> None:
-    monkeypatch.setattr("litelvlm.engine.batch.HostCopies", lambda *tensors: tensors)
+    monkeypatch.setattr("litelvlm.engine.batch.NamedCopies", dict)
     pruning = PruningConfig(rule=rule, num_retain_tokens=20, positions=positions)
     launched = launch(meta_annotator, pruning, layout)
     assert sum(len(part.phrases) for part in launched.decoded) == 3
     assert all(part.logits.is_meta for part in launched.decoded)
+    assert launched.prompts["seg_probability"].shape == (3,)
+    assert sum(len(part.answers["clip_similarity"]) for part in launched.decoded) == 3
 
 
 @pytest.mark.parametrize(

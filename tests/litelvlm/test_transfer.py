@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from litelvlm.transfer import HostCopies, on_device
+from litelvlm.transfer import NamedCopies, on_device
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ def test_they_arrive_on_the_device_that_is_asked_for() -> None:
 
 
 def test_copies_are_arrays_in_the_order_given() -> None:
-    first, second = HostCopies(torch.ones(2), torch.arange(3)).wait()
+    first, second = NamedCopies({"a": torch.ones(2), "b": torch.arange(3)}).wait().values()
     np.testing.assert_array_equal(first, np.ones(2, np.float32))
     np.testing.assert_array_equal(second, np.arange(3))
-    assert HostCopies().wait() == []
+    assert NamedCopies({}).wait() == {}
