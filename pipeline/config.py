@@ -261,6 +261,7 @@ def fingerprint_facts(config: RunConfig, *, files: list[dict[str, Any]], columns
             facts[key] = model[key]
     facts["ontology"] = config.source.ontology.describe() if config.source.ontology else None
     facts["batch_images"] = config.cluster.batch_images
+    facts["baseline_images"] = config.baseline_images  # their records say how far both answers agree
     return json.loads(json.dumps(facts))
 
 

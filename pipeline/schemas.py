@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 #: Version of everything that a run writes. Part of the fingerprint: a change makes old runs un-resumable, knowingly.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
@@ -34,12 +34,23 @@ RECORD_SCHEMA = pa.schema(
         pa.field("mask_rle", pa.string()),  # COCO compressed counts, column-major; null unless status is ok or dropped
         pa.field("bbox_xywh", pa.list_(pa.float64())),
         pa.field("area", pa.int64()),
-        pa.field("score", pa.float32()),
+        pa.field("score", pa.float32()),  # of a mask; null where there is none
         pa.field("num_visual_tokens", pa.int32()),
         pa.field("num_retained_tokens", pa.int32()),
         pa.field("notes", pa.string()),  # what was done to the image, e.g. "exif rotated"
         pa.field("source_file", pa.string(), nullable=False),
         pa.field("source_row", pa.int64(), nullable=False),  # row of that file, from 0
+        # Signals for reviewers, see docs/signals.md; null where there is no mask, but for those of images.
+        pa.field("overlap", pa.float32()),  # largest IoU with the mask of another phrase of the image
+        pa.field("num_equal", pa.int32()),  # other phrases of the image whose mask is nearly the same
+        pa.field("components", pa.int32()),
+        pa.field("holes", pa.int32()),
+        pa.field("area_share", pa.float32()),  # of the image
+        pa.field("borders", pa.int32()),  # sides of the image that the mask touches, 0 to 4
+        pa.field("image_hash", pa.string()),  # perceptual, 16 hex digits; null where the image was not decoded
+        pa.field("agreement", pa.float32()),  # IoU with the unpruned answer, of images compared with it
+        pa.field("seg_probability", pa.float32()),  # with `--signals seg`
+        pa.field("clip_similarity", pa.float32()),  # with `--signals clip`
     ]
 )
 

@@ -22,12 +22,13 @@ _PAYLOAD = "payload"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model says to one phrase."""
+    """What the model says to one phrase, and the signals that come with it; none of an empty mask."""
 
     mask: EncodedMask
     score: float
     num_visual_tokens: int
     num_retained_tokens: int
+    signals: dict[str, float | int | None] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -48,6 +49,7 @@ class Draft:
     truth_error: str | None = None  # why there is none, where something was given
     asks: ClassPrompt | None = None
     dropped: str | None = None
+    agreement: float | None = None  # IoU with the unpruned answer, where the two were compared
 
 
 @dataclass(kw_only=True)
@@ -55,7 +57,8 @@ class ImageWork:
     """An image with its phrases, from one row or from adjacent rows of the same image.
 
     `prepared` is None when the image or all of its phrases failed. `height` and `width` are those of the upright image
-    in pixels, None where it could not be decoded. `uri` is where the input has it, fit to be shown.
+    in pixels, `hash` its perceptual hash; None where it could not be decoded. `uri` is where the input has it, fit to
+    be shown.
     """
 
     image_id: str
@@ -67,6 +70,7 @@ class ImageWork:
     notes: str | None = None
     prepared: PreparedImage | None = None
     uri: str | None = None
+    hash: str | None = None
 
     @property
     def asked(self) -> list[Draft]:

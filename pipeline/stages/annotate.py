@@ -58,6 +58,7 @@ class AnnotateStage(ModelStage[Engine, ShardResult]):
         comparison = self._compare(model, work) if work.task.compared_rows else _Comparison()
         run = ShardRun(self._engine, model, work, self._ontology)
         records = guarded(guard, len(work.images), run.annotate, run.give_up, CALL_IMAGES)
+        run.compare(records)
         attempts = max(guard.attempts, comparison.attempts)
         share.settle()
         facts = self._facts(run, work, share, attempts, comparison.error)

@@ -37,7 +37,8 @@ def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> Ba
     any is timed, so that neither pays for what a device does once; it asks for something else, since the model
     remembers questions.
 
-    Returns None when none of the chosen rows holds an image.
+    The drafts that were compared get the IoU of their two masks as `agreement`. Returns None when none of the chosen
+    rows holds an image.
     """
     compared = work.task.compared_rows
     calls = list(model_calls(image for image in work.images if _holds(image, compared)))
@@ -52,6 +53,8 @@ def compare_unpruned(model: TimedModel, work: ShardWork, *, warm_up: bool) -> Ba
             way.run(model, asked)
     drafts = [draft for asked in calls for one in asked for draft in one.drafts]
     iou = [round(mask_iou(a, b), 4) for a, b in zip(pruned.masks, whole.masks, strict=True)]
+    for draft, agreement in zip(drafts, iou, strict=True):
+        draft.agreement = agreement
     return Baseline(
         images=sum(map(len, calls)),
         phrases=len(iou),

@@ -18,6 +18,7 @@ from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy, bare_uri
 from litelvlm.pipeline.images.decode import ImageError, decode_image
+from litelvlm.pipeline.images.perceptual_hash import perceptual_hash
 from litelvlm.pipeline.ontology import Ontology
 from litelvlm.pipeline.output.names import safe_file_name
 from litelvlm.pipeline.redact import Redactor
@@ -210,6 +211,7 @@ class _ShardDecoder:
                 width=width,
                 notes="; ".join(decoded.notes) or None,
                 prepared=self._preprocessor.prepare(decoded.rgb, decoded.size_hw),
+                hash=perceptual_hash(decoded.rgb),
             )
         )
         self._add_seconds("decode", time.perf_counter() - started)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.masks import EncodedMask, encode_answers
@@ -23,6 +24,7 @@ from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUS_EMPTY, STATUS_FAILE
 from litelvlm.pipeline.shards.manifest import Shard, record_key
 from litelvlm.pipeline.shards.payload import Answer, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import Annotated, Engine, device_is_broken
+from litelvlm.pipeline.stages.mask_signals import fill_overlaps, mask_shape
 from litelvlm.pipeline.stages.suppress import suppress
 from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
 
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 CALL_IMAGES = 32
 CALL_PHRASES = 256
 _KILLED = "this record killed the worker that annotated it, every time"
+#: Columns that are filled from the answer alone, or from its neighbours when all are there (`mask_signals`).
+MASK_SIGNALS = (
+    *("overlap", "num_equal", "components", "holes", "area_share", "borders"),
+    *("seg_probability", "clip_similarity"),
+)
 _BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
 _NO_SCORE = "the model returned a score that is no number from 0 to 1"
 
@@ -70,6 +77,12 @@ class ShardRun:
         for image in images:
             image.fail(_KILLED)
         return self._records(images)
+
+    def compare(self, records: list[dict[str, Any]]) -> None:
+        """Fill the signals of the shard's records that compare the masks of an image."""
+        started = time.perf_counter()
+        fill_overlaps(records)
+        self._add_seconds("encode", time.perf_counter() - started)
 
     def _ask(self, asked: list[Asked]) -> None:
         """Get an answer for every draft of a call; a phrase that the model cannot take gets its reason instead."""
@@ -133,12 +146,14 @@ class ShardRun:
 
     def _answers(self, result: AnnotationResult) -> Iterator[Answer]:
         started = time.perf_counter()
-        for mask, score in zip(encode_answers(result), result.scores, strict=True):
+        masks = zip(encode_answers(result), result.run_lengths, result.scores, strict=True)
+        for mask, lengths, score in masks:
             yield Answer(
                 mask=mask,
                 score=float(score),
                 num_visual_tokens=result.num_visual_tokens,
                 num_retained_tokens=result.num_retained_tokens,
+                signals=_signals(mask, lengths),
             )
         self._add_seconds("encode", time.perf_counter() - started)
 
@@ -151,6 +166,14 @@ class ShardRun:
             for image in images:
                 suppress(image.drafts, self._ontology.same_object_iou)
         return [_record(self._work.shard, image, draft, default) for image in images for draft in image.drafts]
+
+
+def _signals(mask: EncodedMask, lengths: NDArray[np.int64]) -> dict[str, float | int | None]:
+    """The columns of `RECORD_SCHEMA` that say something of this mask alone; none where it is empty."""
+    if not mask.area:
+        return {}
+    height, width = mask.size_hw
+    return {"area_share": mask.area / (height * width)} | mask_shape(lengths, mask)._asdict()
 
 
 def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:
@@ -219,14 +242,16 @@ def _record(shard: Shard, image: ImageWork, draft: Draft, default: Category | No
         "mask_rle": mask.counts if mask else None,
         "bbox_xywh": list(mask.bbox_xywh) if mask else None,
         "area": answer.mask.area if answer else None,
-        "score": answer.score if answer else None,
+        "score": answer.score if answer and mask else None,
         "num_visual_tokens": answer.num_visual_tokens if answer else None,
         "num_retained_tokens": answer.num_retained_tokens if answer else None,
         "notes": image.notes,
         "source_file": shard.file,
         "source_row": draft.source_row,
+        "image_hash": image.hash,
+        "agreement": draft.agreement if answer else None,
         "image_key": image.image_key,
-    }
+    } | {name: answer.signals.get(name) if answer else None for name in MASK_SIGNALS}
 
 
 def _status(draft: Draft, mask: EncodedMask | None) -> str:

@@ -262,6 +262,7 @@ def test_what_changes_no_result_changes_no_fingerprint(settings: Any) -> None:
         ({"sample": 0.5}, "sample was None"),
         ({"shard_images": 8}, "shard_images was None"),
         ({"max_pixels": 10}, "max_pixels was"),
+        ({"baseline_images": 5}, "baseline_images was 0 and is now 5"),
     ],
 )
 def test_what_changes_results_changes_the_fingerprint_and_is_named(settings: Any, named: str) -> None:

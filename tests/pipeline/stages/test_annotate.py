@@ -46,6 +46,8 @@ def test_rows_that_are_compared_are_annotated_both_ways(tmp_path: Path) -> None:
     result = annotated(tmp_path, work)
     assert result.baseline is not None
     assert (result.baseline.images, result.baseline.iou) == (2, [1.0, 1.0])
+    assert [record["agreement"] for record in result.records] == [None, 1.0, 1.0]
+    assert [record["overlap"] for record in result.records] == [0.0] * 3
     assert result.facts.images == 3  # those of the comparison are not counted again
     assert result.seconds["baseline"] > 0
 
@@ -67,7 +69,7 @@ def test_a_comparison_that_fails_costs_no_record(tmp_path: Path) -> None:
     result = annotated(tmp_path, shard_work([image_work(0, "a dog")], compared_rows=frozenset({0})), Narrow())
     assert result.baseline is None
     assert result.facts.baseline_error == "MemoryError: too little memory"
-    assert [record["status"] for record in result.records] == ["ok"]
+    assert [(record["status"], record["agreement"]) for record in result.records] == [("ok", None)]
 
 
 def test_a_comparison_that_killed_its_worker_once_is_not_tried_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.images.perceptual_hash import perceptual_hash
 from litelvlm.pipeline.masks import decode_mask, encode_mask
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.shards.attempts import Guard
@@ -60,6 +61,10 @@ def test_a_shard_without_a_marker_is_decoded(tmp_path: Path, plan: RunPlan) -> N
     work = decode(plan, Storage(str(tmp_path / "out")))
     assert isinstance(work, ShardWork)
     assert len(work.images) == 8
+    assert [one.hash for one in work.images] == [
+        None if one.height is None else perceptual_hash(picture(number)) for number, one in enumerate(work.images)
+    ]
+    assert sum(one.hash is None for one in work.images) == 1
 
 
 def test_trouble_of_the_store_fails_no_record(tmp_path: Path, plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
-from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, CALL_PHRASES, ShardRun, model_calls
+from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, CALL_PHRASES, MASK_SIGNALS, ShardRun, model_calls
 from tests.fakes import BAD_PHRASE, EMPTY_PHRASE, NAN_PHRASE, FakeEngine, true_mask, true_score
 from tests.pipeline.samples import picture
 from tests.pipeline.stages.shard_work import image_work, shard_work, timed_model
@@ -34,8 +34,39 @@ def test_a_record_says_what_the_model_said() -> None:
     assert found["score"] == pytest.approx(true_score("a dog"))
     assert (found["status"], found["num_visual_tokens"], found["num_retained_tokens"]) == ("ok", 64, 21)
     assert (empty["status"], empty["area"], empty["mask_rle"], empty["bbox_xywh"]) == ("empty", 0, None, None)
+    assert empty["score"] is None, "there is no mask that it could rate"
     assert (run.done.images, run.done.prompts, run.done.visual_tokens, run.done.retained_tokens) == (1, 2, 128, 42)
     assert run.done.text_tokens == len("a dog") + len(EMPTY_PHRASE)
+
+
+def test_a_mask_comes_with_signals_and_what_is_empty_or_failed_with_none() -> None:
+    work = image_work(4, "a dog", EMPTY_PHRASE, "poison")
+    work.hash = "00ff00ff00ff00ff"
+    run = shard_run([work], FakeEngine(break_on="poison"))
+    records = run.annotate(range(1))
+    run.compare(records)
+    dog, *others = records
+    mask = true_mask(picture(4), "a dog")
+    sides = sum(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    assert (dog["components"], dog["holes"], dog["borders"], dog["overlap"], dog["num_equal"]) == (1, 0, sides, 0.0, 0)
+    assert dog["area_share"] == pytest.approx(mask.mean())
+    assert {one["image_hash"] for one in records} == {"00ff00ff00ff00ff"}
+    assert [one["status"] for one in others] == ["empty", "failed"]
+    assert {one[name] for one in others for name in MASK_SIGNALS} == {None}
+
+
+def test_masks_are_compared_over_all_of_the_shard_however_it_was_annotated() -> None:
+    images = [image_work(4, "a dog"), image_work(9, "a dog"), image_work(4, "a cow?", "A DOG")]
+    run = shard_run(images)
+    records = run.annotate(range(3))
+    run.compare(records)
+    dog, box = (true_mask(picture(4), phrase) for phrase in ("a dog", "a cow?"))
+    iou = (dog & box).sum() / (dog | box).sum()
+    assert [one["overlap"] for one in records] == pytest.approx([iou, 0.0, iou, iou])
+    parts = shard_run(images)
+    again = [one for at in range(3) for one in parts.annotate(range(at, at + 1))]
+    parts.compare(again)
+    assert again == records
 
 
 def test_only_the_phrase_at_fault_fails() -> None:
