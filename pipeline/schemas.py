@@ -49,8 +49,6 @@ RECORD_SCHEMA = pa.schema(
         pa.field("borders", pa.int32()),  # sides of the image that the mask touches, 0 to 4
         pa.field("image_hash", pa.string()),  # perceptual, 16 hex digits; null where the image was not decoded
         pa.field("agreement", pa.float32()),  # IoU with the unpruned answer, of images compared with it
-        pa.field("seg_probability", pa.float32()),  # with `--signals seg`
-        pa.field("clip_similarity", pa.float32()),  # with `--signals clip`
     ]
 )
 

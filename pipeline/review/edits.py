@@ -106,7 +106,7 @@ def _resolved(reviews: list[Row], resolve: str) -> Row:
     ordered = [row for _, row in newest]
     chosen = ordered[-1]
     if resolve == "majority":
-        counts = defaultdict(int)
+        counts: dict[str, int] = defaultdict(int)
         for row in ordered:
             counts[row["verdict"]] += 1
         most = max(counts.values())

@@ -136,7 +136,7 @@ def _chained(first: MaskedImage | None, rest: Iterator[MaskedImage]) -> Iterator
 
 
 def _records(image: MaskedImage) -> list[str]:
-    return [one.record for one in (*image.objects, *image.unmasked)]
+    return [*(one.record for one in image.objects), *(one.record for one in image.unmasked)]
 
 
 def _is_copied(image: MaskedImage, config: ReviewExportConfig) -> bool:

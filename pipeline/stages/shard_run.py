@@ -36,10 +36,7 @@ CALL_IMAGES = 32
 CALL_PHRASES = 256
 _KILLED = "this record killed the worker that annotated it, every time"
 #: Columns that are filled from the answer alone, or from its neighbours when all are there (`mask_signals`).
-MASK_SIGNALS = (
-    *("overlap", "num_equal", "components", "holes", "area_share", "borders"),
-    *("seg_probability", "clip_similarity"),
-)
+MASK_SIGNALS = ("overlap", "num_equal", "components", "holes", "area_share", "borders")
 _BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
 _NO_SCORE = "the model returned a score that is no number from 0 to 1"
 
@@ -173,7 +170,7 @@ def _signals(mask: EncodedMask, lengths: NDArray[np.int64]) -> dict[str, float |
     if not mask.area:
         return {}
     height, width = mask.size_hw
-    return {"area_share": mask.area / (height * width)} | mask_shape(lengths, mask)._asdict()
+    return {"area_share": mask.area / (height * width), **mask_shape(lengths, mask)._asdict()}
 
 
 def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:

@@ -41,7 +41,7 @@ def test_it_is_never_above_clopper_and_pearsons_and_meets_it_in_large_population
 
 
 def test_the_interval_is_exact() -> None:
-    assert interval(0, 10, 0.95) == (0.0, pytest.approx(1 - 0.025**0.1))
+    assert interval(0, 10, 0.95) == pytest.approx((0.0, 1 - 0.025**0.1))
     assert interval(0, 0, 0.95) == (0.0, 1.0)
 
 
