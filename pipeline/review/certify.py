@@ -115,7 +115,8 @@ def certify(
         },
         "conformal": _told(conformal(base, config.max_error)),
         "more_reviews": _more(base, config),
-        "remarks": _remarks(base, by_stratum, counts, missing, queue, config),
+        "remarks": _remarks(base, missing, queue, config)
+        + ([] if config.each_stratum else _worse(by_stratum, counts, sets[_ALL], config)),
     }
     return Verdict(
         is_accepted=is_accepted, certificate=certificate, calibration=calibrate(base.score, base.error), sample=base
@@ -192,14 +193,7 @@ def _holds(config: AcceptConfig) -> str:
     )
 
 
-def _remarks(
-    base: Sample,
-    by_stratum: Mapping[str, Sample],
-    counts: Mapping[str, int],
-    missing: Sequence[Row],
-    queue: Queue | None,
-    config: AcceptConfig,
-) -> list[str]:
+def _remarks(base: Sample, missing: Sequence[Row], queue: Queue | None, config: AcceptConfig) -> list[str]:
     """What a reader of the certificate has to know."""
     if queue is None:
         return ["Without --queue no review is known to be of a random sample: nothing is accepted unseen."]
@@ -210,13 +204,22 @@ def _remarks(
     if fewest := max(0, fewest_reviews(config.max_error, config.confidence) - len(base.score)):
         told.append(
             f"The simple random sample has {len(base.score)} masks; a first set takes {fewest + len(base.score)} "
-            "without an error at or above some score."
+            "at or above some score, with an error among them at most."
         )
+    return told
+
+
+def _worse(
+    by_stratum: Mapping[str, Sample], counts: Mapping[str, int], accepted: Accepted, config: AcceptConfig
+) -> list[str]:
+    """Strata of which the accepted masks are worse than all accepted ones may be."""
+    told = []
     for name, one in by_stratum.items():
-        low, _ = interval(int(one.error.sum()), len(one.score), config.confidence)
-        if low > config.max_error and counts[name] and not config.each_stratum:
+        inside = one.score >= accepted.threshold
+        low, _ = interval(int(one.error[inside].sum()), int(inside.sum()), config.confidence)
+        if counts[name] and low > config.max_error:
             told.append(
-                f"{name}: masks of this stratum are worse than {config.max_error:g} (at least {low:.3f} of them are "
-                f"wrong), and {counts[name]} of them are accepted; --each-stratum holds the share in each."
+                f"{name}: of the {counts[name]} masks that are accepted here more than {config.max_error:g} are wrong "
+                f"(at least {low:.3f}, by the sample); --each-stratum holds the share in each."
             )
     return told
