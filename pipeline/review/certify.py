@@ -173,7 +173,9 @@ def _more(sample: Sample, config: AcceptConfig) -> list[dict[str, int]]:
     known = min(len(sample.score), len(sample.population))
     found = []
     for factor in FACTORS:
-        reviews = min(round(known * factor), len(sample.population))
+        reviews = round(known * factor)
+        if reviews >= len(sample.population):
+            break
         expected = forecast(sample, config.max_error, config.confidence, reviews / known)
         found.append({"num_sampled": reviews, "num_accepted": expected})
     return found
