@@ -78,7 +78,7 @@ def _mended(
     (phrase,) = region["value"]["brushlabels"]
     right = decode_mask(EncodedMask(size_hw=size_hw, counts=truth[image_id, phrase], area=0, bbox_xywh=(0, 0, 0, 0)))
     mask = decode_brush(region["value"]["rle"], size_hw) >= _INSIDE
-    overlap = np.count_nonzero(mask & right) / max(1, np.count_nonzero(mask | right))
+    overlap = float((mask & right).sum()) / max(1.0, float((mask | right).sum()))
     if overlap >= target_iou:
         return region
     if overlap < _OTHER:
