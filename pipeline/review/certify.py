@@ -90,11 +90,11 @@ def certify(
         sets = {name: _largest(one, config, 1 - delta) for name, one in by_stratum.items()}
     else:
         sets = {_ALL: _largest(base, config, config.confidence)}
-    is_accepted = np.zeros(len(population), bool)
+    is_above = np.zeros(len(population), bool)
     for code, name in enumerate(by_stratum):
         chosen = sets.get(name, sets.get(_ALL, NOTHING))
-        inside = population.is_mask & (strata == code) & ~reviewed
-        is_accepted |= inside & (population.score >= chosen.threshold)
+        is_above |= population.is_mask & (strata == code) & (population.score >= chosen.threshold)
+    is_accepted = is_above & ~reviewed
     counts = {name: int((is_accepted & (strata == code)).sum()) for code, name in enumerate(by_stratum)}
     certificate = {
         "num_accepted": int(is_accepted.sum()),
@@ -104,6 +104,7 @@ def certify(
         "method": config.method,
         "holds": _holds(config),
         "num_masks": int(population.is_mask.sum()),
+        "accepted_share": float(is_above.sum() / max(1, population.is_mask.sum())),
         "num_reviewed": int(reviewed.sum()),
         "sample": _estimate(base, config.confidence) | {"num_unseen": sum(row["is_base"] for row in missing)},
         "accepted": None if config.each_stratum else _told(sets[_ALL]),

@@ -77,6 +77,7 @@ def test_what_is_accepted_is_unreviewed_and_as_good_as_stated() -> None:
     assert world.wrong[verdict.is_accepted].mean() <= 0.05
     assert sum(one["num_accepted"] for one in certificate["strata"].values()) == certificate["num_accepted"]
     assert certificate["accepted"]["error_rate_bound"] <= 0.05
+    assert certificate["accepted_share"] == (world.population.score >= certificate["accepted"]["threshold"]).mean()
     low, rate, high = (certificate["sample"][f"error_rate{end}"] for end in ("_low", "", "_high"))
     assert low < rate < high
     assert low < world.wrong.mean() < high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from litelvlm.pipeline.errors import UsageError
@@ -39,9 +40,10 @@ def test_it_is_the_same_every_time(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 
 
-def test_items_of_an_image_follow_each_other_random_ones_first() -> None:
-    order = looking_order(["b", "a", "c", "b", "a"], [True, True, False, False, False])
-    assert order == [0, 3, 1, 4, 2]
+def test_items_of_an_image_follow_each_other_random_ones_first_and_images_that_look_alike() -> None:
+    images, is_random = ["b", "a", "c", "b", "a"], np.array([True, True, False, False, False])
+    assert looking_order(images, [None] * 5, is_random) == [0, 3, 1, 4, 2]
+    assert looking_order(images, ["x", "y", "x", "x", "y"], is_random) == [0, 3, 2, 1, 4]
 
 
 @pytest.mark.parametrize(
