@@ -27,6 +27,7 @@ demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show w
 	$(BIN)/python -m demo.run
 
 test: $(READY)  ## the whole test suite
+	@$(BIN)/python -m compileall -q pipeline evaluation jobs demo litelvlm tests  # hundreds of processes import them
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit

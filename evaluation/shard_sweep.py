@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from litelvlm.pipeline.boundary import boundary_f
 from litelvlm.evaluation.config import SweepConfig
 from litelvlm.evaluation.coverage import coverage, object_patches
 from litelvlm.evaluation.engine import EvaluationEngine
 from litelvlm.evaluation.metrics import mask_intersection
 from litelvlm.evaluation.protocol import Protocol, Round
 from litelvlm.evaluation.records import STATUS_SCORED
+from litelvlm.pipeline.boundary import boundary_f
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_mask
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_FAILED

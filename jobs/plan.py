@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from litelvlm.config import LAYOUTS
 from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
@@ -24,8 +23,9 @@ from litelvlm.pipeline.config import StorageOptions
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.planner.forecast import Forecaster, Job
-from litelvlm.pipeline.planner.plans import Plan, Planner, Terms
+from litelvlm.pipeline.planner.plans import Planner, Terms
 from litelvlm.pipeline.planner.prices import load_prices
+from litelvlm.pipeline.planner.reviews import describe_reviews, read_rates, reviews_json, with_reviewers
 from litelvlm.pipeline.planner.runs import read_runs
 from litelvlm.pipeline.planner.text import as_json, describe
 from litelvlm.pipeline.settings import Flag, Settings
@@ -56,6 +56,19 @@ class PlanSettings(Settings):
     prices: Annotated[
         str | None,
         Flag("price table", metavar="YAML", unset="pipeline/planner/prices.yaml", group=Terms.section),
+    ] = None
+    accepted: Annotated[
+        tuple[str, ...],
+        Flag(
+            "what `review.py accept` wrote of runs: reviewers are planned, too",
+            metavar="ACCEPTED",
+            repeat=True,
+            group="reviewers",
+        ),
+    ] = ()
+    reviewer_price: Annotated[float, Flag("of a reviewer's hour", group="reviewers"), Ge(0)] = 25.0
+    seconds_per_item: Annotated[
+        float | None, Flag("that a person needs for a mask", unset="as the review tools told", group="reviewers"), Gt(0)
     ] = None
     json: Annotated[
         str | None, Flag("the plan as JSON; - is stdout, after the text", metavar="FILE", group="output")
@@ -88,8 +101,13 @@ def plan_job(asked: PlanSettings) -> None:
     settings = forecaster.asked_settings(asked.budgets, asked.layouts)
     forecasts = [forecaster.forecast(job, setting) for setting in settings]
     plans = [planner.plan(forecast, offer) for offer in offers or [planner.measured_offer()] for forecast in forecasts]
+    rates = read_rates(asked.accepted, asked.storage_options, asked.seconds_per_item)
+    reviews = with_reviewers(job, plans, rates, asked.reviewer_price)
     print(describe(job, forecaster, planner, plans))
-    _write(asked, job, forecaster, planner, plans)
+    if rates:
+        print("\n" + describe_reviews(reviews, asked.reviewer_price, prices.currency))
+    content = as_json(job, forecaster, planner, plans) | ({"reviews": reviews_json(reviews)} if rates else {})
+    _write(asked, content)
 
 
 def build_parser() -> JobParser:
@@ -97,9 +115,9 @@ def build_parser() -> JobParser:
     return JobParser(prog="plan", description=__doc__).add_settings(PlanSettings, config=False)
 
 
-def _write(asked: PlanSettings, job: Job, forecaster: Forecaster, planner: Planner, plans: Sequence[Plan]) -> None:
+def _write(asked: PlanSettings, content: dict[str, Any]) -> None:
     if asked.json:
-        text = json.dumps(as_json(job, forecaster, planner, plans), indent=1) + "\n"
+        text = json.dumps(content, indent=1) + "\n"
         if asked.json == "-":
             print(text, end="")
         else:

@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
 from litelvlm.pipeline.command import JobParser, Secrets, configure, run_job
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.review.config import AcceptConfig, IngestConfig, QueueConfig, ReviewExportConfig
 
@@ -39,7 +40,10 @@ def _review(argv: list[str] | None, secrets: Secrets) -> int:
     config = configure(settings, flags)
     secrets.of(config.storage_options)
     module, _, name = function.partition(":")
-    step = getattr(importlib.import_module(f"litelvlm.pipeline.review.{module}"), name)
+    try:
+        step = getattr(importlib.import_module(f"litelvlm.pipeline.review.{module}"), name)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed: pip install 'litelvlm-annotate[review]'") from error
     step(config, lambda line: print(line, flush=True))
     return EXIT_DONE
 

@@ -224,6 +224,12 @@ class RunConfig(Settings):
     ] = 0.05
     baseline_images: Annotated[int, Flag("annotate N images unpruned as well, and compare"), Ge(0)] = 0
     gpu_price: Annotated[float | None, Flag("per GPU and hour, for cost figures"), Ge(0)] = None
+    skip_reviewed: Annotated[
+        tuple[str, ...],
+        Flag(
+            "phrases that reviewers have decided there are not asked (docs/review.md)", metavar="REVIEWED", repeat=True
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

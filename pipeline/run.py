@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TextIO
 
-from litelvlm.pipeline.config import RunConfig
+from litelvlm.pipeline.config import RunConfig, fingerprint
 from litelvlm.pipeline.dataset_run import DatasetRun
 from litelvlm.pipeline.errors import DataError, FailureRateExceeded, RunError, StageError, StorageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
@@ -18,6 +19,7 @@ from litelvlm.pipeline.ontology_run import check_ontology
 from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.output.merge import write_errors
 from litelvlm.pipeline.redact import Redactor
+from litelvlm.pipeline.review.decided import Decided, read_decided
 from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, status_words
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
@@ -52,9 +54,16 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
     ) -> None:
         super().__init__(config, engine, storage=storage, stream=stream)
         self._tally = Tally()
+        self._decided = Decided()
 
     def make_plan(self) -> RunPlan:
-        return make_plan(self.config, revision=self.engine.revision())
+        plan = make_plan(self.config, revision=self.engine.revision())
+        if not self.config.skip_reviewed:
+            return plan
+        self._decided = read_decided(self.config.skip_reviewed, self.config.storage_options, plan.shards)
+        facts = plan.facts | {"reviewed": self._decided.digest}
+        remark = f"{self._decided.num_phrases} phrases are reviewed and not asked again"
+        return replace(plan, facts=facts, fingerprint=fingerprint(facts), remarks=(*plan.remarks, remark))
 
     def check(self) -> list[str]:
         return [*super().check(), *check_ontology(self.config, self.plan, self.engine)]
@@ -122,7 +131,13 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
 
     def task(self, shard: Shard, prior_kills: dict[str, int]) -> ShardTask:
         compared = frozenset(self._compared.get(shard.shard_id, ()))
-        return ShardTask(shard=shard, prior_kills=prior_kills, compared_rows=compared, truth_rows=compared)
+        return ShardTask(
+            shard=shard,
+            prior_kills=prior_kills,
+            decided=self._decided.by_shard.get(shard.shard_id, {}),
+            compared_rows=compared,
+            truth_rows=compared,
+        )
 
     def finish(self) -> int:
         from litelvlm.pipeline.heartbeat import Paced

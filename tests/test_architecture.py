@@ -18,6 +18,7 @@ FORBIDDEN = {
 }
 
 GROUND = {
+    "boundary",
     "config",
     "cpus",
     "contracts",

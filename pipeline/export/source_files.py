@@ -66,11 +66,15 @@ class SourceFiles:
             named = next(names, None)
             if named is None or named.file_name != image.file_name:
                 raise DataError(f"{NAMES_NAME} does not hold {image.file_name}, which is in the COCO files")
-            try:
-                image.data = self._data((named.source_file, named.source_row), image)
-            except (FetchError, ImageError, ValueError, OSError) as error:
-                self.counts[f"unread: {getattr(error, 'code', type(error).__name__)}"] += 1
+            self.put(image, (named.source_file, named.source_row))
             yield image
+
+    def put(self, image: MaskedImage, key: Key) -> None:
+        """Put its data to an image that is in this row; None where they cannot be read."""
+        try:
+            image.data = self._data(key, image)
+        except (FetchError, ImageError, ValueError, OSError) as error:
+            self.counts[f"unread: {getattr(error, 'code', type(error).__name__)}"] += 1
 
     def _data(self, key: Key, image: MaskedImage) -> bytes:
         row, mapping = self._rows.read(key)
@@ -82,24 +86,27 @@ class SourceFiles:
 
 
 class _Rows:
-    """Rows of the input, asked for in its order."""
+    """Rows of the input, best asked for in its order: another begins with its shard again."""
 
     def __init__(self, config: RunConfig, manifest: Any) -> None:
         self._config, self._manifest = config, manifest
         self._mappings: dict[str, ColumnMapping] = {}
         self._shard: Shard | None = None
         self._rows: Iterator[SourceRow] = iter(())
+        self._next = 0  # number of the first row that was not passed
 
     def read(self, key: Key) -> tuple[SourceRow, ColumnMapping]:
         """A row and its columns. Raises ValueError where it is gone, and as `read_shard` does."""
         file, number = key
         mapping = self._mapping(file)
         shard = self._shard
-        if shard is None or shard.file != file or not shard.row_start <= number < shard.row_stop:
+        is_ahead = shard is not None and shard.file == file and self._next <= number < shard.row_stop
+        if not is_ahead:
             self._shard = shard = self._shard_of(key)
             options, sample = self._config.storage_options, self._config.source.sample
             self._rows = read_shard(shard, mapping, options, sample=sample)
         for row in self._rows:
+            self._next = row.number + 1
             if row.number == number:
                 return row, mapping
         raise ValueError(f"row {number} of {file} is gone")

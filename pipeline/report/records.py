@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from litelvlm.pipeline.report import words
+from litelvlm.pipeline.report.phrase_scores import PhraseScores
 from litelvlm.pipeline.schemas import ERRORS_NAME, RECORDS_DIR, STATUS_OK
 from litelvlm.pipeline.storage.store import Storage
 
@@ -58,12 +59,18 @@ class ScoreFacts:
     total: float = 0.0
     best: list[Pick] = field(default_factory=list)
     worst: list[Pick] = field(default_factory=list)
+    phrases: PhraseScores = field(default_factory=PhraseScores)
     sampled_from: int | None = None  # number of shards, where only some of them were looked at
 
     @property
     def scored(self) -> int:
         """How many records have a score."""
         return int(self.bins.sum())
+
+    @property
+    def below_half(self) -> int:
+        """How many of them are below 0.5."""
+        return int(self.bins[: SCORE_BINS // 2].sum())
 
     @property
     def mean(self) -> float | None:
@@ -111,13 +118,14 @@ def score_facts(storage: Storage, names: Sequence[str], *, shown: int) -> ScoreF
         with storage.open_read(name) as stream:
             parquet = pq.ParquetFile(stream)
             for group in range(parquet.metadata.num_row_groups):
-                table = parquet.read_row_group(group, columns=["status", "score"], use_threads=False)
+                table = parquet.read_row_group(group, columns=["status", "score", "phrase"], use_threads=False)
                 ok = table.column("status").to_numpy(zero_copy_only=False) == STATUS_OK
                 scores = table.column("score").to_numpy(zero_copy_only=False).astype(np.float64)
                 rows = np.flatnonzero(ok & np.isfinite(scores))
                 facts.unscored += int(ok.sum()) - len(rows)
                 facts.total += float(scores[rows].sum())
                 facts.bins += np.histogram(np.clip(scores[rows], 0, 1), bins=SCORE_BINS, range=(0, 1))[0]
+                facts.phrases.add(table.column("phrase"), scores, rows)
                 lowest.add(scores[rows], file, group, rows)
                 highest.add(-scores[rows], file, group, rows)
     picks = _read_picks(storage, names, {*lowest.places, *highest.places})

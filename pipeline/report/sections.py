@@ -22,7 +22,8 @@ from litelvlm.pipeline.report.shards import (
 )
 from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUSES
 
-_SHOWN_ACTORS, _SHOWN_REASONS = 12, 12
+_SHOWN_ACTORS, _SHOWN_PHRASES, _MAX_PHRASE = 20, 160  # rows of a table, characters of a phrase in it
+_SHOWN_REASONS = 12, 12
 _PARTS = {
     "startup": "Start-up: loading the model",
     "idle": "Idle: waiting for images",
@@ -218,6 +219,12 @@ def score_section(facts: Facts) -> dict[str, Any]:
         "chart": chart if scores.scored else None,
         "mean": words.score(scores.mean),
         "scored": words.count(scores.scored),
+        "below_half": words.count(scores.below_half),
+        "phrases": [
+            (words.clipped(one.phrase, _MAX_PHRASE), words.count(one.records), words.count(one.masks),
+             words.score(one.mean), charts.meter(one.mean))
+            for one in scores.phrases.top(_SHOWN_PHRASES)
+        ],
         "unscored": scores.unscored,
         "sampled_from": scores.sampled_from,
     }  # fmt: skip

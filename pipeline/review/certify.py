@@ -90,11 +90,11 @@ def certify(
         sets = {name: _largest(one, config, 1 - delta) for name, one in by_stratum.items()}
     else:
         sets = {_ALL: _largest(base, config, config.confidence)}
-    is_accepted = np.zeros(len(population), bool)
+    is_above = np.zeros(len(population), bool)
     for code, name in enumerate(by_stratum):
         chosen = sets.get(name, sets.get(_ALL, NOTHING))
-        inside = population.is_mask & (strata == code) & ~reviewed
-        is_accepted |= inside & (population.score >= chosen.threshold)
+        is_above |= population.is_mask & (strata == code) & (population.score >= chosen.threshold)
+    is_accepted = is_above & ~reviewed
     counts = {name: int((is_accepted & (strata == code)).sum()) for code, name in enumerate(by_stratum)}
     certificate = {
         "num_accepted": int(is_accepted.sum()),
@@ -104,6 +104,7 @@ def certify(
         "method": config.method,
         "holds": _holds(config),
         "num_masks": int(population.is_mask.sum()),
+        "accepted_share": float(is_above.sum() / max(1, population.is_mask.sum())),
         "num_reviewed": int(reviewed.sum()),
         "sample": _estimate(base, config.confidence) | {"num_unseen": sum(row["is_base"] for row in missing)},
         "accepted": None if config.each_stratum else _told(sets[_ALL]),
@@ -115,7 +116,8 @@ def certify(
         },
         "conformal": _told(conformal(base, config.max_error)),
         "more_reviews": _more(base, config),
-        "remarks": _remarks(base, by_stratum, counts, missing, queue, config),
+        "remarks": _remarks(base, missing, queue, config)
+        + ([] if config.each_stratum else _worse(by_stratum, counts, sets[_ALL], config)),
     }
     return Verdict(
         is_accepted=is_accepted, certificate=certificate, calibration=calibrate(base.score, base.error), sample=base
@@ -172,7 +174,9 @@ def _more(sample: Sample, config: AcceptConfig) -> list[dict[str, int]]:
     known = min(len(sample.score), len(sample.population))
     found = []
     for factor in FACTORS:
-        reviews = min(round(known * factor), len(sample.population))
+        reviews = round(known * factor)
+        if reviews >= len(sample.population):
+            break
         expected = forecast(sample, config.max_error, config.confidence, reviews / known)
         found.append({"num_sampled": reviews, "num_accepted": expected})
     return found
@@ -192,14 +196,7 @@ def _holds(config: AcceptConfig) -> str:
     )
 
 
-def _remarks(
-    base: Sample,
-    by_stratum: Mapping[str, Sample],
-    counts: Mapping[str, int],
-    missing: Sequence[Row],
-    queue: Queue | None,
-    config: AcceptConfig,
-) -> list[str]:
+def _remarks(base: Sample, missing: Sequence[Row], queue: Queue | None, config: AcceptConfig) -> list[str]:
     """What a reader of the certificate has to know."""
     if queue is None:
         return ["Without --queue no review is known to be of a random sample: nothing is accepted unseen."]
@@ -210,13 +207,22 @@ def _remarks(
     if fewest := max(0, fewest_reviews(config.max_error, config.confidence) - len(base.score)):
         told.append(
             f"The simple random sample has {len(base.score)} masks; a first set takes {fewest + len(base.score)} "
-            "without an error at or above some score."
+            "at or above some score, with an error among them at most."
         )
+    return told
+
+
+def _worse(
+    by_stratum: Mapping[str, Sample], counts: Mapping[str, int], accepted: Accepted, config: AcceptConfig
+) -> list[str]:
+    """Strata of which the accepted masks are worse than all accepted ones may be."""
+    told = []
     for name, one in by_stratum.items():
-        low, _ = interval(int(one.error.sum()), len(one.score), config.confidence)
-        if low > config.max_error and counts[name] and not config.each_stratum:
+        inside = one.score >= accepted.threshold
+        low, _ = interval(int(one.error[inside].sum()), int(inside.sum()), config.confidence)
+        if counts[name] and low > config.max_error:
             told.append(
-                f"{name}: masks of this stratum are worse than {config.max_error:g} (at least {low:.3f} of them are "
-                f"wrong), and {counts[name]} of them are accepted; --each-stratum holds the share in each."
+                f"{name}: of the {counts[name]} masks that are accepted here more than {config.max_error:g} are wrong "
+                f"(at least {low:.3f}, by the sample); --each-stratum holds the share in each."
             )
     return told

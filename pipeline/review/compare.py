@@ -50,7 +50,8 @@ def _check(image: ReviewedImage, records: Sequence[Row]) -> None:
     if first is None:
         raise ValueError("the run could not decode this image")
     size = first["height"], first["width"]
-    sizes = {image.size_hw, *(region.mask.size_hw for review in image.reviews for region in review.regions)} - {None}
+    sizes = {region.mask.size_hw for review in image.reviews for region in review.regions}
+    sizes |= {image.size_hw} if image.size_hw else set()
     for found in sizes - {size}:
         turned = "; the tool may have ignored its EXIF orientation" if found == size[::-1] else ""
         raise ValueError(f"it is {found[1]}x{found[0]} here and {size[1]}x{size[0]} in the run{turned}")
@@ -101,9 +102,9 @@ def _matched(
     for region in list(rest):  # drawn for a phrase that nothing was found for
         names = {_plain(region.label), _plain(region.phrase)} - {""}
         free = [row for row in records if not row["mask_rle"] and row["record"] not in matched]
-        row = next((row for row in free if _plain(row["phrase"]) in names), None)
-        if row is not None:
-            matched[row["record"]] = region
+        asked = next((row for row in free if _plain(row["phrase"]) in names), None)
+        if asked is not None:
+            matched[asked["record"]] = region
             rest.remove(region)
     return matched, rest
 

@@ -75,6 +75,14 @@ def add_reviews(storage: Storage, run: str, rows: Sequence[Row], resolve: str) -
     return edits
 
 
+def read_all_edits(path: str, options: dict[str, Any]) -> list[Row]:
+    """The rows of `edits.parquet` in a directory, whatever run they are of. Raises ValueError where there is none."""
+    try:
+        return _rows(Storage(path, options).read_bytes(EDITS_NAME), EDITS_NAME)
+    except FileNotFoundError as error:
+        raise ValueError(f"--skip-reviewed {path}: there is no {EDITS_NAME}; `review.py ingest` writes it") from error
+
+
 def read_edits(storage: Storage, run: str) -> list[Row]:
     """The rows of `edits.parquet`. Raises ValueError where there is none, or of another run."""
     try:
@@ -106,7 +114,7 @@ def _resolved(reviews: list[Row], resolve: str) -> Row:
     ordered = [row for _, row in newest]
     chosen = ordered[-1]
     if resolve == "majority":
-        counts = defaultdict(int)
+        counts: dict[str, int] = defaultdict(int)
         for row in ordered:
             counts[row["verdict"]] += 1
         most = max(counts.values())

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-_STARTS = 4  # of the sequences of thresholds; each has its share of d
+_STARTS = 2  # of the sequence of thresholds; each has its share of d
+_SPARE_ERRORS = 1  # with which a set may still pass at the first start
 _MOST_TESTS = 200  # thresholds at most
 
 Floats = NDArray[np.float64]
@@ -94,11 +95,12 @@ def fixed_sequence(sample: Sample, max_error: float, confidence: float) -> Accep
     """The largest set whose share of errors is at most `max_error` with this confidence; `NOTHING` where none is."""
     tests = _Tests.of(sample)
     delta = (1 - confidence) / _STARTS
-    passes, could_pass = (tests.pass_with(errors, max_error, delta) for errors in (tests.errors, 0))
-    # The order of the tests depends on scores alone: it begins where a sample without errors could pass.
+    passes, could_pass = (tests.pass_with(errors, max_error, delta) for errors in (tests.errors, _SPARE_ERRORS))
+    # The order of the tests depends on scores alone: it begins where a sample with an error could pass, and again
+    # three tenths of the way from there, where a larger sample bears more of them.
     first = int(np.argmax(could_pass)) if could_pass.any() else len(passes)
     best = -1
-    for start in (first + (len(passes) - first) * at // _STARTS for at in range(_STARTS)):
+    for start in (first, (7 * first + 3 * len(passes)) // 10):
         failed = np.flatnonzero(~passes[start:])
         stop = start + int(failed[0]) if len(failed) else len(passes)
         if stop > start:
@@ -219,8 +221,15 @@ def forecast(sample: Sample, max_error: float, confidence: float, factor: float)
 
 
 def fewest_reviews(max_error: float, confidence: float) -> int:
-    """Random reviews without any error that a first set takes, of a large population."""
-    return math.ceil(math.log((1 - confidence) / _STARTS) / math.log1p(-max_error))
+    """Random reviews, of them `_SPARE_ERRORS` errors, that a first set takes, of a large population."""
+    delta, low, high = (1 - confidence) / _STARTS, 1, 2
+    while stats.binom.cdf(_SPARE_ERRORS, high, max_error) > delta:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        passes = stats.binom.cdf(_SPARE_ERRORS, middle, max_error) <= delta
+        low, high = (low, middle) if passes else (middle + 1, high)
+    return high
 
 
 def _without(population: Floats, reviewed: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +76,7 @@ def stratum_hash(name: str | None) -> int:
     return int.from_bytes(hashlib.blake2b((name or NO_CLASS).encode(), digest_size=8).digest(), "big")
 
 
-def _parts(records: RunRecords, where: Where, strata: str) -> Iterator[tuple[NDArray[np.generic], ...]]:
+def _parts(records: RunRecords, where: Where, strata: str) -> Iterator[tuple[Any, ...]]:
     named = () if strata == "none" else (strata,)
     columns = list(dict.fromkeys([*SIGNALS, "score", "status", "height", *named, *where.columns]))
     start = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.review.config import QueueConfig
@@ -23,7 +24,7 @@ MERGED = "(small ones together)"  # name of the stratum that small ones were mer
 ALL = "(all)"
 _COLUMNS = (
     "record", "image_id", "phrase_index", "phrase", "category", "status", "score", "file_name", "image_uri", "height",
-    "width", "source_file", "source_row", "mask_rle",
+    "width", "source_file", "source_row", "mask_rle", "image_hash",
 )  # fmt: skip
 
 
@@ -77,19 +78,28 @@ def _items(taken: pa.Table, names: list[str], population: Population, drawn: Dra
         "stratum": pa.array(names, pa.string()),
         "inclusion_probability": pa.array(drawn.probability),
     }
-    order = pa.array(looking_order(taken.column("file_name").to_pylist(), drawn.is_random), pa.int64())
+    images, hashes = (taken.column(name).to_pylist() for name in ("file_name", "image_hash"))
+    order = pa.array(looking_order(images, hashes, drawn.is_random), pa.int64())
     columns = {name: values.take(order) for name, values in columns.items()}
     columns["position"] = pa.array(np.arange(taken.num_rows))
     return pa.table({name: columns[name] for name in QUEUE_SCHEMA.names}).cast(QUEUE_SCHEMA)
 
 
-def looking_order(images: list[str], is_random: np.ndarray) -> list[int]:
-    """Places of items so that those of an image follow each other: images of the random part first, in its order, then
-    those with the most likely errors. `images` are given in the order of the draw."""
+def looking_order(images: Sequence[str], hashes: Sequence[str | None], is_random: NDArray[np.bool_]) -> list[int]:
+    """Places of items so that those of an image follow each other, and images that look alike, by equal hashes: those
+    of the random part first, in its order, then those with the most likely errors. All are given in the order drawn."""
     first: dict[str, int] = {}
     for place, image in enumerate(images):
         first.setdefault(image, place)
-    return sorted(range(len(images)), key=lambda place: (first[images[place]], not is_random[place], place))
+    alike: dict[str, int] = {}
+    for place, (image, found) in enumerate(zip(images, hashes, strict=True)):
+        alike.setdefault(found or f"image {image}", place)
+
+    def rank(place: int) -> tuple[int, int, bool, int]:
+        image = images[place]
+        return alike[hashes[place] or f"image {image}"], first[image], not is_random[place], place
+
+    return sorted(range(len(images)), key=rank)
 
 
 def _stratum_names(table: pa.Table, drawn: Drawn, strata: str) -> list[str]:

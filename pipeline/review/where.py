@@ -61,7 +61,11 @@ def _connect() -> Any:
         import duckdb
     except ImportError as error:
         raise ValueError("--where needs DuckDB: pip install 'litelvlm-annotate[review]'") from error
-    settings = {"enable_external_access": "false", "python_enable_replacements": "false", "memory_limit": _MEMORY}
+    settings: dict[str, Any] = {
+        "enable_external_access": "false",
+        "python_enable_replacements": "false",
+        "memory_limit": _MEMORY,
+    }
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute("SET lock_configuration = true")
     return connection

@@ -77,12 +77,13 @@ class ImageWork:
         """The drafts whose phrases the model is asked."""
         if self.prepared is None:
             return []
-        return [draft for draft in self.drafts if draft.prompt is not None and draft.error is None]
+        return [one for one in self.drafts if one.prompt is not None and one.error is None and one.dropped is None]
 
     def fail(self, reason: str) -> None:
-        """Fail every phrase that has not failed for a reason of its own."""
+        """Fail every phrase that has not failed for a reason of its own, and is not dropped."""
         for draft in self.drafts:
-            draft.error = draft.error or reason
+            if draft.dropped is None:
+                draft.error = draft.error or reason
         self.prepared = None
 
 
@@ -99,12 +100,13 @@ class ShardTask:
     """A shard on its way to be decoded.
 
     `compared_rows` are annotated unpruned as well; of `truth_rows`, None being all, the true masks are read. Both are
-    rows of the shard's file. `prior_kills`: stage -> deaths in earlier sessions. `read`: its rows, where another stage
+    rows of the shard's file. `decided`: row -> position of a phrase -> why it is not asked. `prior_kills`: stage -> deaths in earlier sessions. `read`: its rows, where another stage
     has read them.
     """
 
     shard: Shard
     read: RowsRead | None = None
+    decided: dict[int, dict[int, str]] = field(default_factory=dict)
     prior_kills: dict[str, int] = field(default_factory=dict)
     compared_rows: frozenset[int] = frozenset()
     truth_rows: frozenset[int] | None = frozenset()

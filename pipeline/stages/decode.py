@@ -240,6 +240,9 @@ class _ShardDecoder:
                 draft.prompt = self._stage.engine.check_phrase(self._preprocessor, draft.phrase)
             except ValueError as error:
                 draft.error = str(error)
+        verdict = self._task.decided.get(row, {}).get(index)
+        if verdict is not None:
+            draft.error, draft.dropped = None, f"reviewed: {verdict}"
         if draft.error is not None:
             draft.error = self._redact(draft.error)
             draft.phrase = draft.phrase[:_MAX_FAILED_PHRASE]

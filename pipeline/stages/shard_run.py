@@ -180,7 +180,7 @@ def _signals(mask: EncodedMask, lengths: NDArray[np.int64]) -> dict[str, float |
     if not mask.area:
         return {}
     height, width = mask.size_hw
-    return {"area_share": mask.area / (height * width)} | mask_shape(lengths, mask)._asdict()
+    return {"area_share": mask.area / (height * width), **mask_shape(lengths, mask)._asdict()}
 
 
 def _halves(asked: list[Asked]) -> tuple[list[Asked], list[Asked]] | None:
@@ -229,7 +229,7 @@ def model_calls(images: Iterable[ImageWork]) -> Iterator[list[Asked]]:
 def _record(shard: Shard, image: ImageWork, draft: Draft, default: Category | None) -> dict[str, Any]:
     """One row of `SHARD_SCHEMA`. `default` is the class of a phrase that is of none."""
     answer = draft.answer if draft.error is None else None
-    assert answer is not None or draft.error is not None, "a draft that was asked has an answer or a reason"
+    assert answer or draft.error or draft.dropped, "a draft that was asked has an answer or a reason"
     mask = answer.mask if answer and answer.mask.area else None
     category = draft.asks.category if draft.asks else default
     return {

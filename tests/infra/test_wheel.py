@@ -154,6 +154,7 @@ def test_every_job_does_its_work(installed: Installed) -> None:
         ("throughput", ["out"]),
         ("prepare", ["--input", "in.parquet", "--output", "table", "--rows-per-group", "2"]),
         ("report", ["out"]),
+        ("review", ["queue", "out", "--output", "q.parquet", "--budget", "9"]),
         ("export", ["out", "--to", "yolo-seg", "--images", "--output", "labels"]),
         ("plan", ["--run", "out", "--images", "1000", "--phrases-per-image", "1"]),
         ("ground_truth", ["table", "--input", "in.parquet", "--output", "truth.parquet", "--mask-column", "masks"]),

@@ -14,6 +14,7 @@ JOBS: dict[str, list[str]] = {
     "annotate": [],
     "prepare": [],
     "export": [],
+    "review": ["queue"],
     "evaluate": [],
     "ground_truth": ["refer"],
     "plan": [],

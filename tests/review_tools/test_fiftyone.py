@@ -48,7 +48,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("out", "masks.npy", "again")]
     said = FiftyOneProgram(tmp_path).run(_SCRIPT, *paths)
     assert "8 4 ['green <i>star</i>']" in said
-    found = {one.image_id: one for one in read_reviews([str(tmp_path / "again")])}
+    found = {str(one.image_id): one for one in read_reviews([str(tmp_path / "again")])}
     assert sorted(found) == ["id 0", "id 1"], "the same twice is there once"
     for number in range(2):
         (review,) = found[f"id {number}"].reviews

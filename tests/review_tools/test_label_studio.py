@@ -64,7 +64,7 @@ def reviews_of(client: Any, name: str, path: Path) -> dict[str, Any]:
     """What our reader finds in Label Studio's own JSON, by ids of images."""
     chunks = client.projects.exports.download_sync(project_of(client, name).id, download_all_tasks=True)
     path.write_bytes(b"".join(chunks))
-    return {one.image_id: one for one in read_reviews([str(path)])}
+    return {str(one.image_id): one for one in read_reviews([str(path)])}
 
 
 @pytest.mark.parametrize("bitmask", [False, True])

@@ -40,7 +40,7 @@ def is_companion(name: str, siblings: frozenset[str] = frozenset()) -> bool:
     ones again: read by themselves, they would look like images whose every region was rejected.
     """
     folder, _, last = name.rpartition("/")
-    if last.lower() in COMPANIONS or last.lower().endswith(".jsonl"):
+    if last.lower() in COMPANIONS or last.lower().endswith(".jsonl") or last.startswith(("_", ".")):
         return True
     start = next((start for start in _OTHER_TASKS if last.startswith(start)), None)
     instances = f"instances_{last.removeprefix(start or '')}"

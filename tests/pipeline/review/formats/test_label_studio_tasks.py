@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_masks_and_phrases_are_tied_by_the_record(bitmask: bool) -> None:
     assert task["predictions"][0]["score"] == min(one.score for one in image.objects)
 
 
-def _pixels(value: dict) -> np.ndarray:
+def _pixels(value: dict[str, Any]) -> np.ndarray:
     if "rle" in value:
         return decode_brush(value["rle"], SIZE_HW)
     with Image.open(io.BytesIO(base64.b64decode(value["imageDataURL"].split(",")[1]))) as image:

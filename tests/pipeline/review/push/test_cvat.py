@@ -54,8 +54,12 @@ class FakeTask:
 class FakeServer:
     def __init__(self) -> None:
         self.id, self.name, self.made, self.found = 1, "p", list[Any](), list[FakeTask]()
-        self.projects = SimpleNamespace(list=lambda: self.made, create=lambda _: self.made.append(self) or self)
+        self.projects = SimpleNamespace(list=lambda: self.made, create=self.create_project)
         self.tasks = SimpleNamespace(create=self.create_task)
+
+    def create_project(self, spec: Any) -> Any:
+        self.made.append(self)
+        return self
 
     def create_task(self, spec: Any) -> FakeTask:
         self.found.append(FakeTask(spec.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,14 +39,16 @@ class FakeClient:
         if "task" in given:
             self.found[given["task"]].total_predictions = 1
             return None
-        controls = {name: {} for name in ("brush", "phrase", "verdict", "absent") if name in given["label_config"]}
+        controls: dict[str, Any] = {
+            name: {} for name in ("brush", "phrase", "verdict", "absent") if name in given["label_config"]
+        }
         self.made.append(SimpleNamespace(id=7, title=given["title"], parsed_label_config=controls))
         return self.made[-1]
 
     def get(self, id: int) -> Any:
         return self.made[0]
 
-    def import_tasks(self, id: int, *, request: list[Any], request_options: dict[str, Any]) -> None:
+    def import_tasks(self, id: int, *, request: Sequence[Any], request_options: dict[str, Any]) -> None:
         assert request_options["max_retries"] == 0
         self.left -= 1
         if self.left < 0:
