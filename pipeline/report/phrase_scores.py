@@ -1,4 +1,4 @@
-"""Scores by phrase: which words found what, and how surely. The most frequent phrases of millions, in bounded memory."""
+"""Scores by phrase: which words found what, and how surely. The most frequent of millions, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 20_000  # phrases that are counted at a time; beyond twice as many, the 
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseScore:
-    """A phrase, how many records ask it, how many of them have a mask, and the mean score of those, None without any."""
+    """A phrase, how many records ask it, how many of them have a mask, and those masks' mean score, None without any."""
 
     phrase: str
     records: int

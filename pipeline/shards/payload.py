@@ -100,8 +100,8 @@ class ShardTask:
     """A shard on its way to be decoded.
 
     `compared_rows` are annotated unpruned as well; of `truth_rows`, None being all, the true masks are read. Both are
-    rows of the shard's file. `decided`: row -> position of a phrase -> why it is not asked. `prior_kills`: stage -> deaths in earlier sessions. `read`: its rows, where another stage
-    has read them.
+    rows of the shard's file. `decided`: row -> position of a phrase -> the verdict for which it is not asked.
+    `prior_kills`: stage -> deaths in earlier sessions. `read`: its rows, where another stage has read them.
     """
 
     shard: Shard
