@@ -14,7 +14,7 @@ _MOST = 20_000  # phrases that are counted at a time; beyond twice as many, the 
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseScore:
-    """A phrase, how many records ask it, how many of them have a mask, and those masks' mean score, None without any."""
+    """A phrase, how many records ask it, how many have a mask, and the mean score of those, None without any."""
 
     phrase: str
     records: int
