@@ -61,7 +61,7 @@ def load_model(
     """Builds the model without memory, checks that the checkpoint fills it, and copies the weights in one by one.
 
     At no time is more than the model itself and one tensor in memory. With float8 the model is loaded in bfloat16, and
-    its large linear layers are converted one by one (`litelvlm.precision`). `lm_head` is loaded only if it is asked for.
+    its large linear layers are converted one by one (`litelvlm.precision`). `lm_head` is loaded if it is asked for.
 
     Raises:
         CheckpointError: lists missing, unexpected and misshapen tensors.

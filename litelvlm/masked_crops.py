@@ -44,7 +44,7 @@ def covered(logits: Tensor, size_hw: tuple[int, int], target: int) -> Tensor:
 
 
 def _squares(masks: Tensor, scale: float) -> Tensor:
-    """The squares around P masks and a margin, Px4 in pixels: left, top, right, bottom. Those of empty ones are some."""
+    """The squares around P masks and a margin, Px4 in pixels: left, top, right, bottom; those of empty ones any."""
     columns, rows = (masks.any(axis) for axis in (1, 2))
     left, right = _ends(columns)
     top, bottom = _ends(rows)

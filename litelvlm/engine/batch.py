@@ -180,7 +180,7 @@ class BatchRunner:
     def _answered(
         self, features: ClipFeatures, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
     ) -> dict[str, Tensor]:
-        """PxC mask prompts of all prompts' phrases, NxR the patches that each prompt kept, in order, and, with `lm_head`,
+        """PxC mask prompts of all prompts' phrases, NxR the patches that each prompt kept, in order, and with `lm_head`
         the P probabilities of `[SEG]`."""
         visual = self._runner.project(features, retained)
         lengths = [packed_length(item.prompt, retained.num_tokens) for item in prompts]

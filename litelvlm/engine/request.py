@@ -64,7 +64,7 @@ class AnnotationResult:
         num_text_tokens: text tokens of all prompts together.
         size_hw: H and W.
         seg_probability: P float32, how likely the language model took `[SEG]` to be where it stands; None unless asked.
-        clip_similarity: P float32, cosine of CLIP's embeddings of the phrase and of what the mask shows, NaN where it is
+        clip_similarity: P float32, cosine of CLIP's embeddings of phrase and of what the mask shows, NaN where it is
             empty; None unless asked.
     """
 

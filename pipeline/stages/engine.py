@@ -87,7 +87,7 @@ class LiteLVLMEngine:
         return open_checkpoint(self.model.model, self.model.clip).revision
 
     def check(self) -> list[str]:
-        """Validate settings against `litelvlm`, and the checkpoint's configuration and tokeniser, without torch unless a
+        """Validate settings, and the checkpoint's configuration and tokeniser, without torch but where a
         signal needs weights of its own.
 
         Returns remarks, a line each, on settings that have no effect.

@@ -168,7 +168,7 @@ class ShardRun:
 
 
 def _asked_signals(result: AnnotationResult) -> Iterator[dict[str, float | int | None]]:
-    """The columns of `RECORD_SCHEMA` that the model fills for each phrase if it is asked to; None where it has no say."""
+    """The columns of `RECORD_SCHEMA` that the model fills for each phrase if it is asked; None where it has no say."""
     columns = {name: getattr(result, name) for name in ASKED_SIGNALS}
     for place in range(len(result.scores)):
         found = {name: float(values[place]) for name, values in columns.items() if values is not None}
