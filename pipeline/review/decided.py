@@ -64,7 +64,7 @@ def read_decided(paths: Sequence[str], options: dict[str, Any], shards: Sequence
     found: dict[str, Decisions] = {}
     for path in paths:
         edits = [edit for edit in read_all_edits(path, options) if edit["record"] and edit["verdict"] in DECIDED]
-        placed = [(shard, edit) for edit in edits if (shard := _shard_of(edit, by_file)) is not None]
+        placed = [(one, edit) for edit in edits if (one := _shard_of(edit, by_file)) is not None]
         if not placed:
             raise ValueError(f"--skip-reviewed {path}: holds no decided record of this input")
         for shard, edit in placed:
