@@ -5,6 +5,7 @@ from __future__ import annotations
 from litelvlm.pipeline.config import RunConfig, describe_differences
 from litelvlm.pipeline.measure.run_summary import find_summary
 from litelvlm.pipeline.ontology_run import check_ontology
+from litelvlm.pipeline.review.decided import leave_decided
 from litelvlm.pipeline.shards.claim import find_run
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
 from litelvlm.pipeline.shards.markers import done_shards
@@ -19,7 +20,7 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
         ValueError, FileNotFoundError: as a run would.
     """
     engine = engine or choose_engine(config)
-    plan = make_plan(config, revision=engine.revision())
+    plan, _ = leave_decided(make_plan(config, revision=engine.revision()), config)
     remarks = [*plan.remarks, *engine.check(), *check_ontology(config, plan, engine)]
     engine.check_weights()
     storage = Storage(config.output, config.storage_options)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, TextIO
 
-from litelvlm.pipeline.config import RunConfig, fingerprint
+from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.dataset_run import DatasetRun
 from litelvlm.pipeline.errors import DataError, FailureRateExceeded, RunError, StageError, StorageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
@@ -19,7 +18,7 @@ from litelvlm.pipeline.ontology_run import check_ontology
 from litelvlm.pipeline.output.finalize import merge_run, seal_run
 from litelvlm.pipeline.output.merge import write_errors
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.review.decided import Decided, read_decided
+from litelvlm.pipeline.review.decided import Decided, leave_decided
 from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, status_words
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
@@ -58,12 +57,8 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
 
     def make_plan(self) -> RunPlan:
         plan = make_plan(self.config, revision=self.engine.revision())
-        if not self.config.skip_reviewed:
-            return plan
-        self._decided = read_decided(self.config.skip_reviewed, self.config.storage_options, plan.shards)
-        facts = plan.facts | {"reviewed": self._decided.digest}
-        remark = f"{self._decided.num_phrases} phrases are reviewed and not asked again"
-        return replace(plan, facts=facts, fingerprint=fingerprint(facts), remarks=(*plan.remarks, remark))
+        plan, self._decided = leave_decided(plan, self.config)
+        return plan
 
     def check(self) -> list[str]:
         return [*super().check(), *check_ontology(self.config, self.plan, self.engine)]

@@ -12,7 +12,7 @@ FORMAT_VERSION = 4
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
 STATUS_FAILED = "failed"
-STATUS_DROPPED = "dropped"  # an answer that does not stand, see `pipeline.stages.suppress`
+STATUS_DROPPED = "dropped"  # does not stand, see `pipeline.stages.suppress`, or is reviewed already
 STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_FAILED, STATUS_DROPPED)
 
 #: One row per (image, phrase). Holds nothing that differs between an interrupted and an uninterrupted run.

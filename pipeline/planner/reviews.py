@@ -59,7 +59,7 @@ class ReviewPlan:
 
 
 def read_rates(paths: Sequence[str], options: dict[str, Any], seconds_per_item: float | None) -> list[ReviewRate]:
-    """What `review.py accept` has written, of each path. `seconds_per_item` stands in where tools told no time.
+    """What `review.py accept` has written, of each path. `seconds_per_item` takes the place of what tools told.
 
     Raises:
         ValueError: there is no certificate, or no time.
@@ -134,7 +134,7 @@ def _rate(path: str, options: dict[str, Any], seconds_per_item: float | None) ->
             rule=lineage["rule"],
             tokens=lineage["num_retain_tokens"],
             accepted_share=float(content["accepted_share"]),
-            seconds_per_item=float(seconds or seconds_per_item or 0.0),
+            seconds_per_item=float(seconds_per_item or seconds or 0.0),
             max_error=float(content["max_error"]),
             confidence=content["confidence"],
             target_iou=float(content["target_iou"]),

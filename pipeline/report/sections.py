@@ -22,8 +22,8 @@ from litelvlm.pipeline.report.shards import (
 )
 from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUSES
 
-_SHOWN_ACTORS, _SHOWN_PHRASES, _MAX_PHRASE = 20, 160  # rows of a table, characters of a phrase in it
-_SHOWN_REASONS = 12, 12
+_SHOWN_ACTORS, _SHOWN_REASONS = 12, 12
+_SHOWN_PHRASES, _MAX_PHRASE = 20, 160  # rows of a table, characters of a phrase in it
 _PARTS = {
     "startup": "Start-up: loading the model",
     "idle": "Idle: waiting for images",

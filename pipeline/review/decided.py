@@ -7,15 +7,17 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from litelvlm.pipeline.config import RunConfig, fingerprint
 from litelvlm.pipeline.review.edits import ABSENT, ADDED, EDITED, UNCHANGED, read_all_edits
-from litelvlm.pipeline.shards.manifest import Shard, record_key
+from litelvlm.pipeline.shards.manifest import RunPlan, Shard, record_key
+from litelvlm.pipeline.shards.payload import Decision
 
 #: Verdicts that leave nothing to do. What was rejected, or not seen, is asked again.
 DECIDED = (UNCHANGED, EDITED, ABSENT, ADDED)
-Phrases = dict[int, dict[int, str]]  # row of a file -> position of a phrase in it -> verdict
+Decisions = dict[int, dict[int, Decision]]  # row of a file -> position of a phrase in it -> what is decided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +29,27 @@ class Decided:
         digest: of all of them; empty where there is none.
     """
 
-    by_shard: dict[str, Phrases] = field(default_factory=dict)
+    by_shard: dict[str, Decisions] = field(default_factory=dict)
     digest: str = ""
 
     @property
     def num_phrases(self) -> int:
         """How many there are."""
         return sum(len(phrases) for rows in self.by_shard.values() for phrases in rows.values())
+
+
+def leave_decided(plan: RunPlan, config: RunConfig) -> tuple[RunPlan, Decided]:
+    """The plan of a run, which what reviewers have decided belongs to, and that.
+
+    Raises:
+        ValueError: `skip_reviewed` names what holds no reviews of this input.
+    """
+    if not config.skip_reviewed:
+        return plan, Decided()
+    decided = read_decided(config.skip_reviewed, config.storage_options, plan.shards)
+    facts = plan.facts | {"reviewed": decided.digest}
+    remark = f"{decided.num_phrases} phrases are reviewed and not asked again"
+    return replace(plan, facts=facts, fingerprint=fingerprint(facts), remarks=(*plan.remarks, remark)), decided
 
 
 def read_decided(paths: Sequence[str], options: dict[str, Any], shards: Sequence[Shard]) -> Decided:
@@ -45,17 +61,18 @@ def read_decided(paths: Sequence[str], options: dict[str, Any], shards: Sequence
     by_file: dict[str, list[Shard]] = defaultdict(list)
     for shard in shards:  # in the order of rows within a file
         by_file[shard.file].append(shard)
-    found: dict[str, Phrases] = {}
+    found: dict[str, Decisions] = {}
     for path in paths:
         edits = [edit for edit in read_all_edits(path, options) if edit["record"] and edit["verdict"] in DECIDED]
-        placed = [(shard, edit) for edit in edits if (shard := _shard_of(edit, by_file)) is not None]
+        placed = [(one, edit) for edit in edits if (one := _shard_of(edit, by_file)) is not None]
         if not placed:
             raise ValueError(f"--skip-reviewed {path}: holds no decided record of this input")
         for shard, edit in placed:
             rows = found.setdefault(shard.shard_id, {})
-            rows.setdefault(edit["source_row"], {})[edit["phrase_index"]] = edit["verdict"]
+            decision = Decision(edit["image_id"], edit["phrase"], edit["verdict"])
+            rows.setdefault(edit["source_row"], {})[edit["phrase_index"]] = decision
     listed = sorted(
-        (shard, row, *one) for shard, rows in found.items() for row, of in rows.items() for one in of.items()
+        (shard, row, at, *one) for shard, rows in found.items() for row, of in rows.items() for at, one in of.items()
     )
     return Decided(by_shard=found, digest=hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16])
 

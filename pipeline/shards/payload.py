@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -87,6 +87,14 @@ class ImageWork:
         self.prepared = None
 
 
+class Decision(NamedTuple):
+    """What reviewers said of a phrase of an image, for which it is not asked."""
+
+    image_id: str
+    phrase: str
+    verdict: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowsRead:
     """The rows of a shard, read together with others of its row group, and its part of the seconds that took."""
@@ -100,13 +108,13 @@ class ShardTask:
     """A shard on its way to be decoded.
 
     `compared_rows` are annotated unpruned as well; of `truth_rows`, None being all, the true masks are read. Both are
-    rows of the shard's file. `decided`: row -> position of a phrase -> the verdict for which it is not asked.
+    rows of the shard's file. `decided`: row -> position of a phrase -> decision for which it is not asked.
     `prior_kills`: stage -> deaths in earlier sessions. `read`: its rows, where another stage has read them.
     """
 
     shard: Shard
     read: RowsRead | None = None
-    decided: dict[int, dict[int, str]] = field(default_factory=dict)
+    decided: dict[int, dict[int, Decision]] = field(default_factory=dict)
     prior_kills: dict[str, int] = field(default_factory=dict)
     compared_rows: frozenset[int] = frozenset()
     truth_rows: frozenset[int] | None = frozenset()

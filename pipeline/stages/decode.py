@@ -240,13 +240,20 @@ class _ShardDecoder:
                 draft.prompt = self._stage.engine.check_phrase(self._preprocessor, draft.phrase)
             except ValueError as error:
                 draft.error = str(error)
-        verdict = self._task.decided.get(row, {}).get(index)
-        if verdict is not None:
-            draft.error, draft.dropped = None, f"reviewed: {verdict}"
+        draft.dropped = self._decided(row, index, given.image_id, draft.phrase)
+        if draft.dropped is not None:
+            draft.error = None
         if draft.error is not None:
             draft.error = self._redact(draft.error)
             draft.phrase = draft.phrase[:_MAX_FAILED_PHRASE]
         return draft
+
+    def _decided(self, row: int, index: int, image_id: str, phrase: str) -> str | None:
+        """Why a phrase is not asked that reviewers have decided; None where they have not, or it was another one."""
+        decision = self._task.decided.get(row, {}).get(index)
+        if decision is None or (decision.image_id, decision.phrase) != (image_id, phrase):
+            return None
+        return f"reviewed: {decision.verdict}"
 
     def _classify(self, draft: Draft) -> None:
         ontology = self._stage.ontology
@@ -257,19 +264,21 @@ class _ShardDecoder:
             draft.error = _NO_CLASS
 
     def _failed(self, row: int, given: InputRow, reason: str) -> ImageWork:
-        """An image without pixels: a failed record per phrase, or one where there is no phrase."""
+        """An image without pixels: a failed record per phrase that is not decided, or one where there is no phrase."""
         reason = self._redact(reason)
         ontology = self._stage.ontology
-        drafts = [
-            Draft(
+        drafts = []
+        for index, phrase in enumerate(given.phrases or [""]):
+            dropped = self._decided(row, index, given.image_id, phrase)
+            draft = Draft(
                 source_row=row,
                 phrase_index=index,
                 phrase=phrase[:_MAX_FAILED_PHRASE],
-                error=reason,
+                error=None if dropped else reason,
                 asks=ontology.find(phrase) if ontology and phrase else None,
+                dropped=dropped,
             )
-            for index, phrase in enumerate(given.phrases or [""])
-        ]
+            drafts.append(draft)
         return ImageWork(
             image_id=given.image_id,
             image_key=image_key(given.image_id, b""),

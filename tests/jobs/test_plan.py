@@ -13,6 +13,7 @@ import pytest
 from litelvlm.jobs.plan import main
 from tests.conftest import ROOT
 from tests.pipeline import planned_runs as made
+from tests.pipeline.planner.test_reviews import certificate
 
 JOB = ["--images", "160000", "--phrases-per-image", "3"]
 #: Device seconds of 160,000 images with 3 phrases each at 192 tokens, by hand.
@@ -67,6 +68,17 @@ def test_one_instance_takes_what_its_shards_take(run: str, capsys: pytest.Captur
     assert only["quality"] == [{"kind": "agreement", "value": pytest.approx(0.9), "phrases": 72}]
     assert only["warnings"] == []
     assert not only["extrapolated"]
+
+
+def test_reviewers_stand_beside_devices(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    accepted = certificate(tmp_path / "accepted", accepted_share=0.75)
+    arguments = ["--run", run, *JOB, "--gpu", "h100", "--budgets", "192", "--accepted", accepted]
+    found = plan(*arguments, "--reviewer-price", "30", "--seconds-per-item", "6", capsys=capsys)
+    assert "with reviewers at 30 USD an hour" in found["text"]
+    only = found["reviews"][0]
+    assert only["reviewer_hours"] == pytest.approx(480_000 / 4 * 6 / 3600)
+    assert only["labels_per_unit"] == pytest.approx(480_000 / (only["reviewer_hours"] * 30 + found["plans"][0]["cost"]))
+    assert "reviews" not in plan(*arguments[:-2], capsys=capsys)
 
 
 def test_a_deadline_takes_the_fewest_instances_that_keep_it(run: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,6 +209,7 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--run", "{run}", "{strange}"], "run.json is damaged: config.model: "),
         (["--run", "{run}", "{empty}"], "run.json is damaged: config.source: Field required"),
         (["--json", "{tmp}/none/plan.json"], "--json"),
+        (["--accepted", "{tmp}/none"], "there is no certificate.json; `review.py accept` writes it"),
         (["--run", "{run}", "{other}"], "device is cpu, but NVIDIA H100 80GB HBM3"),
         (["--input", "x.parquet"], "--input: no such flag"),
     ],

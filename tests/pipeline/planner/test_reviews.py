@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_labels_cost_devices_and_people(tmp_path: Path) -> None:
     lines = describe_reviews(found, 20.0, "USD").splitlines()
     assert "reviewers at 20 USD an hour" in lines[0]
     assert "at most 0.05 wrong at IoU 0.8" in lines[0]
-    assert lines[2].startswith("separate, all 576 tokens  80.0%"), "the most labels for the money come first"
+    assert re.match(r"separate, all 576 tokens +80\.0% +96,000 ", lines[2]), "the most labels for the money come first"
     assert json.loads(json.dumps(reviews_json(found)))[0]["labels_per_unit"] == pruned.labels_per_unit
 
 
@@ -60,3 +61,4 @@ def test_certificates_that_are_none_or_tell_no_time_are_refused(tmp_path: Path) 
     with pytest.raises(ValueError, match="give --seconds-per-item"):
         read_rates([path], {}, None)
     assert read_rates([path], {}, 4.0)[0].seconds_per_item == 4.0
+    assert read_rates([certificate(tmp_path / "c")], {}, 4.0)[0].seconds_per_item == 4.0

@@ -54,9 +54,12 @@ def test_the_best_and_worst_are_those_of_a_plain_sort_whatever_the_files(tmp_pat
 
 def test_scores_that_are_none_or_not_a_number_are_counted_apart(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
-    write_records(storage, "records/a.parquet", [0.5, float("nan"), None, 1.0], first_row=0, group=10)
+    write_records(storage, "records/a.parquet", [0.5, float("nan"), None, 1.0, 0.499], first_row=0, group=10)
     facts = score_facts(storage, ["records/a.parquet"], shown=3)
-    assert (facts.scored, facts.unscored) == (2, 1)
+    assert (facts.scored, facts.unscored, facts.below_half) == (3, 1, 1)
+    assert [(one.phrase, one.records, one.masks, one.mean) for one in facts.phrases.top(3)] == [
+        ("p0", 1, 1, 0.5), ("p1", 1, 0, None), ("p2", 1, 0, None),
+    ]  # fmt: skip
     assert score_facts(storage, [], shown=3).mean is None
 
 

@@ -83,6 +83,8 @@ def test_the_answer_comes_first_and_agrees_with_the_run(finished: Any) -> None:
     counts = summary["counts"]
     found = f"{counts['ok']} ok, {counts['empty']} empty, {counts['failed']} failed"
     assert found in card(page, "Records with a mask")
+    assert re.search(rf"Scores of {counts['ok']} masks, mean [0-9.]+; below 0\.5 are [0-9]+\.", text_of(page))
+    assert "Scores by phrase, the most frequent phrases" in page
 
 
 def test_every_figure_from_a_model_or_a_sample_says_so(finished: Any) -> None:

@@ -37,7 +37,8 @@ def test_only_phrases_that_can_be_asked_are() -> None:
     good = Draft(source_row=0, phrase_index=0, phrase="a dog", prompt="a dog")
     unusable = Draft(source_row=0, phrase_index=1, phrase="", error="phrase: empty")
     failed = Draft(source_row=0, phrase_index=2, phrase="x", prompt="x", error="the model failed")
-    assert image(good, unusable, failed).asked == [good]
+    dropped = Draft(source_row=0, phrase_index=3, phrase="y", prompt="y", dropped="reviewed: edited")
+    assert image(good, unusable, failed, dropped).asked == [good]
     assert image(good, prepared=False).asked == []
 
 
@@ -45,9 +46,10 @@ def test_an_image_that_fails_keeps_the_reasons_its_phrases_have() -> None:
     work = image(
         Draft(source_row=0, phrase_index=0, phrase="a", prompt="a"),
         Draft(source_row=0, phrase_index=1, phrase="", error="phrase: empty"),
+        Draft(source_row=0, phrase_index=2, phrase="b", prompt="b", dropped="reviewed: edited"),
     )
     work.fail("killed its worker")
-    assert [draft.error for draft in work.drafts] == ["killed its worker", "phrase: empty"]
+    assert [draft.error for draft in work.drafts] == ["killed its worker", "phrase: empty", None]
     assert work.prepared is None
     assert work.asked == []
 

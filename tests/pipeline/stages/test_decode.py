@@ -18,7 +18,7 @@ from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
 from litelvlm.pipeline.shards.markers import Marker, create_marker, write_data
-from litelvlm.pipeline.shards.payload import DoneShard, ShardTask, ShardWork, pack, unpack
+from litelvlm.pipeline.shards.payload import Decision, DoneShard, ShardTask, ShardWork, pack, unpack
 from litelvlm.pipeline.stages.decode import DecodeStage, image_key
 from litelvlm.pipeline.stages.failures import Failure
 from litelvlm.pipeline.storage.store import Storage
@@ -78,13 +78,20 @@ def test_trouble_of_the_store_fails_no_record(tmp_path: Path, plan: RunPlan, mon
         failure.throw()
 
 
-def decoded(tmp_path: Path, rows: list[dict[str, Any]], *, mask_column: str | None = None, **stage: Any) -> ShardWork:
+def decoded(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    *,
+    mask_column: str | None = None,
+    decided: dict[int, dict[int, Decision]] | None = None,
+    **stage: Any,
+) -> ShardWork:
     """The only shard of a table, decoded."""
     source = write_table(tmp_path / "rows.parquet", rows)
     plan = make_plan(run_config(source, tmp_path / "out", shard_images=99, mask_column=mask_column), revision="r")
     settings = {"mapping": plan.mapping, "engine": FakeEngine(), "policy": UriPolicy(manifest_is_local=True)} | stage
     found = DecodeStage(storage=Storage(str(tmp_path / "out")), session="now", marker=Marker, **settings)
-    task = ShardTask(shard=plan.shards[0], truth_rows=None if mask_column else frozenset())
+    task = ShardTask(shard=plan.shards[0], decided=decided or {}, truth_rows=None if mask_column else frozenset())
     guard = Guard(storage=found.storage, session="now", stage="decode", shard_id=task.shard.shard_id)
     return found.decode_shard(task, guard)
 
@@ -120,6 +127,22 @@ def test_every_row_has_drafts_whatever_is_wrong_with_it(tmp_path: Path) -> None:
     assert len(images[5].drafts[0].phrase) == 200
     assert [image.prepared is None for image in images] == [True, True, False, True, True, False]
     assert [one.source_row for image in images for one in image.drafts] == [0, 1, 2, 2, 2, 3, 4, 5]
+
+
+def test_what_reviewers_have_decided_is_dropped_if_it_is_the_same_phrase_of_the_same_image(tmp_path: Path) -> None:
+    rows = [row(0, "a dog", "a cat"), row(1, BAD_PHRASE), row(2, "a dog", image=b""), row(3, "a dog")]
+    decided = {
+        0: {0: Decision("image-0000", "a dog", "edited"), 1: Decision("image-0000", "a cow", "edited")},
+        1: {0: Decision("image-0001", BAD_PHRASE, "added")},
+        2: {0: Decision("image-0002", "a dog", "absent")},
+        3: {0: Decision("image-0002", "a dog", "absent")},
+    }
+    images = decoded(tmp_path, rows, decided=decided).images
+    assert [[(one.dropped, one.error) for one in image.drafts] for image in images] == [
+        [("reviewed: edited", None), (None, None)], [("reviewed: added", None)], [("reviewed: absent", None)],
+        [(None, None)],
+    ]  # fmt: skip
+    assert [[one.phrase for one in image.asked] for image in images] == [["a cat"], [], [], ["a dog"]]
 
 
 def test_adjacent_rows_of_one_image_are_decoded_once(tmp_path: Path) -> None:
