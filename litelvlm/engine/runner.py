@@ -24,7 +24,7 @@ from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.engine.retention import ImagePrompt, Retained, retain
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
-from litelvlm.masked_crops import covered, masked_crops
+from litelvlm.masked_crops import KEPT_OUTSIDE, covered, masked_crops
 from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
 from litelvlm.pixels import clip_planes, normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
@@ -234,17 +234,20 @@ class Runner:
             image_embeddings[on_device(image_index, image_embeddings.device)], mask_prompts
         )
 
-    def clip_similarity(self, image: PreparedImage, logits: Tensor, texts: Sequence[str]) -> Tensor:
+    def clip_similarity(
+        self, image: PreparedImage, logits: Tensor, texts: Sequence[str], *, kept: float = KEPT_OUTSIDE
+    ) -> Tensor:
         """Cosine of CLIP's embeddings of P texts and of what P masks of one image show, P float32; NaN for empty masks.
 
         Args:
             image: the image.
             logits: PxLxL, low-resolution.
             texts: P of them.
+            kept: share of what lies beside a mask that is shown, 0 to 1.
         """
         sizes, target = self.model.config.clip, self.model.config.sam.image_size
         planes = clip_planes(image.sam_pixels, self.model.device)
-        crops = masked_crops(planes, logits, target=target, size=sizes.image_size)
+        crops = masked_crops(planes, logits, target=target, size=sizes.image_size, kept=kept)
         seen = F.normalize(self.model.clip.embed_images(crops.to(self.model.dtype)), dim=-1)
         embedded = self.embed_questions(texts)
         read = F.normalize(torch.stack([embedded[text] for text in texts]), dim=-1)
