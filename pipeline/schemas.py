@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 #: Version of everything that a run writes. Part of the fingerprint: a change makes old runs un-resumable, knowingly.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"

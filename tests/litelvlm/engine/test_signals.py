@@ -45,21 +45,24 @@ def test_the_probability_is_the_softmax_of_lm_head_over_the_vocabulary(
     annotator: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As transformers' `LlamaForCausalLM` has it: `lm_head` of the normed hidden state, in float32."""
-    seen: list[torch.Tensor] = []
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     whole = GlammModel.mask_prompts
 
     def watch(model: GlammModel, hidden: torch.Tensor) -> torch.Tensor:
-        seen.append(hidden.float())
-        return whole(model, hidden)
+        found = whole(model, hidden)
+        seen.append((hidden.double(), found))
+        return found
 
     monkeypatch.setattr(GlammModel, "mask_prompts", watch)
     (result,) = annotator.annotate(_requests()[2:], PRUNING, signals=("seg",))
     assert annotator.model.lm_head is not None
-    weight = annotator.model.lm_head.weight.float()
     seg_id = annotator.preprocessor.tokenizer.token_id(SEG_TOKEN)
-    logits = torch.cat(seen).double() @ weight.double().T
-    expected = torch.exp(logits - logits.logsumexp(1, keepdim=True))[:, seg_id]
-    np.testing.assert_allclose(result.seg_probability, expected.numpy(), rtol=1e-4)
+    hidden, prompts = (torch.cat(column) for column in zip(*seen, strict=True))  # in the order in which prompts ran
+    logits = hidden @ annotator.model.lm_head.weight.double().T
+    probability = torch.exp(logits - logits.logsumexp(1, keepdim=True))[:, seg_id].numpy()
+    places = [np.flatnonzero((prompts.numpy() == own).all(1)).item() for own in result.mask_prompts]
+    assert sorted(places) == [0, 1, 2]
+    np.testing.assert_allclose(result.seg_probability, probability[places], rtol=1e-4)
     assert ((result.seg_probability > 0) & (result.seg_probability < 1)).all()
 
 

@@ -31,7 +31,7 @@ def test_people_can_read_it(tmp_path: Path) -> None:
     [
         ('"state": "done"', '"state": 3', r"run\.json is damaged: state: "),
         ('"rule": "paper"', '"rule": "guess"', r"run\.json is damaged: config\.model"),
-        ('"version": 4', '"version": 1', r"run\.json says version 1"),
+        ('"version": 5', '"version": 1', r"run\.json says version 1"),
         ('"exit_code"', '"exit"', r"run\.json is damaged: exit"),
     ],
 )

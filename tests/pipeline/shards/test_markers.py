@@ -28,7 +28,7 @@ def test_the_first_marker_counts(tmp_path: Path) -> None:
         (b"[]", "is damaged: it is no JSON object"),
         (b"{}", "says no version, but this program reads version"),
         (b'{"version": 99}', "says version 99, but this program reads version"),
-        (b'{"version": 4, "shard_id": "s", "index": 0, "rows": "many"}', "is damaged: rows: "),
+        (b'{"version": 5, "shard_id": "s", "index": 0, "rows": "many"}', "is damaged: rows: "),
     ],
 )
 def test_a_marker_that_cannot_be_read_is_told_in_a_line(tmp_path: Path, content: bytes, said: str) -> None:
