@@ -10,6 +10,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,9 +145,11 @@ class BatchRunner:
         for index, (image, count) in enumerate(zip(batch.prepared, batch.num_phrases, strict=True)):
             start, stop = stop, stop + count
             own = [row for row, item in enumerate(batch.prompts) if item.image_index == index]
+            answers: dict[str, Any] = {"low_res_logits": None}  # unless they are kept
+            answers |= {name: column[start:stop] for name, column in columns.items()}
             results.append(
                 AnnotationResult(
-                    **{"low_res_logits": None} | {name: column[start:stop] for name, column in columns.items()},
+                    **answers,
                     run_lengths=run_lengths[start:stop],
                     retained=[kept[row] for row in own for _ in batch.prompts[row].prompt.phrase_indices],
                     num_visual_tokens=self._config.num_visual_tokens,
