@@ -22,7 +22,7 @@ _PAYLOAD = "payload"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model says to one phrase, and the signals that come with it; none of an empty mask."""
+    """What the model says to one phrase, and the signals that come with it; none that describe an empty mask."""
 
     mask: EncodedMask
     score: float

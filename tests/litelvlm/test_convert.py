@@ -28,6 +28,10 @@ def test_converted_checkpoint_gives_the_same_results(tmp_path: Path, tiny_annota
     second = Annotator.from_pretrained(converted).annotate([request], pruning=pruning)[0]
     np.testing.assert_array_equal(first.low_res_logits, second.low_res_logits)
     np.testing.assert_array_equal(first.masks, second.masks)
+    assert Annotator.from_pretrained(converted).model.lm_head is None
+    headed = [Annotator.from_pretrained(*one, lm_head=True) for one in ((GLAMM_TINY, CLIP_TINY), (converted,))]
+    first, second = (one.annotate([request], pruning=pruning, signals=("seg",))[0] for one in headed)
+    np.testing.assert_array_equal(first.seg_probability, second.seg_probability)
     with pytest.raises(ValueError, match="clip"):
         open_checkpoint(converted, CLIP_TINY)
     with pytest.raises(FileExistsError):

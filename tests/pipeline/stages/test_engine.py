@@ -11,6 +11,7 @@ from litelvlm.config import RULES
 from litelvlm.flops import clip_text_flop
 from litelvlm.pipeline.config import ModelConfig
 from litelvlm.pipeline.stages.engine import Annotated, LiteLVLMEngine
+from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 SCORING = {"release", "paper", "low_similarity", "high_similarity", "trim"}
 DONE = Annotated(images=2, prompts=6, phrases=6, visual_tokens=6 * 144, retained_tokens=6 * 48, text_tokens=300)
@@ -38,3 +39,11 @@ def test_a_rule_inside_the_language_model_reads_all_tokens_in_its_first_layers()
     layers, whole = open_checkpoint("demo").config.llm.num_hidden_layers, 2
     read = (whole * DONE.visual_tokens + (layers - whole) * DONE.retained_tokens) // layers
     assert tflop("fastv") == pytest.approx(tflop("context", replace(DONE, retained_tokens=read)))
+
+
+def test_a_signal_that_the_checkpoint_has_no_weights_for_is_refused_before_anything_starts() -> None:
+    with pytest.raises(ValueError, match=r"--signals seg needs lm_head.weight, which the checkpoint demo "):
+        LiteLVLMEngine(model=ModelConfig(model="demo", signals=("seg", "clip"))).check()
+    LiteLVLMEngine(model=ModelConfig(model="demo", signals=("clip",))).check()
+    tiny = ModelConfig(model=str(GLAMM_TINY), clip=str(CLIP_TINY), num_retain_tokens=5, signals=("seg",))
+    LiteLVLMEngine(model=tiny).check()

@@ -11,7 +11,7 @@ import pytest
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, CALL_PHRASES, MASK_SIGNALS, ShardRun, model_calls
-from tests.fakes import BAD_PHRASE, EMPTY_PHRASE, NAN_PHRASE, FakeEngine, true_mask, true_score
+from tests.fakes import BAD_PHRASE, EMPTY_PHRASE, NAN_PHRASE, FakeEngine, FakeResult, true_mask, true_score
 from tests.pipeline.samples import picture
 from tests.pipeline.stages.shard_work import image_work, shard_work, timed_model
 
@@ -53,6 +53,17 @@ def test_a_mask_comes_with_signals_and_what_is_empty_or_failed_with_none() -> No
     assert {one["image_hash"] for one in records} == {"00ff00ff00ff00ff"}
     assert [one["status"] for one in others] == ["empty", "failed"]
     assert {one[name] for one in others for name in MASK_SIGNALS} == {None}
+
+
+def test_what_the_model_was_asked_beside_comes_by_phrase_and_is_null_where_it_has_no_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeResult, "seg_probability", property(lambda result: np.array([0.25, 0.5], np.float32)))
+    monkeypatch.setattr(FakeResult, "clip_similarity", property(lambda result: np.array([-0.5, np.nan], np.float32)))
+    dog, empty = shard_run([image_work(4, "a dog", EMPTY_PHRASE)]).annotate(range(1))
+    assert (dog["seg_probability"], dog["clip_similarity"]) == (0.25, -0.5)
+    assert (empty["seg_probability"], empty["clip_similarity"]) == (0.5, None)
+    assert empty["components"] is None
 
 
 def test_masks_are_compared_over_all_of_the_shard_however_it_was_annotated() -> None:
