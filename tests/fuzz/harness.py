@@ -45,6 +45,8 @@ class MaskResult:
     num_visual_tokens: int = 64
     num_retained_tokens: int = 21
     num_text_tokens: int = 7
+    seg_probability: None = None
+    clip_similarity: None = None
 
     @property
     def num_prompts(self) -> int:
