@@ -1,10 +1,9 @@
-"""Files, objects and URLs are read within their limits; everything else ends as a reason without secrets."""
+"""Objects and URLs are read within their limits; everything else ends as a reason without secrets."""
 
 import contextlib
 import datetime
 import errno
 import http.server
-import os
 import pickle
 import ssl
 import threading
@@ -25,73 +24,7 @@ from litelvlm.pipeline.errors import CredentialsError
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.http import TransientError, http_get
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
-
-BODY = bytes(range(256)) * 40
-
-
-def _fetcher(policy: UriPolicy, **options: object) -> ImageFetcher:
-    return ImageFetcher(policy, options, sleep=lambda _: None)
-
-
-def _code(fetcher: ImageFetcher, uri: str) -> str:
-    with pytest.raises(FetchError) as caught:
-        fetcher.fetch(uri)
-    assert "secret" not in str(caught.value)
-    return caught.value.code
-
-
-# ---- local files ----
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Any:
-    (tmp_path / "root" / "sub").mkdir(parents=True)
-    (tmp_path / "root" / "sub" / "a.jpg").write_bytes(BODY)
-    (tmp_path / "root" / "empty.jpg").write_bytes(b"")
-    (tmp_path / "root2").mkdir()
-    (tmp_path / "root2" / "outside.jpg").write_bytes(b"outside")
-    (tmp_path / "root" / "inner.jpg").symlink_to(tmp_path / "root" / "sub" / "a.jpg")
-    (tmp_path / "root" / "out.jpg").symlink_to(tmp_path / "root2" / "outside.jpg")
-    (tmp_path / "root" / "outdir").symlink_to(tmp_path / "root2")
-    (tmp_path / "root" / "loop.jpg").symlink_to(tmp_path / "root" / "loop.jpg")
-    os.mkfifo(tmp_path / "root" / "pipe.jpg")
-    return tmp_path
-
-
-def test_files_below_the_root(tree: Any) -> None:
-    fetcher = _fetcher(UriPolicy.for_input("t.parquet", image_root=str(tree / "root")))
-    assert fetcher.fetch("sub/a.jpg") == BODY
-    assert fetcher.fetch(str(tree / "root" / "sub" / "a.jpg")) == BODY
-    assert fetcher.fetch((tree / "root" / "sub" / "a.jpg").as_uri()) == BODY
-    assert fetcher.fetch("inner.jpg") == BODY
-    assert fetcher.fetch("empty.jpg") == b""
-
-
-def test_files_outside_the_root_and_things_that_are_no_files(tree: Any) -> None:
-    fetcher = _fetcher(UriPolicy.for_input("t.parquet", image_root=str(tree / "root")))
-    for uri in ("out.jpg", "outdir/outside.jpg", str(tree / "root2" / "outside.jpg"), "/etc/passwd"):
-        assert _code(fetcher, uri) == "refused"
-    assert _code(fetcher, "pipe.jpg") == "not_a_file"
-    assert _code(fetcher, "sub") == "not_a_file"
-    assert _code(fetcher, "nope.jpg") == "not_found"
-    assert _code(fetcher, "sub/a.jpg/b.jpg") == "not_found"
-    assert _code(fetcher, "loop.jpg") == "unreadable"
-    assert _code(fetcher, "x" * 300) == "unreadable"
-
-
-def test_endless_devices_and_limits(tree: Any) -> None:
-    anywhere = UriPolicy.for_input("t.parquet")
-    assert _code(_fetcher(anywhere), "/dev/zero") == "not_a_file"
-    path = str(tree / "root" / "sub" / "a.jpg")
-    fits = UriPolicy(manifest_is_local=True, max_bytes=len(BODY))
-    assert _fetcher(fits).fetch(path) == BODY
-    assert _code(_fetcher(UriPolicy(manifest_is_local=True, max_bytes=len(BODY) - 1)), path) == "too_many_bytes"
-
-
-def test_an_allowed_directory_beside_the_root(tree: Any) -> None:
-    policy = UriPolicy.for_input("t", image_root=str(tree / "root"), allowed_prefixes=(str(tree / "root2"),))
-    assert _fetcher(policy).fetch(str(tree / "root2" / "outside.jpg")) == b"outside"
-
+from tests.pipeline.fetch.fetching import BODY, failure_code, fetcher_for
 
 # ---- object stores ----
 
@@ -114,20 +47,22 @@ def s3_options() -> Iterator[Any]:
 
 
 def test_objects(s3_options: Any) -> None:
-    fetcher = _fetcher(UriPolicy.for_input("s3://bucket/in/*.parquet", image_root="s3://bucket/images"), **s3_options)
+    fetcher = fetcher_for(
+        UriPolicy.for_input("s3://bucket/in/*.parquet", image_root="s3://bucket/images"), **s3_options
+    )
     assert fetcher.fetch("s3://bucket/images/a b#1.jpg") == BODY
     assert fetcher.fetch("a b#1.jpg") == BODY
     assert fetcher.fetch("100%25.jpg") == b"percent"
     assert fetcher.fetch("empty.jpg") == b""
-    assert _code(fetcher, "nope.jpg") == "not_found"
-    assert _code(fetcher, "s3://other/a.jpg") == "refused"
+    assert failure_code(fetcher, "nope.jpg") == "not_found"
+    assert failure_code(fetcher, "s3://other/a.jpg") == "refused"
 
 
 def test_object_limits_and_nested_options(s3_options: Any) -> None:
     policy = UriPolicy(manifest_is_local=True, max_bytes=len(BODY) - 1)
-    fetcher = _fetcher(policy, s3=s3_options)
-    assert _code(fetcher, "s3://bucket/images/a b#1.jpg") == "too_many_bytes"
-    assert _code(fetcher, "s3://missing-bucket/a.jpg") == "not_found"
+    fetcher = fetcher_for(policy, s3=s3_options)
+    assert failure_code(fetcher, "s3://bucket/images/a b#1.jpg") == "too_many_bytes"
+    assert failure_code(fetcher, "s3://missing-bucket/a.jpg") == "not_found"
 
 
 def test_a_fetcher_travels_without_its_connections(s3_options: Any) -> None:
@@ -178,7 +113,7 @@ def test_only_what_may_pass_is_tried_again(errors: Any, code: Any, reads: int) -
     if code is None:
         assert fetcher.fetch("s3://bucket/a.jpg") == BODY
     else:
-        assert _code(fetcher, "s3://bucket/a.jpg") == code
+        assert failure_code(fetcher, "s3://bucket/a.jpg") == code
     assert store.reads == reads
     assert len(pauses) == reads - 1
     assert all(0 <= pause <= 2**index for index, pause in enumerate(pauses))
@@ -204,7 +139,7 @@ def test_tries_of_a_store_are_not_multiplied(web: Any) -> None:
     fetcher = ImageFetcher(UriPolicy(manifest_is_local=True), options, sleep=lambda _: None)
     assert fetcher.fetch("s3://bucket/a.jpg") == BODY
     assert len([path for _, path in _Handler.seen if path == "/bucket/a.jpg"]) == 3
-    assert _code(fetcher, "s3://bucket/b.jpg") == "unavailable"
+    assert failure_code(fetcher, "s3://bucket/b.jpg") == "unavailable"
     assert len([path for _, path in _Handler.seen if path == "/bucket/b.jpg"]) == 8
 
 
@@ -265,7 +200,7 @@ def web() -> Iterator[Any]:
 def test_http(web: Any) -> None:
     _Handler.answers["/a"] = [(200, {"Content-Length": str(len(BODY))}, BODY)]
     _Handler.answers["/no-length"] = [(200, {}, BODY)]
-    fetcher = _fetcher(UriPolicy(allowed_prefixes=(web,)))
+    fetcher = fetcher_for(UriPolicy(allowed_prefixes=(web,)))
     assert fetcher.fetch(f"{web}/a?token=secret") == BODY
     assert _Handler.seen[-1][1] == "/a?token=secret"
     assert fetcher.fetch(f"{web}/no-length") == BODY
@@ -277,7 +212,7 @@ def test_http(web: Any) -> None:
 )
 def test_http_answers_that_stay(web: Any, status: int, code: str) -> None:
     _Handler.answers["/a"] = [(status, {}, b"")]
-    assert _code(_fetcher(UriPolicy(allowed_prefixes=(web,))), f"{web}/a?sig=secret") == code
+    assert failure_code(fetcher_for(UriPolicy(allowed_prefixes=(web,))), f"{web}/a?sig=secret") == code
     assert len(_Handler.seen) == 1
 
 
@@ -292,22 +227,22 @@ def test_http_answers_that_may_pass(web: Any) -> None:
     assert pauses[1] <= 1.0
     assert fetcher.fetch(f"{web}/cut") == BODY
     _Handler.answers["/always"] = [failed]
-    assert _code(fetcher, f"{web}/always?sig=secret") == "unavailable"
+    assert failure_code(fetcher, f"{web}/always?sig=secret") == "unavailable"
 
 
 def test_http_limits(web: Any) -> None:
     _Handler.answers["/declared"] = [(200, {"Content-Length": "1000000000000"}, b"")]
     _Handler.answers["/undeclared"] = [(200, {}, bytes(3_000_000))]
-    fetcher = _fetcher(UriPolicy(allowed_prefixes=(web,), max_bytes=1_000_000))
-    assert _code(fetcher, f"{web}/declared") == "too_many_bytes"
-    assert _code(fetcher, f"{web}/undeclared") == "too_many_bytes"
+    fetcher = fetcher_for(UriPolicy(allowed_prefixes=(web,), max_bytes=1_000_000))
+    assert failure_code(fetcher, f"{web}/declared") == "too_many_bytes"
+    assert failure_code(fetcher, f"{web}/undeclared") == "too_many_bytes"
 
 
 @pytest.mark.parametrize("path", ["drip", "drip-header"])
 def test_a_dripping_server_is_cut_off(web: Any, path: str) -> None:
-    fetcher = _fetcher(UriPolicy(allowed_prefixes=(web,), timeout_s=0.3, max_attempts=1))
+    fetcher = fetcher_for(UriPolicy(allowed_prefixes=(web,), timeout_s=0.3, max_attempts=1))
     started = time.monotonic()
-    assert _code(fetcher, f"{web}/{path}") == "unavailable"
+    assert failure_code(fetcher, f"{web}/{path}") == "unavailable"
     assert time.monotonic() - started < 2
 
 
@@ -321,22 +256,22 @@ def test_every_redirect_is_judged(web: Any) -> None:
     }  # fmt: skip
     for name, location in redirects.items():
         _Handler.answers[f"/ok/{name}"] = [(302, {"Location": location}, b"")]
-    fetcher = _fetcher(UriPolicy(allowed_prefixes=(f"{web}/ok/",)))
+    fetcher = fetcher_for(UriPolicy(allowed_prefixes=(f"{web}/ok/",)))
     assert fetcher.fetch(f"{web}/ok/same") == BODY
     assert fetcher.fetch(f"{web}/ok/relative") == BODY
     for name in ("loop", "outside", "other", "file", "s3", "metadata", "climb", "user"):
-        assert _code(fetcher, f"{web}/ok/{name}") in ("refused", "bad_uri"), name
+        assert failure_code(fetcher, f"{web}/ok/{name}") in ("refused", "bad_uri"), name
     assert not any(path == "/private" for _, path in _Handler.seen)
 
 
 def test_a_local_table_is_not_redirected_into_files(web: Any) -> None:
     _Handler.answers["/a"] = [(302, {"Location": "file:///etc/hostname"}, b"")]
     policy = UriPolicy(allowed_prefixes=(web,), manifest_is_local=True)
-    assert _code(_fetcher(policy), f"{web}/a") == "refused"
+    assert failure_code(fetcher_for(policy), f"{web}/a") == "refused"
 
 
 def test_loopback_is_refused_unless_the_host_is_named(web: Any) -> None:
-    fetcher = _fetcher(UriPolicy(allowed_prefixes=("http://", "https://")))
+    fetcher = fetcher_for(UriPolicy(allowed_prefixes=("http://", "https://")))
     port = web.rpartition(":")[2]
     for host in (
         "127.0.0.1",
@@ -348,7 +283,7 @@ def test_loopback_is_refused_unless_the_host_is_named(web: Any) -> None:
         "[::ffff:127.0.0.1]",
         "0.0.0.0",
     ):
-        assert _code(fetcher, f"http://{host}:{port}/a") in ("refused", "unknown_host")
+        assert failure_code(fetcher, f"http://{host}:{port}/a") in ("refused", "unknown_host")
     assert _Handler.seen == []
 
 
