@@ -21,12 +21,13 @@ class ReviewRate:
     """What reviews of a run have shown of its setting.
 
     Attributes:
-        rule, tokens: of the run; `tokens` is None where it kept all.
+        layout, rule, tokens: of the run; `tokens` is None where it kept all.
         accepted_share: of its masks, with a score that may be accepted unseen.
         seconds_per_item: that people took for a mask.
         max_error, confidence, target_iou: of the certificate.
     """
 
+    layout: str
     rule: str
     tokens: int | None
     accepted_share: float
@@ -37,6 +38,8 @@ class ReviewRate:
 
     def is_of(self, setting: Setting) -> bool:
         """Whether a planned setting is that of the run."""
+        if self.layout != setting.layout:
+            return False
         if not setting.pruned:
             return self.tokens is None or self.rule == setting.rule
         return (self.rule, self.tokens) == (setting.rule, setting.tokens)
@@ -87,7 +90,9 @@ def with_reviewers(job: Job, plans: Sequence[Plan], rates: Sequence[ReviewRate],
 def describe_reviews(found: Sequence[ReviewPlan], price: float, currency: str) -> str:
     """A table of plans with their reviewers, the most labels for the money first."""
     if not found:
-        return "no planned setting is that of an accepted run: plan the rule and the tokens that were reviewed"
+        return (
+            "no planned setting is that of an accepted run: plan the layout, the rule and the tokens that were reviewed"
+        )
     ranked = sorted(found, key=lambda one: -one.labels_per_unit)
     rows = [_COLUMNS, *(_row(one) for one in ranked)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
@@ -131,6 +136,7 @@ def _rate(path: str, options: dict[str, Any], seconds_per_item: float | None) ->
         content = json.loads(Storage(path, options).read_bytes(_CERTIFICATE))
         lineage, seconds = content["lineage"], content["reviewers"]["seconds_per_item"]
         rate = ReviewRate(
+            layout=lineage["layout"],
             rule=lineage["rule"],
             tokens=lineage["num_retain_tokens"],
             accepted_share=float(content["accepted_share"]),

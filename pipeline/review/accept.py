@@ -133,6 +133,7 @@ def _lineage(records: RunRecords, config: AcceptConfig) -> dict[str, Any]:
         "run_fingerprint": records.saved.fingerprint,
         "model": model.model,
         "model_revision": records.saved.facts.get("model_revision"),
+        "layout": model.layout,
         "rule": model.rule,
         "num_retain_tokens": model.num_retain_tokens,
         "reviewed": list(config.reviewed),

@@ -16,7 +16,7 @@ from tests.pipeline.planner.test_text import JOB, planned
 def certificate(root: Path, **changes: Any) -> str:
     """An accepted run of the pruned setting: half of it unseen, 9 seconds a mask."""
     content = {
-        "lineage": {"rule": "paper", "num_retain_tokens": 192},
+        "lineage": {"layout": "separate", "rule": "paper", "num_retain_tokens": 192},
         "reviewers": {"seconds_per_item": 9.0},
         "accepted_share": 0.5,
         "max_error": 0.05,
@@ -30,7 +30,7 @@ def certificate(root: Path, **changes: Any) -> str:
 
 def test_labels_cost_devices_and_people(tmp_path: Path) -> None:
     _, _, plans = planned(tmp_path, "h100")
-    whole = {"rule": "none", "num_retain_tokens": None}
+    whole = {"layout": "separate", "rule": "none", "num_retain_tokens": None}
     paths = [certificate(tmp_path / "a"), certificate(tmp_path / "b", lineage=whole, accepted_share=0.8)]
     found = with_reviewers(JOB, plans, read_rates(paths, {}, None), price=20.0)
     pruned, unpruned = found
@@ -45,9 +45,10 @@ def test_labels_cost_devices_and_people(tmp_path: Path) -> None:
     assert json.loads(json.dumps(reviews_json(found)))[0]["labels_per_unit"] == pruned.labels_per_unit
 
 
-def test_settings_that_nobody_reviewed_are_said_to_be_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"rule": "trim"}, {"layout": "shared"}, {"num_retain_tokens": 64}], ids=str)
+def test_settings_that_nobody_reviewed_are_said_to_be_so(tmp_path: Path, change: dict[str, Any]) -> None:
     _, _, plans = planned(tmp_path, "h100")
-    other = {"rule": "trim", "num_retain_tokens": 192}
+    other = {"layout": "separate", "rule": "paper", "num_retain_tokens": 192} | change
     rates = read_rates([certificate(tmp_path / "a", lineage=other)], {}, None)
     assert "no planned setting" in describe_reviews(with_reviewers(JOB, plans, rates, 20.0), 20.0, "USD")
 
