@@ -11,12 +11,11 @@ import pyarrow.ipc as pa_ipc
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, completed
+from litelvlm.pipeline.prepare.pieces import InputFile, MappedFile, Notes, Options, completed
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, local_path
 from litelvlm.pipeline.storage.listing import files_below
 from litelvlm.pipeline.storage.range_file import RangeFile
-from litelvlm.pipeline.table.columns import ColumnMapping
 from litelvlm.pipeline.table.footers import footer_of, parquet_metadata
 from litelvlm.pipeline.table.kinds import ICEBERG, Kind
 from litelvlm.pipeline.table.rows import iter_rows, raw_row
@@ -27,17 +26,10 @@ LOGGED: dict[Kind, str] = {"delta": "deltalake", "lance": "pylance", "iceberg": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrowPiece:
+class ArrowPiece(MappedFile):
     """A file of Parquet or Arrow, or a whole table with a log."""
 
     kind: Kind
-    file: InputFile
-    mapping: ColumnMapping
-    options: Options
-
-    @property
-    def identity(self) -> str:
-        return f"{self.file.identity}:{self.mapping.describe()}"
 
     def rows(self, notes: Notes) -> Iterator[PreparedRow]:
         """A row each. Raises ValueError where the file is damaged."""
@@ -58,6 +50,22 @@ class ArrowPiece:
             raise ValueError(f"{self.file.path}: {str(error).splitlines()[0][:300]}") from error
 
 
+def table_version(kind: Kind, path: str, options: Options) -> str:
+    """The newest version of a table with a log, which is then read whatever is written meanwhile.
+
+    Raises ValueError where there is none, or its package is missing.
+    """
+    try:
+        if kind == "iceberg":
+            return _newest_metadata(path, options)
+        dataset = _dataset(kind, path, None)
+        return str(dataset.version() if kind == "delta" else dataset.version)
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{path}: {(str(error).splitlines() or [''])[0][:300]}") from error
+
+
 def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
     """Columns of a file. Raises ValueError where it is none, or its package is missing."""
     try:
@@ -68,8 +76,8 @@ def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
             with RangeFile(file.path, options) as raw:
                 return parquet_metadata(footer_of(cast(Any, raw))).schema.to_arrow_schema()
         if kind == "iceberg":
-            return _iceberg(file.path, options).schema().as_arrow()
-        return _dataset(kind, file.path).schema
+            return _iceberg(file, options).schema().as_arrow()
+        return _arrow_dataset(kind, file).schema
     except StorageError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -78,12 +86,12 @@ def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
 
 def _batches(kind: Kind, file: InputFile, options: Options, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if kind == "iceberg":
-        table = _iceberg(file.path, options)
+        table = _iceberg(file, options)
         there = tuple(name for name in columns if name in table.schema().as_arrow().names)
         yield from table.scan(selected_fields=there).to_arrow_batch_reader()
         return
     if kind in LOGGED:
-        table = _dataset(kind, file.path)
+        table = _arrow_dataset(kind, file)
         known = [name for name in columns if name in table.schema.names]
         yield from table.scanner(columns=known, batch_size=_BATCH_ROWS).to_batches()
         return
@@ -96,22 +104,37 @@ def _batches(kind: Kind, file: InputFile, options: Options, columns: list[str]) 
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False)
 
 
-def _dataset(kind: Kind, path: str) -> Any:
-    """A table with a log, through its own package."""
+def _arrow_dataset(kind: Kind, file: InputFile) -> Any:
+    dataset = _dataset(kind, file.path, int(file.version) if file.version else None)
+    return dataset.to_pyarrow_dataset() if kind == "delta" else dataset
+
+
+def _dataset(kind: Kind, path: str, version: int | None) -> Any:
+    """A table with a log, through its own package; its newest version for None."""
     try:
         if kind == "delta":
             from deltalake import DeltaTable
 
-            return DeltaTable(path).to_pyarrow_dataset()
+            return DeltaTable(path, version=version)
         import lance
 
-        return lance.dataset(path)
+        return lance.dataset(path, version=version)
     except ImportError as error:
         raise _not_installed(kind) from error
 
 
-def _iceberg(path: str, options: Options) -> Any:
-    """The newest state of an Iceberg table. Raises ValueError where it names files outside of its own folder.
+def _newest_metadata(path: str, options: Options) -> str:
+    """Where the newest state of an Iceberg table is described."""
+    fs, bare = filesystem_for(path, options)
+    states = [(int(found[2]), name) for name in files_below(fs, bare, path) if (found := ICEBERG.search(name))]
+    if not states:
+        raise ValueError("there are no metadata of an Iceberg table")
+    newest = max(states)[1]
+    return newest if is_local(path) else str(fs.unstrip_protocol(newest))
+
+
+def _iceberg(file: InputFile, options: Options) -> Any:
+    """A state of an Iceberg table. Raises ValueError where it names files outside of its own folder.
 
     Its metadata name files by whole URIs, and whoever wrote them does not hold this program's rights to read.
     """
@@ -119,16 +142,12 @@ def _iceberg(path: str, options: Options) -> Any:
         from pyiceberg.table import StaticTable
     except ImportError as error:
         raise _not_installed("iceberg") from error
-    fs, bare = filesystem_for(path, options)
-    states = [(int(found[2]), name) for name in files_below(fs, bare, path) if (found := ICEBERG.search(name))]
-    if not states:
-        raise ValueError("there are no metadata of an Iceberg table")
-    newest, home = max(states)[1], _bare(path).rstrip("/") + "/"
+    home = _bare(file.path).rstrip("/") + "/"
     try:
-        table = StaticTable.from_metadata(newest if is_local(path) else fs.unstrip_protocol(newest))
+        table = StaticTable.from_metadata(file.version or _newest_metadata(file.path, options))
         for name in _named_files(table):
             if not _bare(name).startswith(home):
-                raise ValueError(f"it names {name[:200]}, which is not below {path}; was it moved?")
+                raise ValueError(f"it names {name[:200]}, which is not below {file.path}; was it moved?")
     except (ValueError, OSError):
         raise
     except Exception as error:

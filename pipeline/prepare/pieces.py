@@ -12,6 +12,8 @@ from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.table.columns import ColumnMapping
 from litelvlm.pipeline.table.kinds import Kind
 
+Options = dict[str, Any]
+
 
 class Piece(Protocol):
     """A part of a source that one task reads. Picklable."""
@@ -68,14 +70,28 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class InputFile:
-    """A file of an input, and its size in bytes."""
+    """A file of an input, its size in bytes, and of a table with a log the version that is read."""
 
     path: str
     size: int
+    version: str = ""
 
     @property
     def identity(self) -> str:
-        return f"{self.path}:{self.size}"
+        return f"{self.path}:{self.size}" + (f":{self.version}" if self.version else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedFile:
+    """A file of a table with columns: what its pieces have in common."""
+
+    file: InputFile
+    mapping: ColumnMapping
+    options: Options
+
+    @property
+    def identity(self) -> str:
+        return f"{self.file.identity}:{self.mapping.describe()}"
 
 
 def text_of(data: bytes) -> str | None:
@@ -92,6 +108,3 @@ def completed(batch: pa.RecordBatch, mapping: ColumnMapping) -> pa.RecordBatch:
         if name not in batch.schema.names:
             batch = batch.append_column(name, pa.nulls(batch.num_rows))
     return batch
-
-
-Options = dict[str, Any]

@@ -163,6 +163,7 @@ def _claim(config: PrepareConfig, source: Source, phrases: tuple[str, ...], stor
         "pieces": hashlib.sha256("\n".join(piece.identity for piece in source.pieces).encode()).hexdigest(),
         "phrases": list(phrases),
         "image_root": source.image_root,
+        "allow_prefixes": sorted(config.allow_prefixes) if config.embed_images else [],
         **{
             name: getattr(config, name)
             for name in ("embed_images", "group_images", "rows_per_group", "limit", "image_index")

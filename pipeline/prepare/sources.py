@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from litelvlm.pipeline.prepare.arrow_tables import LOGGED, ArrowPiece, arrow_schema
+from litelvlm.pipeline.prepare.arrow_tables import LOGGED, ArrowPiece, arrow_schema, table_version
 from litelvlm.pipeline.prepare.coco_json import CocoPiece, coco_pieces
 from litelvlm.pipeline.prepare.config import PrepareConfig
 from litelvlm.pipeline.prepare.folders import folder_pieces, yolo_classes, yolo_pieces
@@ -39,7 +39,8 @@ def open_source(config: PrepareConfig) -> Source:
         raise ValueError(f"--input {shown}: {len(names)} files, of no kind that is known; name it with --kind")
     files = [InputFile(path=name, size=sizes[name]) for name in files_of(kind, names)]
     if kind in LOGGED:
-        files = [InputFile(path=root, size=0) for root in roots]
+        options = config.storage_options
+        files = [InputFile(path=root, size=0, version=table_version(kind, root, options)) for root in roots]
     if not files:
         raise ValueError(f"--input {shown}: no file of {NAMES[kind]} in it")
     if kind in ("images", "yolo"):

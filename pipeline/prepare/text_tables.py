@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, text_of
+from litelvlm.pipeline.prepare.pieces import InputFile, MappedFile, Notes, Options, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.columns import ColumnMapping
@@ -29,17 +29,10 @@ csv.field_size_limit(_MAX_LINE_BYTES)  # of a field: images in base64 are longer
 
 
 @dataclass(frozen=True, kw_only=True)
-class CsvPiece:
+class CsvPiece(MappedFile):
     """A file of comma- or tab-separated values, with a header."""
 
     kind: str
-    file: InputFile
-    mapping: ColumnMapping
-    options: Options
-
-    @property
-    def identity(self) -> str:
-        return f"{self.file.identity}:{self.mapping.describe()}"
 
     def rows(self, notes: Notes) -> Iterator[PreparedRow]:
         """A row of the file each; fields that are missing are null. Raises ValueError where the file is none."""
@@ -62,16 +55,8 @@ class CsvPiece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonLinesPiece:
+class JsonLinesPiece(MappedFile):
     """A file with a JSON object on every line."""
-
-    file: InputFile
-    mapping: ColumnMapping
-    options: Options
-
-    @property
-    def identity(self) -> str:
-        return f"{self.file.identity}:{self.mapping.describe()}"
 
     def rows(self, notes: Notes) -> Iterator[PreparedRow]:
         """A row of every line that is not empty; one without an image for a line that is no object."""

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litelvlm.pipeline.masks import encode_mask
-from litelvlm.pipeline.output.coco import CocoAnnotation, CocoSummary, CocoWriter, clean_phrase, cvat_labels
+from litelvlm.pipeline.output.coco import CocoAnnotation, clean_phrase, cvat_labels
+from tests.pipeline.output.coco_writer import CocoSummary, CocoWriter
 
 
 class _Part(io.BytesIO):

@@ -12,7 +12,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from litelvlm.pipeline.masks import encode_mask
-from litelvlm.pipeline.output.coco import CocoAnnotation, CocoWriter
+from litelvlm.pipeline.output.coco import CocoAnnotation
+from tests.pipeline.output.coco_writer import CocoWriter
 from tests.pipeline.output.test_coco import Parts
 
 # Height, width and masks of each image; "c" has none and must keep its entry.

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litelvlm.pipeline.output.coco import CocoWriter
 from litelvlm.pipeline.output.names import safe_file_name, safe_path, true_path
+from tests.pipeline.output.coco_writer import CocoWriter
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 

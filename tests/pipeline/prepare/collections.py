@@ -194,6 +194,25 @@ def make_iceberg(root: Path) -> Path:
     return root / "n/t"
 
 
+def append_rows(kind: str, path: Path) -> None:
+    """A newer version of a table with a log, with all its rows twice."""
+    if kind == "delta":
+        from deltalake import write_deltalake
+
+        write_deltalake(str(path), table(), mode="append")
+    elif kind == "lance":
+        import lance
+
+        lance.write_dataset(table(), str(path), mode="append")
+    else:
+        from pyiceberg.catalog.memory import InMemoryCatalog
+
+        catalog = InMemoryCatalog("later", warehouse=f"file://{path.parents[1]}")
+        catalog.create_namespace("n")
+        newest = max((path / "metadata").glob("*.metadata.json"))
+        catalog.register_table("n.t", f"file://{newest}").append(table())
+
+
 KINDS: dict[str, Callable[[Path], Path]] = {
     "csv": make_csv,
     "tsv": lambda root: make_csv(root, "\t", "tsv"),

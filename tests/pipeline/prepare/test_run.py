@@ -179,6 +179,8 @@ def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> 
     (tmp_path / "table/notes.txt").touch()
     with pytest.raises(UsageError, match=r"a table of another input or setting \(rows_per_group\)"):
         made(tmp_path / "table", source, rows_per_group=2)
+    with pytest.raises(UsageError, match=r"\(allow_prefixes, embed_images\)"):
+        made(tmp_path / "table", source, embed_images=True, allow_prefixes=("s3://elsewhere/",))
     rows, _ = made(tmp_path / "table", source, rows_per_group=2, limit=3, overwrite=True)
     assert len(rows) == 3
     assert (tmp_path / "table/notes.txt").exists()

@@ -12,7 +12,7 @@ import pytest
 from litelvlm.pipeline.prepare.config import PrepareConfig
 from litelvlm.pipeline.prepare.pieces import Notes, Source
 from litelvlm.pipeline.prepare.sources import open_source
-from tests.pipeline.prepare.collections import KINDS, NAMES, images, make_csv, make_yolo
+from tests.pipeline.prepare.collections import KINDS, NAMES, append_rows, images, make_csv, make_yolo
 
 
 def opened(*inputs: Path | str, **settings: Any) -> Source:
@@ -97,3 +97,15 @@ def test_columns_can_be_named_and_ids_left_out(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,left,right,text\n1,a.png,b.png,p\n")
     source = opened(tmp_path, image_column="right", phrase_column="text", id_column="")
     assert [(row.image_id, row.path) for piece in source.pieces for row in piece.rows(Notes())] == [(None, "b.png")]
+
+
+@pytest.mark.parametrize("kind", ["delta", "lance", "iceberg"])
+def test_a_table_with_a_log_is_read_as_it_was_found(tmp_path: Path, kind: str) -> None:
+    path = KINDS[kind](tmp_path)
+    [piece] = opened(path).pieces
+    before = [row.image_id for row in piece.rows(Notes())]
+    append_rows(kind, path)
+    assert [row.image_id for row in piece.rows(Notes())] == before
+    [newer] = opened(path).pieces
+    assert len(list(newer.rows(Notes()))) == 2 * len(before)
+    assert newer.identity != piece.identity
