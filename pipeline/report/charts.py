@@ -119,6 +119,14 @@ def meter(share: float | None, css: str = "c-accent") -> Markup:
     ).format(css, decimal(100 * width))
 
 
+def colour_swatch(rgb: tuple[int, int, int]) -> Markup:
+    """The same in a colour of its own, of a mask in a picture."""
+    return Markup(
+        '<svg class="swatch" width="12" height="12" aria-hidden="true">'
+        '<rect fill="#{:02x}{:02x}{:02x}" width="12" height="12" rx="2"/></svg>'
+    ).format(*rgb)
+
+
 def swatch(css: str) -> Markup:
     """A small square in a colour, for legends."""
     return Markup(
