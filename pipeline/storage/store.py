@@ -100,6 +100,10 @@ class Storage:
         # s3fs may answer with the directory itself, where another request knows of objects that this one did not list.
         return sorted(name for name in names if not directory or name.startswith(f"{directory}/"))
 
+    def whole_files(self) -> builtins.list[str]:
+        """Sorted names of all objects but those that a writer which died has left half written."""
+        return [name for name in self.list("") if _TEMPORARY not in name.rpartition("/")[2]]
+
     def leftovers(self) -> builtins.list[str]:
         """Temporary files at the top level of a local output, of writers that died. Stores have none."""
         if not self.local:
