@@ -30,6 +30,11 @@ class FakeClient:
         self.made: list[Any] = []
         self.found: list[Any] = []
         self.left = breaks_after
+        self.names: list[str] = []
+        self.refuses = False
+        self.uploads: dict[int, bytes] = {}
+        self.files = SimpleNamespace(list=self._uploaded, get=lambda id: self._uploaded()[id])
+        self._client_wrapper = SimpleNamespace(httpx_client=SimpleNamespace(request=self._request))
         self.projects = self.tasks = self.predictions = self
 
     def list(self, **asked: Any) -> list[Any]:
@@ -47,6 +52,19 @@ class FakeClient:
 
     def get(self, id: int) -> Any:
         return self.made[0]
+
+    def _uploaded(self, *_: Any, **__: Any) -> Any:
+        return [SimpleNamespace(file=f"upload/7/0123abcd-{name}") for name in self.names]
+
+    def _request(self, path: str, *, files: dict[str, tuple[str, bytes]], **asked: Any) -> Any:
+        assert (path, asked["method"]) == ("api/projects/7/import", "POST")
+        assert asked["params"] == {"commit_to_project": "false"}, "an upload is no task"
+        name, data = files["file"]
+        self.uploads[len(self.names)] = data
+        self.names.append(name)
+        if self.refuses:
+            return SimpleNamespace(status_code=413, text="too large")
+        return SimpleNamespace(status_code=201, json=lambda: {"file_upload_ids": [len(self.names) - 1]})
 
     def import_tasks(self, id: int, *, request: Sequence[Any], request_options: dict[str, Any]) -> None:
         assert request_options["max_retries"] == 0
