@@ -152,5 +152,6 @@ def test_copied_images_are_uploaded_and_served(client: Any, server: str, tmp_pat
         request = urllib.request.Request(f"{server}{one.data['image']}", headers={"Authorization": f"Token {TOKEN}"})
         with urllib.request.urlopen(request) as answer:
             assert answer.read() == storage.read_bytes(f"images/{one.data['file_name']}")
-    assert len(client.files.list(project_of(client, "copies").id, all_=True)) == 2
+    assert len(client.files.list(project_of(client, "copies (images)").id, all_=True)) == 2
+    assert not tasks_of(client, "copies (images)")
     assert client.projects.get(project_of(client, "copies").id).task_number == 3

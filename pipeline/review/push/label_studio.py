@@ -54,7 +54,7 @@ def _push(client: Any, storage: Storage, name: str, say: Callable[[str], None]) 
     say(f"project {project.id} {name!r}")
     present = {item_of(one.data): one for one in client.tasks.list(project=project.id, fields="all", resolve_uri=False)}
     counts: Counter[str] = Counter()
-    images = UploadedImages(client, project.id, storage)
+    images = UploadedImages(client, name, storage)
     for batch in _batches(_missing(client, storage, present, images, counts)):
         client.projects.import_tasks(project.id, request=batch, request_options=_NO_RETRIES)
         counts["added"] += len(batch)

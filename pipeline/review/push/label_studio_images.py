@@ -1,4 +1,8 @@
-"""The copied images of an export, uploaded into a project of Label Studio's, so that its tasks show them."""
+"""The copied images of an export, uploaded to Label Studio, so that its tasks show them.
+
+They lie in a project of their own beside that of the tasks: Label Studio takes files only where a project's labelling
+interface asks for no more than one thing, and one that shows masks with their phrases asks for several.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from litelvlm.pipeline.storage.store import Storage
 
 # What Label Studio takes and browsers show; anything else goes up as PNG.
 _ENDINGS = {"jpeg": ".jpg", "png": ".png", "gif": ".gif", "bmp": ".bmp", "webp": ".webp"}
+SUFFIX, _MAX_TITLE = " (images)", 50
 _MAX_PIXELS = 500_000_000  # of our own copies, which the run has decoded
 _REQUEST = {"max_retries": 0, "timeout_in_seconds": 600}  # a request that was answered late would be made twice
 
@@ -24,12 +29,13 @@ class UploadedImages:
 
     Args:
         client: the SDK's.
-        project: its id.
+        name: of the tasks' project.
         storage: the export.
     """
 
-    def __init__(self, client: Any, project: int, storage: Storage) -> None:
-        self._client, self._project, self._storage = client, project, storage
+    def __init__(self, client: Any, name: str, storage: Storage) -> None:
+        self._client, self._name, self._storage = client, name, storage
+        self._project = 0
         self._present: dict[str, str] | None = None
 
     def show(self, task: dict[str, Any]) -> bool:
@@ -54,11 +60,20 @@ class UploadedImages:
         image, ending = _as_shown(image)
         name = hashlib.sha256(image).hexdigest()[:32] + ending
         if self._present is None:
+            self._project = self._find_project()
             found = self._client.files.list(self._project, all_=True)
             self._present = {one.file.rpartition("-")[2]: one.file for one in found}
         if name not in self._present:
             self._present[name] = self._post(name, image)
         return self._present[name]
+
+    def _find_project(self) -> int:
+        title = f"{self._name}{SUFFIX}"[-_MAX_TITLE:]
+        found = [one.id for one in self._client.projects.list(title=title) if one.title == title]
+        if not found:
+            told = f"Images that the tasks of {self._name!r} show; they go with this project."
+            found = [self._client.projects.create(title=title, description=told).id]
+        return int(min(found))
 
     def _post(self, name: str, image: bytes) -> str:
         """Upload without making a task of it, for which the SDK has no method of its own."""

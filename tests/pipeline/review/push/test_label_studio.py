@@ -44,20 +44,19 @@ class FakeClient:
         if "task" in given:
             self.found[given["task"]].total_predictions = 1
             return None
-        controls: dict[str, Any] = {
-            name: {} for name in ("brush", "phrase", "verdict", "absent") if name in given["label_config"]
-        }
-        self.made.append(SimpleNamespace(id=7, title=given["title"], parsed_label_config=controls))
+        interface = given.get("label_config", "")
+        controls: dict[str, Any] = {name: {} for name in ("brush", "phrase", "verdict", "absent") if name in interface}
+        self.made.append(SimpleNamespace(id=7 if interface else 8, title=given["title"], parsed_label_config=controls))
         return self.made[-1]
 
     def get(self, id: int) -> Any:
         return self.made[0]
 
     def _uploaded(self, *_: Any, **__: Any) -> Any:
-        return [SimpleNamespace(file=f"upload/7/0123abcd-{name}") for name in self.names]
+        return [SimpleNamespace(file=f"upload/8/0123abcd-{name}") for name in self.names]
 
     def _request(self, path: str, *, files: dict[str, tuple[str, bytes]], **asked: Any) -> Any:
-        assert (path, asked["method"]) == ("api/projects/7/import", "POST")
+        assert (path, asked["method"]) == ("api/projects/8/import", "POST")
         assert asked["params"] == {"commit_to_project": "false"}, "an upload is no task"
         name, data = files["file"]
         self.uploads[len(self.names)] = data

@@ -47,24 +47,25 @@ def task(name: str, **changes: Any) -> dict[str, Any]:
 def test_each_content_goes_up_once_whoever_asks(storage: Storage) -> None:
     client = FakeClient()
     shown = [task(name) for name in ("a.png", "sub/same.png", "b.tif", "no ending")]
-    assert all(UploadedImages(client, 7, storage).show(one) for one in shown)
+    assert all(UploadedImages(client, "p", storage).show(one) for one in shown)
     first, same, tiff, jpeg = (one["data"]["image"] for one in shown)
     assert first == same
     assert [Path(one).suffix for one in (first, tiff, jpeg)] == [".png", ".png", ".jpg"]
-    assert all(one.startswith("/data/upload/7/0123abcd-") for one in (first, tiff, jpeg))
+    assert all(one.startswith("/data/upload/8/0123abcd-") for one in (first, tiff, jpeg))
     assert client.uploads[0] == storage.read_bytes("images/a.png")
     assert client.uploads[2] == storage.read_bytes("images/no ending")
     turned = np.asarray(Image.open(io.BytesIO(client.uploads[1])))
     np.testing.assert_array_equal(turned, np.asarray(Image.open(io.BytesIO(client.uploads[0])))[::-1])
     again = task("a.png")
-    UploadedImages(client, 7, storage).show(again)
+    UploadedImages(client, "p", storage).show(again)
     assert again["data"]["image"] == first
     assert len(client.uploads) == 3
+    assert [one.title for one in client.made] == ["p (images)"]
 
 
 def test_other_images_and_missing_ones_stay_as_they_are(storage: Storage) -> None:
     client = FakeClient()
-    images = UploadedImages(client, 7, storage)
+    images = UploadedImages(client, "p", storage)
     far, gone = task("a.png", image="https://images.example/a.png"), task("gone.png")
     assert images.show(far)
     assert not images.show(gone)
@@ -76,4 +77,4 @@ def test_a_server_that_refuses_is_heard(storage: Storage) -> None:
     client = FakeClient()
     client.refuses = True
     with pytest.raises(ApiError, match="too large"):
-        UploadedImages(client, 7, storage).show(task("a.png"))
+        UploadedImages(client, "p", storage).show(task("a.png"))
