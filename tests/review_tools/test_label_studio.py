@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,17 @@ from litelvlm.pipeline.export.formats import Files
 from litelvlm.pipeline.masks import decode_mask
 from litelvlm.pipeline.ontology import OBJECT, Category
 from litelvlm.pipeline.review.formats.label_studio import LabelStudio
-from litelvlm.pipeline.review.push.label_studio import KEY, push
+from litelvlm.pipeline.review.push.label_studio import push
 from litelvlm.pipeline.review.readers.brush import decode_brush, encode_brush
 from litelvlm.pipeline.review.readers.open import read_reviews
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.samples import png
 from tests.review_tools.drawn import PHRASES, SIZE_HW, masked_images, picture, record_of, shapes
-from tests.review_tools.tools import TOKEN, label_studio
+from tests.review_tools.tools import TOKEN
 
 pytestmark = pytest.mark.review_tools
 
 CLASSES = (OBJECT, Category(id=2, name="thing"))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    pytest.importorskip("label_studio_sdk", reason="make review-tools")
-    with label_studio() as url:
-        yield url
-
-
-@pytest.fixture
-def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from label_studio_sdk import LabelStudio as Client
-
-    monkeypatch.setenv(KEY, TOKEN)
-    return Client(base_url=server, api_key=TOKEN)
 
 
 def exported(folder: Path, *, bitmask: bool) -> Storage:
