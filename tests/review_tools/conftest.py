@@ -25,7 +25,8 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Its SDK, with the key of its user, which the environment has, too."""
-    from label_studio_sdk import LabelStudio as Client
+    import label_studio_sdk
 
+    sdk: Any = label_studio_sdk
     monkeypatch.setenv(KEY, TOKEN)
-    return Client(base_url=server, api_key=TOKEN)
+    return sdk.LabelStudio(base_url=server, api_key=TOKEN)

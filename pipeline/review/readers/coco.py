@@ -91,8 +91,9 @@ def _region(
 def _shapeless(one: dict[str, Any], place: str) -> str | None:
     """The record of an annotation that has a box and no outline: datumaro finds none for single pixels and lines."""
     box = one.get("bbox")
-    has_box = isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box)
-    if one.get("segmentation") != [] or not has_box or min(box[2:]) <= 0:
+    if one.get("segmentation") != [] or not isinstance(box, list) or len(box) != 4:
+        return None
+    if not all(isinstance(side, int | float) for side in box) or min(box[2:]) <= 0:
         return None
     attributes = an_object(one.get("attributes") or {}, place, "an object of attributes")
     return text(attributes.get("record"), place, "attribute record")

@@ -93,9 +93,9 @@ def test_what_cannot_be_read_is_told_and_tried_again(tmp_path: Path) -> None:
     images[0].parent.mkdir()
     for path, given in zip(images, (row(0), row(1)), strict=True):
         path.write_bytes(given["image"])
-    given = [row(number, image=None, image_path=f"{number}.png") for number in range(2)]
-    for one in given:
-        del one["image"]
+    given: list[dict[str, Any]] = [
+        {"image_id": str(number), "image_path": f"{number}.png", "phrases": ["the red box"]} for number in range(2)
+    ]
     storage, config = make_output(tmp_path, given, image_root=str(tmp_path / "images"))
     images[1].unlink()
     told: list[str] = []
