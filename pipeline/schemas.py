@@ -194,6 +194,7 @@ RUN_NAME = "run.json"
 UPRIGHT_DIR = "upright"  # copies of the images, with `--write-images`
 UPRIGHT_NAME = "upright.json"  # how many are there
 CVAT_LABELS_NAME = "cvat_labels.json"  # declares the attributes that CVAT would drop otherwise
+CARD_NAME = "README.md"  # for `datasets`; not among what is owned, since a user may have one
 SUCCESS_NAME = "_SUCCESS"
 
 OWNED_NAMES = (

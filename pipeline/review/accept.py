@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from litelvlm.pipeline.errors import MISTAKES, UsageError
+from litelvlm.pipeline.output.card import write_card
 from litelvlm.pipeline.review.accept_page import PAGE_NAME, write_page
 from litelvlm.pipeline.review.certify import Verdict, certify
 from litelvlm.pipeline.review.config import AcceptConfig
@@ -62,6 +63,7 @@ def accept(config: AcceptConfig, say: Callable[[str], None]) -> dict[str, Any]:
     scores, right = verdict.calibration
     output.write_bytes(CALIBRATION_NAME, _json({"score": scores.tolist(), "probability": right.tolist()}))
     write_page(output, certificate, verdict, title=records.storage.root)
+    write_card(output, names=False)
     output.write_bytes(SUCCESS_NAME, _json(counts))
     for remark in certificate["remarks"]:
         say(remark)
