@@ -91,8 +91,8 @@ def test_killed_at_any_write_and_called_again_it_is_the_same(
 def test_what_cannot_be_read_is_told_and_tried_again(tmp_path: Path) -> None:
     images = [tmp_path / "images" / f"{number}.png" for number in range(2)]
     images[0].parent.mkdir()
-    for path, given in zip(images, (row(0), row(1)), strict=True):
-        path.write_bytes(given["image"])
+    for path, one in zip(images, (row(0), row(1)), strict=True):
+        path.write_bytes(one["image"])
     given: list[dict[str, Any]] = [
         {"image_id": str(number), "image_path": f"{number}.png", "phrases": ["the red box"]} for number in range(2)
     ]
