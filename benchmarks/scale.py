@@ -55,6 +55,12 @@ MERGED = 2_000  # shards that are merged
 STORED = 100  # shards of the run on a store
 MASK = {"height": 480, "width": 640, "mask_rle": "PPYo1" + "0O1O001N2" * 30, "bbox_xywh": [10.0, 10.0, 50.0, 40.0]}
 
+FACTS = ShardFacts(
+    images=IMAGES, prompts=IMAGES * PHRASES, megapixels=20.0, visual_tokens=110_592, retained_tokens=36_864,
+    text_tokens=11_520, tflop=None, unpruned_tflop=None, bytes_read=0, node="n", device="cpu", actor="n:1",
+    attempts=1, actor_from=0.0, actor_to=1.0,
+)  # fmt: skip
+
 
 class Enough(Exception):
     """So many shards are committed."""
@@ -189,11 +195,6 @@ def config_of(scratch: Path, num_shards: int) -> RunConfig:
 def commit(storage: Storage, shards: list[Shard], *, masks: bool = False) -> None:
     """Markers of shards as a run leaves them, and with `masks` the data files that they name."""
     log = MarkerLog(storage)
-    facts = ShardFacts(
-        images=IMAGES, prompts=IMAGES * PHRASES, megapixels=20.0, visual_tokens=110_592, retained_tokens=36_864,
-        text_tokens=11_520, tflop=None, unpruned_tflop=None, bytes_read=0, node="n", device="cpu", actor="n:1",
-        attempts=1, actor_from=0.0, actor_to=1.0,
-    )  # fmt: skip
     data = write_data(storage, "all", [], SHARD_SCHEMA)
     for shard in shards:
         phrases = range(PHRASES if masks else 1)
@@ -202,7 +203,7 @@ def commit(storage: Storage, shards: list[Shard], *, masks: bool = False) -> Non
             data = write_data(storage, shard.shard_id, records, SHARD_SCHEMA)
         marker = ShardMarker(
             shard_id=shard.shard_id, index=shard.index, rows=shard.num_rows, records=len(records), ok=len(records),
-            empty=0, failed=0, dropped=0, data=data, reasons={}, facts=facts,
+            empty=0, failed=0, dropped=0, data=data, reasons={}, facts=FACTS,
             seconds=dict.fromkeys(("read", "annotate"), 1.0),
             image_keys=[(one["image_key"], one["file_name"]) for one in records[:: len(phrases)]],
         )  # fmt: skip

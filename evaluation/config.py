@@ -117,7 +117,7 @@ class EvaluationConfig(Settings):
     run: Annotated[
         RunConfig,
         Part(
-            without=(*NOT_EVALUATED, "baseline_images", "gpu_price"),
+            without=(*NOT_EVALUATED, "baseline_images", "gpu_price", "write_images"),
             defaults=(("mask_column", "masks"),),  # as `jobs/ground_truth.py` writes it
         ),
     ]

@@ -2,6 +2,7 @@
 
 python jobs/ground_truth.py refer --root data --dataset refcoco --split val --output s3://bucket/refcoco-val.parquet
 python jobs/ground_truth.py table --input RefCOCO/data/testA-*.parquet --output refcoco-testA.parquet
+python jobs/ground_truth.py coco --input ACCEPTED/annotations/*.json --embed-images images --output accepted.parquet
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a checkout, installed or not
 
+from litelvlm.evaluation.datasets.coco import read_coco
 from litelvlm.evaluation.datasets.embed import ImageEmbedder
 from litelvlm.evaluation.datasets.hub_tables import read_hub_tables
 from litelvlm.evaluation.datasets.joining import ScatteredRows
@@ -65,9 +67,19 @@ class TableSettings(_Target):
     id_column: _Column = None
 
 
-_SOURCES: dict[str, tuple[type[ReferSettings | TableSettings], str]] = {
+@dataclass(frozen=True, kw_only=True)
+class CocoSettings(_Target):
+    """Which COCO files are read."""
+
+    input: Annotated[tuple[str, ...], Flag("COCO files of instances", metavar="PATH", repeat=True)]
+
+
+Source = ReferSettings | TableSettings | CocoSettings
+
+_SOURCES: dict[str, tuple[type[Source], str]] = {
     "refer": (ReferSettings, "RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO as refer distributes them"),
     "table": (TableSettings, "Parquet of lmms-lab, jxu124, moondream, or with a column of masks"),
+    "coco": (CocoSettings, "COCO instances, such as labels after review: a phrase an expression"),
 }
 
 
@@ -93,12 +105,12 @@ def _convert(argv: list[str] | None, secrets: Secrets) -> int:
     return EXIT_DONE
 
 
-def _write(asked: ReferSettings | TableSettings, storage: Storage, name: str, *, scattered: bool) -> None:
+def _write(asked: Source, storage: Storage, name: str, *, scattered: bool) -> None:
     images: Iterable[TrueImage] = _images(asked, scattered=scattered)
     embedder = ImageEmbedder(asked.embed_images, asked.storage_options) if asked.embed_images else None
     if embedder is not None:
         images = embedder.embed(images)
-    totals = write_truth(_shown(images), storage, name, split=asked.split)
+    totals = write_truth(_shown(images), storage, name, split=getattr(asked, "split", None))
     print(f"{asked.output}: {totals.describe()}")
     if embedder is not None and embedder.turned:
         print(f"{embedder.turned} images carry an EXIF rotation and were read upright")
@@ -124,11 +136,13 @@ def _shown(images: Iterable[TrueImage]) -> Iterator[TrueImage]:
         bar.close()
 
 
-def _images(asked: ReferSettings | TableSettings, *, scattered: bool) -> Iterator[TrueImage]:
+def _images(asked: Source, *, scattered: bool) -> Iterator[TrueImage]:
     if isinstance(asked, ReferSettings):
         if not is_local(asked.root):
             raise ValueError(f"--root {asked.root}: the original files must lie on this machine; copy them here first")
         return read_refer(_bare(asked.root), asked.dataset, asked.split)
+    if isinstance(asked, CocoSettings):
+        return read_coco(asked.input, asked.storage_options)
     paths = list_files(asked.input, asked.storage_options, output=asked.output)
     for path in paths:
         if _is_same_file(path, asked.output):

@@ -23,6 +23,7 @@ from litelvlm.pipeline.config import StorageOptions
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.planner.forecast import Forecaster, Job
+from litelvlm.pipeline.planner.page import render_reviews
 from litelvlm.pipeline.planner.plans import Planner, Terms
 from litelvlm.pipeline.planner.prices import load_prices
 from litelvlm.pipeline.planner.reviews import describe_reviews, read_rates, reviews_json, with_reviewers
@@ -70,6 +71,14 @@ class PlanSettings(Settings):
     seconds_per_item: Annotated[
         float | None, Flag("that a person needs for a mask", unset="as the review tools told", group="reviewers"), Gt(0)
     ] = None
+    report: Annotated[
+        str | None,
+        Flag(
+            "a page with the curve of labels for the money over token budgets; with --accepted",
+            metavar="FILE.html",
+            group="output",
+        ),
+    ] = None
     json: Annotated[
         str | None, Flag("the plan as JSON; - is stdout, after the text", metavar="FILE", group="output")
     ] = None
@@ -95,6 +104,10 @@ def plan_job(asked: PlanSettings) -> None:
     offers = [prices.offer(name) for name in asked.gpu]
     if asked.json and asked.json != "-" and not Path(asked.json).parent.is_dir():
         raise UsageError(f"--json {asked.json}: no such directory")
+    if asked.report and not asked.accepted:
+        raise UsageError("--report: has nothing to show without --accepted")
+    if asked.report and not Path(asked.report).parent.is_dir():
+        raise UsageError(f"--report {asked.report}: no such directory")
     runs = read_runs(asked.run, asked.storage_options)
     planner = Planner(runs, prices, terms)
     forecaster = Forecaster(runs)
@@ -106,6 +119,9 @@ def plan_job(asked: PlanSettings) -> None:
     print(describe(job, forecaster, planner, plans))
     if rates:
         print("\n" + describe_reviews(reviews, asked.reviewer_price, prices.currency))
+    if asked.report:
+        page = render_reviews(reviews, asked.reviewer_price, prices.currency)
+        Path(asked.report).write_text(page, encoding="utf-8")
     content = as_json(job, forecaster, planner, plans) | ({"reviews": reviews_json(reviews)} if rates else {})
     _write(asked, content)
 

@@ -224,6 +224,9 @@ class RunConfig(Settings):
     ] = 0.05
     baseline_images: Annotated[int, Flag("annotate N images unpruned as well, and compare"), Ge(0)] = 0
     gpu_price: Annotated[float | None, Flag("per GPU and hour, for cost figures"), Ge(0)] = None
+    write_images: Annotated[
+        bool, Flag("copy the images, too, upright and by their names in the COCO files, into upright/")
+    ] = False
     skip_reviewed: Annotated[
         tuple[str, ...],
         Flag(

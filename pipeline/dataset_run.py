@@ -71,16 +71,19 @@ class DatasetRun(ABC, Generic[E, M]):
             self.storage = self._storage or Storage(self.config.output, self.config.storage_options)
             refuse_others(self.storage, self.plan, self.config)
             if not self.config.overwrite and is_finished(self.storage, self.plan.fingerprint):
-                self.say(f"{self.storage.root} is complete: {self.plan.num_rows} rows; nothing to do{self.advice}")
-                return EXIT_DONE
-            remarks = self.check()
+                if not self.lacks_something():
+                    self.say(f"{self.storage.root} is complete: {self.plan.num_rows} rows; nothing to do{self.advice}")
+                    return EXIT_DONE
+                remarks = None
+            else:
+                remarks = self.check()
         except MISTAKES as error:
             raise UsageError(str(error)) from error
         from litelvlm.pipeline.cluster import ray_session
 
         with ray_session(self.config.cluster):
             try:
-                return self._run_on_ray(remarks)
+                return self.complete() if remarks is None else self._run_on_ray(remarks)
             except Interrupted as stop:  # told before Ray is shut down: who stops a job may not wait for that
                 done = f"{len(self._done)} of {len(self.plan.shards)} shards are committed"
                 self.say(f"{stop.word}: {done}; run again to resume")
@@ -147,6 +150,14 @@ class DatasetRun(ABC, Generic[E, M]):
     @abstractmethod
     def finish(self) -> int:
         """Every shard is done: make the outputs. Returns the exit code."""
+
+    def lacks_something(self) -> bool:
+        """Whether a finished run is without what is asked for now, and can be had without annotating."""
+        return False
+
+    def complete(self) -> int:
+        """Make what `lacks_something` found missing. Returns the exit code."""
+        return EXIT_DONE
 
     @abstractmethod
     def actor(self, engine: E, session: str, num_threads: int) -> tuple[type, tuple[Any, ...]]:

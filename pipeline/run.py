@@ -11,6 +11,7 @@ from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.dataset_run import DatasetRun
 from litelvlm.pipeline.errors import DataError, FailureRateExceeded, RunError, StageError, StorageError, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
+from litelvlm.pipeline.export.upright_images import has_images, write_images
 from litelvlm.pipeline.measure.progress import Progress
 from litelvlm.pipeline.measure.prometheus import DRIVER_METRICS, Meters, run_tag
 from litelvlm.pipeline.measure.run_summary import RunSummary
@@ -153,8 +154,17 @@ class AnnotationRun(DatasetRun[Engine, ShardMarker]):
             self.say(self._failure_line(tally, stopped=False))
             return EXIT_FAILURE_RATE
         seal_run(self.storage, self.plan, totals)
+        self.complete()
         counts = status_words(totals.statuses)
         self.say(f"done: {totals.records} records of {totals.images} images ({counts}) in {self.storage.root}")
+        return EXIT_DONE
+
+    def lacks_something(self) -> bool:
+        return self.config.write_images and not has_images(self.storage)
+
+    def complete(self) -> int:
+        if self.config.write_images:
+            write_images(self.storage, self.config, self.say)
         return EXIT_DONE
 
     @cached_property

@@ -191,7 +191,10 @@ THROUGHPUT_NAME = "throughput.parquet"
 ERRORS_NAME = "errors.parquet"
 NAMES_NAME = "names.parquet"
 RUN_NAME = "run.json"
+UPRIGHT_DIR = "upright"  # copies of the images, with `--write-images`
+UPRIGHT_NAME = "upright.json"  # how many are there
 CVAT_LABELS_NAME = "cvat_labels.json"  # declares the attributes that CVAT would drop otherwise
+CARD_NAME = "README.md"  # for `datasets`; not among what is owned, since a user may have one
 SUCCESS_NAME = "_SUCCESS"
 
 OWNED_NAMES = (
@@ -201,11 +204,12 @@ OWNED_NAMES = (
     ERRORS_NAME,
     NAMES_NAME,
     RUN_NAME,
+    UPRIGHT_NAME,
     CVAT_LABELS_NAME,
     SUCCESS_NAME,
     "report.html",
 )
-OWNED_DIRS = (DONE_DIR, LOG_DIR, SHARDS_DIR, ATTEMPTS_DIR, RECORDS_DIR, ANNOTATIONS_DIR)
+OWNED_DIRS = (DONE_DIR, LOG_DIR, SHARDS_DIR, ATTEMPTS_DIR, RECORDS_DIR, ANNOTATIONS_DIR, UPRIGHT_DIR)
 
 
 def status_words(counts: Mapping[str, int]) -> str:

@@ -43,7 +43,7 @@ ALLOWED = {
     "output": {"shards", "measure", "images", "storage"},
     "stages": {"output", "fetch", "table", "shards", "measure", "images", "storage"},
     "report": {"fetch", "table", "shards", "measure", "images", "storage"},
-    "planner": {"measure", "storage"},
+    "planner": {"report", "measure", "storage"},
     "export": {"output", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
     "review": {"export", "output", "report", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
     "prepare": {"output", "fetch", "table", "measure", "images", "storage", "cluster"},

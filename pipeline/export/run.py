@@ -175,7 +175,7 @@ def _claim(config: ExportConfig, source: Storage, output: Storage) -> None:
         there = {}
     if there == mine:
         return
-    names = output.list("")
+    names = output.whole_files()
     if there is not None or names:
         what = "another export" if there is not None else f"something else, such as {names[0]}"
         raise ValueError(f"--output {shlex.quote(config.output)}: holds {what}; choose another directory")

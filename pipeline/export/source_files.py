@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.errors import DataError
+from litelvlm.pipeline.errors import DataError, StorageError
 from litelvlm.pipeline.export.run_images import MaskedImage
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
@@ -20,6 +20,7 @@ from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.schemas import NAMES_NAME
 from litelvlm.pipeline.shards.manifest import Manifest, Shard, read_manifest
 from litelvlm.pipeline.shards.read import SourceRow, read_shard
+from litelvlm.pipeline.storage.range_file import ChangedError
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping, input_columns
 from litelvlm.pipeline.table.footers import read_footers
@@ -58,21 +59,32 @@ class SourceFiles:
         self._fetcher = ImageFetcher(policy, config.storage_options)
         self.counts: Counter[str] = Counter()
 
-    def add_to(self, images: Iterable[MaskedImage]) -> Iterator[MaskedImage]:
-        """The same images with their data, None where it cannot be read. They are those of one COCO part, in order."""
+    def add_to(
+        self, images: Iterable[MaskedImage], unless: Callable[[MaskedImage], bool] = lambda image: False
+    ) -> Iterator[MaskedImage]:
+        """The same images with their data, None where it cannot be read or `unless` says that nobody wants it. They are
+        those of one COCO part, in order."""
         names: Iterator[Named] | None = None
         for image in images:
             names = names or named_from(self._storage, image.id)
             named = next(names, None)
             if named is None or named.file_name != image.file_name:
                 raise DataError(f"{NAMES_NAME} does not hold {image.file_name}, which is in the COCO files")
-            self.put(image, (named.source_file, named.source_row))
+            if not unless(image):
+                self.put(image, (named.source_file, named.source_row))
             yield image
 
     def put(self, image: MaskedImage, key: Key) -> None:
-        """Put its data to an image that is in this row; None where they cannot be read."""
+        """Put its data to an image that is in this row; None where they cannot be read.
+
+        Raises StorageError where a store fails for now.
+        """
         try:
             image.data = self._data(key, image)
+        except ChangedError as error:
+            self.counts[f"unread: {type(error).__name__}"] += 1
+        except StorageError:
+            raise
         except (FetchError, ImageError, ValueError, OSError) as error:
             self.counts[f"unread: {getattr(error, 'code', type(error).__name__)}"] += 1
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.ontology import OBJECT
+from litelvlm.pipeline.output.card import write_card
 from litelvlm.pipeline.output.merge import MergeTotals, merge_shards
 from litelvlm.pipeline.schemas import ANNOTATIONS_DIR, ATTEMPTS_DIR, DONE_DIR, RECORDS_DIR, SHARDS_DIR, SUCCESS_NAME
 from litelvlm.pipeline.shards.manifest import RunPlan
@@ -38,8 +39,9 @@ def merge_run(
 
 
 def seal_run(storage: Storage, plan: RunPlan, totals: MergeTotals) -> None:
-    """Sweep what no marker stands for, then write `_SUCCESS`."""
+    """Sweep what no marker stands for, write the card, then `_SUCCESS`."""
     sweep(storage, totals)
+    write_card(storage, names=True)
     mark_finished(storage, plan, records=totals.records)
 
 

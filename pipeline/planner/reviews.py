@@ -13,7 +13,7 @@ from litelvlm.pipeline.planner.runs import Setting
 from litelvlm.pipeline.storage.store import Storage
 
 _CERTIFICATE = "certificate.json"
-_COLUMNS = ("setting", "accepted unseen", "reviewed", "reviewer hours", "reviewers", "devices", "labels per unit")
+COLUMNS = ("setting", "accepted unseen", "reviewed", "reviewer hours", "reviewers", "devices", "labels per unit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ def describe_reviews(found: Sequence[ReviewPlan], price: float, currency: str) -
             "no planned setting is that of an accepted run: plan the layout, the rule and the tokens that were reviewed"
         )
     ranked = sorted(found, key=lambda one: -one.labels_per_unit)
-    rows = [_COLUMNS, *(_row(one) for one in ranked)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
+    rows = [COLUMNS, *(review_row(one) for one in ranked)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     told = {f"at most {one.rate.max_error:g} wrong at IoU {one.rate.target_iou:g}" for one in found}
     head = f"with reviewers at {price:g} {currency} an hour; what is accepted unseen: {'; '.join(sorted(told))}"
@@ -119,7 +119,8 @@ def reviews_json(found: Sequence[ReviewPlan]) -> list[dict[str, Any]]:
     ]
 
 
-def _row(one: ReviewPlan) -> tuple[str, ...]:
+def review_row(one: ReviewPlan) -> tuple[str, ...]:
+    """Cells for `COLUMNS`."""
     return (
         str(one.plan.forecast.setting),
         f"{one.rate.accepted_share:.1%}",

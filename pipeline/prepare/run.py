@@ -178,7 +178,7 @@ def _claim(config: PrepareConfig, source: Source, phrases: tuple[str, ...], stor
         there = {}
     if there == mine and not config.overwrite:
         return
-    names = storage.list("")
+    names = storage.whole_files()
     if there is None and names:
         raise UsageError(
             f"--output {config.output}: holds something else, such as {names[0]}; choose another directory"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from litelvlm.pipeline.config import DEMO_REMARK, RunConfig
@@ -11,6 +11,7 @@ from litelvlm.pipeline.measure.run_summary import RunSummary
 from litelvlm.pipeline.measure.savings import savings
 from litelvlm.pipeline.report import words
 from litelvlm.pipeline.report.baseline import BaselineFacts
+from litelvlm.pipeline.report.examples import Examples
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
 from litelvlm.pipeline.report.shards import ShardTable, mean_mfu, timeline, usage
 
@@ -45,6 +46,7 @@ class Facts:
     reasons: Reasons
     scores: ScoreFacts
     baseline: BaselineFacts | None
+    examples: Examples = field(default_factory=Examples)
 
     @property
     def savings(self) -> dict[str, Any]:

@@ -94,6 +94,31 @@ def band(
     return frame([_grid(), _plot([*ranges, line]), _labels(top, ticks)], label)
 
 
+def curve(series: Sequence[Series], *, label: str, ticks: Sequence[str]) -> Markup:
+    """Points over the middles of equal steps, one for each of `ticks`, joined by straight lines."""
+    top = nice_ceiling(max((value for one in series for value in one.values if value is not None), default=0))
+    step = 100 / max(len(ticks), 1)
+    shapes: list[Markup] = []
+    points: list[Markup] = []
+    for one in series:
+        known = [((at + 0.5) * step, value) for at, value in enumerate(one.values) if value is not None]
+        corners = " ".join(f"{decimal(x * _WIDE / 100)},{decimal(100 - _share(value, top))}" for x, value in known)
+        shapes.append(Markup('<polyline class="{} stroke" points="{}"/>').format(one.css, corners))
+        points += [
+            Markup('<circle class="{}" cx="{}%" cy="{}" r="4"><title>{}: {}</title></circle>').format(
+                one.css, decimal(x), decimal(_BASE - _PLOT * value / top), one.name, words.short(value)
+            )
+            for x, value in known
+        ]
+    names = [
+        Markup('<text class="tick" x="{}%" y="{}" text-anchor="middle">{}</text>').format(
+            decimal((at + 0.5) * step), _BASE + 18, tick
+        )
+        for at, tick in enumerate(ticks)
+    ]
+    return frame([_grid(), _plot(shapes), *points, *names, _labels(top, [])], label)
+
+
 def stacked(parts: Sequence[Part], *, label: str) -> Markup:
     """One bar, cut into parts whose shares add up to 1."""
     pieces, left = [], 0.0
@@ -117,6 +142,14 @@ def meter(share: float | None, css: str = "c-accent") -> Markup:
         '<svg class="meter" width="100%" height="10" aria-hidden="true"><rect class="c-track" width="100%" height="10" '
         'rx="2"/><rect class="{}" width="{}%" height="10" rx="2"/></svg>'
     ).format(css, decimal(100 * width))
+
+
+def colour_swatch(rgb: tuple[int, int, int]) -> Markup:
+    """The same in a colour of its own, of a mask in a picture."""
+    return Markup(
+        '<svg class="swatch" width="12" height="12" aria-hidden="true">'
+        '<rect fill="#{:02x}{:02x}{:02x}" width="12" height="12" rx="2"/></svg>'
+    ).format(*rgb)
 
 
 def swatch(css: str) -> Markup:

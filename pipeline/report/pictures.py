@@ -11,7 +11,7 @@ import dataclasses
 import io
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +37,7 @@ from litelvlm.pipeline.table.rows import InputRow, read_row
 SIDE_PX = 480
 _COLOUR = (255, 0, 168)  # hardly anything in a photograph has it
 MAX_BYTES = 60_000  # of one JPEG
+THUMBNAIL_PX, THUMBNAIL_BYTES = 240, 20_000
 _QUALITIES = (82, 65, 45, 25)
 _RETRY = RetryPolicy(seconds=5.0)  # a picture is not worth a minute
 _FETCH_TIMEOUT_S, _FETCH_ATTEMPTS = 10.0, 2
@@ -152,7 +153,7 @@ def draw_picture(
     if image.rgb is None:
         return Picture(note=image.note)
     if image.size_hw != size_hw:
-        return Picture(note=f"the image has another size now: {image.size_hw[1]}×{image.size_hw[0]} pixels")
+        return _another_size(image)
     try:
         filled, outlined = ([] if rle is None else [_mask(rle, size_hw)] for rle in (mask_rle, outline_rle))
     except ValueError as error:
@@ -169,11 +170,37 @@ def draw_picture(
     return _as_jpeg(draw_masks(item, SIDE_PX))
 
 
-def _as_jpeg(picture: Image.Image) -> Picture:
+def draw_thumbnail(image: SourceImage) -> Picture:
+    """The image alone, small."""
+    if image.rgb is None:
+        return Picture(note=image.note)
+    item = OverlayItem(rgb=image.rgb, masks=[], phrases=[], scores=[])
+    return _as_jpeg(draw_masks(item, THUMBNAIL_PX), THUMBNAIL_BYTES)
+
+
+def draw_whole(image: SourceImage, size_hw: tuple[int, int], masks_rle: Sequence[str]) -> Picture:
+    """The image with several masks, in the colours of `overlay.COLOURS` in turn."""
+    if image.rgb is None:
+        return Picture(note=image.note)
+    if image.size_hw != size_hw:
+        return _another_size(image)
+    try:
+        masks = [_mask(rle, image.size_hw) for rle in masks_rle]
+    except ValueError as error:
+        return Picture(note=str(error))
+    item = OverlayItem(rgb=image.rgb, masks=masks, phrases=[""] * len(masks), scores=[None] * len(masks))
+    return _as_jpeg(draw_masks(item, SIDE_PX))
+
+
+def _another_size(image: SourceImage) -> Picture:
+    return Picture(note=f"the image has another size now: {image.size_hw[1]}×{image.size_hw[0]} pixels")
+
+
+def _as_jpeg(picture: Image.Image, max_bytes: int = MAX_BYTES) -> Picture:
     for quality in _QUALITIES:
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= MAX_BYTES:
+        if buffer.tell() <= max_bytes:
             uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
             return Picture(uri=uri, width=picture.width, height=picture.height)
     return Picture(note="it does not compress into the size of a report's picture")

@@ -24,6 +24,7 @@ SCORE_BINS = 20
 _CANDIDATES = 4  # times as many as are shown: several may be of one image
 _MAX_REASONS = 1_000
 _PICK_COLUMNS = (
+    "file_name",
     "image_id",
     "phrase",
     "score",
@@ -40,6 +41,7 @@ _PICK_COLUMNS = (
 class Pick:
     """A record to be shown, with what its mask is to be drawn on."""
 
+    file_name: str
     image_id: str
     phrase: str
     score: float

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
-from markupsafe import Markup
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.run_summary import find_summary
 from litelvlm.pipeline.measure.throughput import throughput_row
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.report import sections, words
+from litelvlm.pipeline.report import sections
 from litelvlm.pipeline.report.answers import Facts, answers, header
-from litelvlm.pipeline.report.baseline import BaselineFacts, Pair, baseline_facts
-from litelvlm.pipeline.report.pictures import Picture, SourceImages, draw_picture
-from litelvlm.pipeline.report.records import Pick, Reasons, reasons_of_errors, record_parts, score_facts
+from litelvlm.pipeline.report.baseline import BaselineFacts, baseline_facts
+from litelvlm.pipeline.report.examples import find_examples
+from litelvlm.pipeline.report.galleries import draw_pictures
+from litelvlm.pipeline.report.records import Reasons, reasons_of_errors, record_parts, score_facts
 from litelvlm.pipeline.report.rendering import render_page
 from litelvlm.pipeline.report.shards import ShardTable
 from litelvlm.pipeline.schemas import ERRORS_NAME, THROUGHPUT_NAME
@@ -33,7 +33,6 @@ from litelvlm.pipeline.storage.store import Storage
 REPORT_NAME = "report.html"
 
 _SHOWN = 6  # pictures of a kind
-_MAX_PHRASE, _MAX_ORIGIN = 160, 80  # characters in a caption
 _UNMERGED_SHARDS = 500  # of a run that goes on, so many are looked into for scores
 
 
@@ -70,34 +69,11 @@ def gather_facts(storage: Storage, config: RunConfig) -> Facts:
         planned_rows=int(planned.sum()),
         reasons=shards.reasons,
         scores=scores,
+        examples=find_examples(
+            storage, parts, dict.fromkeys((one.file_name, one.image_id) for one in scores.worst), shown=_SHOWN
+        ),
         baseline=shards.baseline,
     )
-
-
-def draw_pictures(facts: Facts, storage: Storage, policy: UriPolicy) -> dict[str, list[dict[str, Any]]]:
-    """Pictures with their captions: of the lowest and the highest scores, and of the pairs that agree least."""
-    source = SourceImages(storage, facts.config, policy)
-    pairs = [(pair, source.file_of(pair.shard_id) or "") for pair in (facts.baseline.worst if facts.baseline else [])]
-    wanted = [(pick.source_file, pick.source_row) for pick in (*facts.scores.worst, *facts.scores.best)]
-    wanted += [(file, pair.masks.source_row) for pair, file in pairs]
-    images = source.load(dict.fromkeys(wanted))
-
-    def of_pick(pick: Pick) -> dict[str, Any]:
-        picture = draw_picture(images[pick.source_file, pick.source_row], pick.size_hw, pick.mask_rle)
-        return _caption(picture, pick.phrase, f"score {words.score(pick.score)}", pick.image_id)
-
-    def of_pair(pair: Pair, file: str) -> dict[str, Any]:
-        image = images[file, pair.masks.source_row]
-        masks = pair.masks
-        picture = draw_picture(image, masks.size_hw, masks.pruned_rle, masks.unpruned_rle)
-        phrase = image.phrases[masks.phrase_index] if masks.phrase_index < len(image.phrases) else ""
-        return _caption(picture, phrase, f"IoU {words.score(masks.iou)}", f"row {masks.source_row}")
-
-    return {
-        "worst": [of_pick(pick) for pick in facts.scores.worst],
-        "best": [of_pick(pick) for pick in facts.scores.best],
-        "disagreeing": [of_pair(pair, file) for pair, file in pairs],
-    }
 
 
 def render(facts: Facts, pictures: dict[str, list[dict[str, Any]]], *, title: str) -> str:
@@ -161,14 +137,3 @@ def _unmerged(storage: Storage, config: RunConfig) -> _Shards:
     table = ShardTable.of_rows(rows())
     baseline = baseline_facts(compared, shown=_SHOWN)
     return _Shards(table=table, reasons=reasons, baseline=baseline, data_names=data_names)
-
-
-def _caption(picture: Picture, phrase: str, figure: str, origin: str) -> dict[str, Any]:
-    uri = Markup(picture.uri) if picture.uri else None  # base64 of our own
-    return {
-        "picture": picture,
-        "uri": uri,
-        "phrase": words.clipped(phrase, _MAX_PHRASE),
-        "figure": figure,
-        "origin": words.clipped(origin, _MAX_ORIGIN),
-    }

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from litelvlm.pipeline.errors import MISTAKES, UsageError
+from litelvlm.pipeline.output.card import write_card
 from litelvlm.pipeline.review.accept_page import PAGE_NAME, write_page
 from litelvlm.pipeline.review.certify import Verdict, certify
 from litelvlm.pipeline.review.config import AcceptConfig
-from litelvlm.pipeline.review.edits import UNSEEN, Row, read_edits, resolved
+from litelvlm.pipeline.review.edits import HANDED_IN, UNSEEN, Row, read_edits, resolved
 from litelvlm.pipeline.review.labels import LabelWriter, categories_of, key_hash
 from litelvlm.pipeline.review.population import Population, read_population
 from litelvlm.pipeline.review.queue_table import Queue, read_queue
@@ -62,6 +63,7 @@ def accept(config: AcceptConfig, say: Callable[[str], None]) -> dict[str, Any]:
     scores, right = verdict.calibration
     output.write_bytes(CALIBRATION_NAME, _json({"score": scores.tolist(), "probability": right.tolist()}))
     write_page(output, certificate, verdict, title=records.storage.root)
+    write_card(output, names=False)
     output.write_bytes(SUCCESS_NAME, _json(counts))
     for remark in certificate["remarks"]:
         say(remark)
@@ -82,8 +84,8 @@ def _sentence(certificate: dict[str, Any]) -> str:
 
 def _edits(records: RunRecords, config: AcceptConfig) -> list[Row]:
     found = [
-        row
-        for path in config.reviewed
+        row | {HANDED_IN: number}
+        for number, path in enumerate(config.reviewed)
         for row in read_edits(Storage(path, config.storage_options), records.saved.fingerprint)
     ]
     return found if len(config.reviewed) == 1 else resolved(found, "newest")
@@ -168,7 +170,7 @@ def _verdicts(edits: Sequence[Row]) -> list[str]:
 
 def _claim(output: Storage) -> None:
     """Refuse a directory in which something else is; labels of an earlier call are replaced."""
-    if not output.exists(_CLAIM) and (names := output.list("")):
+    if not output.exists(_CLAIM) and (names := output.whole_files()):
         raise ValueError(f"--output {output.root}: holds something else, such as {names[0]}; choose another directory")
     output.write_bytes(_CLAIM, b"{}\n")
     old = [name for name in output.list("") if not name.startswith("_accepted")]

@@ -56,7 +56,8 @@ def _check(image: ReviewedImage, records: Sequence[Row]) -> None:
         turned = "; the tool may have ignored its EXIF orientation" if found == size[::-1] else ""
         raise ValueError(f"it is {found[1]}x{found[0]} here and {size[1]}x{size[0]} in the run{turned}")
     known = {row["record"] for row in records}
-    given = [*(image.records or ()), *(one.record for review in image.reviews for one in review.regions if one.record)]
+    given = [*(image.records or ()), *(key for review in image.reviews for key in review.shapeless)]
+    given += [one.record for review in image.reviews for one in review.regions if one.record]
     unknown = next((key for key in given if key not in known), None)
     if unknown is not None:
         raise ValueError(f"the run's image has no record {unknown[:60]!r}")
@@ -73,7 +74,10 @@ def _of_review(review: Review, shown: Sequence[Row], records: Sequence[Row]) -> 
     edits = []
     for row in shown:
         region = regions.pop(row["record"], None)
-        edits.append(_judged(row, region, is_absent=row["record"] in absent))
+        if region is None and row["record"] in review.shapeless and row["mask_rle"]:
+            edits.append(_edit(row, UNCHANGED, mask=mask_of(row), is_lossy=True))
+        else:
+            edits.append(_judged(row, region, is_absent=row["record"] in absent))
     by_record = {row["record"]: row for row in records}
     edits += [_judged(by_record[key], region, is_absent=False) for key, region in regions.items()]
     edits += [_added(records[0], region) for region in additions]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from litelvlm.pipeline.storage.store import Storage
 EDITS_NAME = "edits.parquet"
 HISTORY_DIR = "history"
 _CLAIM = "_reviewed.json"
+HANDED_IN = "_handed_in"  # beside the columns, while reviews are resolved: which of several ingests a row is of
 
 UNCHANGED, EDITED, REJECTED, ABSENT, ADDED, UNSEEN = "unchanged", "edited", "rejected", "absent", "added", "unseen"
 VERDICTS = (UNCHANGED, EDITED, REJECTED, ABSENT, ADDED, UNSEEN)
@@ -55,13 +57,15 @@ EDIT_SCHEMA = pa.schema(
 )
 
 Row = dict[str, Any]
+_NUMBERED = re.compile(r"/(\d+)-[0-9a-f]+\.parquet$")
 
 
 def add_reviews(storage: Storage, run: str, rows: Sequence[Row], resolve: str) -> list[Row]:
     """Keep what reviewers did, beside what is there already, and write `edits.parquet` of it all. Returns its rows.
 
-    What is the same as something kept before counts once. Nothing is ever removed: a file of the history has the hash
-    of its content for a name.
+    What is the same as something kept before counts once. Nothing is ever removed: a file of the history has a number,
+    one more than the last, and the hash of its content for a name, and one of a content that is there is not written
+    again.
 
     Raises:
         ValueError: the directory holds reviews of another run.
@@ -69,7 +73,10 @@ def add_reviews(storage: Storage, run: str, rows: Sequence[Row], resolve: str) -
     """
     _claim(storage, run)
     data = _parquet(rows)
-    storage.write_bytes(f"{HISTORY_DIR}/{hashlib.sha256(data).hexdigest()[:16]}.parquet", data)
+    names, digest = _history_names(storage), hashlib.sha256(data).hexdigest()[:16]
+    if not any(name.endswith(f"-{digest}.parquet") for name in names):
+        number = 1 + max((int(one[1]) for name in names if (one := _NUMBERED.search(name))), default=0)
+        storage.write_bytes(f"{HISTORY_DIR}/{number:06d}-{digest}.parquet", data)
     edits = resolved(_history(storage), resolve)
     storage.write_bytes(EDITS_NAME, _parquet(edits))
     return edits
@@ -98,12 +105,35 @@ def read_edits(storage: Storage, run: str) -> list[Row]:
 
 def resolved(rows: Iterable[Row], resolve: str) -> list[Row]:
     """One row an item, in order of images and phrases: the newest review, or the newest of those with
-    the verdict that most reviewers have; of equally many the newest."""
+    the verdict that most reviewers have; of equally many the newest. Of reviews without a time the last given is the
+    newest. What a reviewer has drawn beside the records is what the last of their reviews of the image holds."""
     by_item: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in _last_additions(list(rows)):
         by_item[_item(row)].append(row)
     found = [_resolved(_distinct(reviews), resolve) for reviews in by_item.values()]
+    for row in found:
+        row.pop(HANDED_IN, None)
     return sorted(found, key=lambda row: (row["source_file"] or "", row["source_row"] or 0, row["phrase_index"] or 0))
+
+
+def _last_additions(rows: list[Row]) -> list[Row]:
+    """Without what a reviewer added to an image in an earlier review: moved or removed since, it would be there twice,
+    or still."""
+    last: dict[tuple[Any, ...], tuple[float, int]] = {}
+    for row in rows:
+        if row["verdict"] != UNSEEN:
+            whose = _reviewed_by(row)
+            last[whose] = max(last.get(whose, (0.0, 0)), _moment(row))
+    return [row for row in rows if row["record"] or _moment(row) == last[_reviewed_by(row)]]
+
+
+def _reviewed_by(row: Row) -> tuple[Any, ...]:
+    return row["image_id"], row["file_name"], row["reviewer"]
+
+
+def _moment(row: Row) -> tuple[float, int]:
+    """When it was reviewed, and, where nobody knows, when it was handed in."""
+    return (row["reviewed_at"], 0) if row["reviewed_at"] else (0.0, row.get(HANDED_IN, 0))
 
 
 def _resolved(reviews: list[Row], resolve: str) -> Row:
@@ -161,7 +191,7 @@ def _claim(storage: Storage, run: str) -> None:
         there = json.loads(storage.read_bytes(_CLAIM))
     except FileNotFoundError:
         there = None
-        if names := storage.list(""):
+        if names := storage.whole_files():
             raise ValueError(f"--output {storage.root}: holds something else, such as {names[0]}") from None
     except ValueError as error:
         raise DataError(f"{_CLAIM} is damaged") from error
@@ -171,8 +201,13 @@ def _claim(storage: Storage, run: str) -> None:
 
 
 def _history(storage: Storage) -> Iterable[Row]:
-    for name in storage.list(HISTORY_DIR):
-        yield from _rows(storage.read_bytes(name), name)
+    for number, name in enumerate(_history_names(storage)):
+        yield from (row | {HANDED_IN: number} for row in _rows(storage.read_bytes(name), name))
+
+
+def _history_names(storage: Storage) -> list[str]:
+    """The oldest first; without what a writer that died has left."""
+    return [name for name in storage.list(HISTORY_DIR) if name.endswith(".parquet")]
 
 
 def _rows(data: bytes, name: str) -> list[Row]:

@@ -172,7 +172,7 @@ def _claim(config: ReviewExportConfig, records: RunRecords, output: Storage) -> 
         there = None
     except ValueError:
         there = {}
-    names = output.list("") if there is None else []
+    names = output.whole_files() if there is None else []
     if there not in (None, mine) or names:
         what = "another export" if there is not None else f"something else, such as {names[0]}"
         raise ValueError(f"--output {shlex.quote(config.output)}: holds {what}; choose another directory")

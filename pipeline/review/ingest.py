@@ -87,6 +87,7 @@ def _refuse(config: IngestConfig, problems: list[Problem], place: str, problem: 
 
 def _tell_problems(problems: list[Problem], output: Storage, say: Callable[[str], None]) -> None:
     if not problems:
+        output.delete([PROBLEMS_NAME])
         return
     buffer = io.BytesIO()
     rows = [dict(zip(_PROBLEM_SCHEMA.names, one, strict=True)) for one in problems]

@@ -36,6 +36,7 @@ class Review:
 
     Attributes:
         regions: all that are there now. What was shown and is not among them was rejected.
+        shapeless: keys of records whose regions are there, but not their shapes: the tool could not write them.
         absent: what the reviewer says is not in the image: keys of records, or phrases.
         reviewer: name, address or number; None where the tool does not tell.
         reviewed_at: seconds since the epoch.
@@ -43,6 +44,7 @@ class Review:
     """
 
     regions: tuple[ReviewedRegion, ...]
+    shapeless: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     reviewer: str | None = None
     reviewed_at: float | None = None

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from litelvlm.pipeline.errors import DataError
-from litelvlm.pipeline.schemas import RECORD_SCHEMA, RECORDS_DIR, SUCCESS_NAME
+from litelvlm.pipeline.schemas import RECORD_SCHEMA, RECORDS_DIR, SHARD_SCHEMA, SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import SavedRun, claimed_run
 from litelvlm.pipeline.shards.markers import ShardMarker, committed, read_data
 from litelvlm.pipeline.storage.store import Storage
@@ -70,7 +70,7 @@ class RunRecords:
             yield marker.records, partial(self._read_shard, marker, columns)
 
     def _read_shard(self, marker: ShardMarker, columns: list[str]) -> pa.Table:
-        return read_data(self.storage, marker).select(columns)
+        return read_data(self.storage, marker, pa.schema([SHARD_SCHEMA.field(name) for name in columns]))
 
     def _opened(self) -> Iterator[pq.ParquetFile]:
         for name in self._parts:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _DELETE_THREADS = 8
 _TEMPORARY = ".tmp-"
+_MAX_NAME_BYTES = 255
 _PART_BYTES = 32 << 20  # of an upload in parts; two of them lie in memory at a time
 
 
@@ -99,6 +100,10 @@ class Storage:
         # s3fs may answer with the directory itself, where another request knows of objects that this one did not list.
         return sorted(name for name in names if not directory or name.startswith(f"{directory}/"))
 
+    def whole_files(self) -> builtins.list[str]:
+        """Sorted names of all objects but those that a writer which died has left half written."""
+        return [name for name in self.list("") if _TEMPORARY not in name.rpartition("/")[2]]
+
     def leftovers(self) -> builtins.list[str]:
         """Temporary files at the top level of a local output, of writers that died. Stores have none."""
         if not self.local:
@@ -149,12 +154,12 @@ class Storage:
 
         For a remote store it is kept in a temporary file on this machine's disk until then, and sent with retries.
         """
-        path, unique, what = self.path(name), uuid.uuid4().hex, f"writing {name}"
+        path, what = self.path(name), f"writing {name}"
         if self.local:
-            temporary = f"{path}{_TEMPORARY}{unique}"
+            temporary = _beside(path)
             publish = partial(_replace, temporary, path)
         else:
-            temporary = os.path.join(tempfile.gettempdir(), f"litelvlm-upload-{unique}")
+            temporary = os.path.join(tempfile.gettempdir(), f"litelvlm-upload-{uuid.uuid4().hex}")
             publish = partial(self._upload, temporary, name)
             what = f"{what} by way of {tempfile.gettempdir()}"
         return PublishedFile(temporary, publish, what)
@@ -219,7 +224,7 @@ class Storage:
         path = self.path(name)
         if os.path.exists(path):
             return False
-        temporary = f"{path}{_TEMPORARY}{uuid.uuid4().hex}"
+        temporary = _beside(path)
         created = False
 
         def link() -> None:
@@ -230,6 +235,14 @@ class Storage:
         with stream:
             stream.write(data)
         return created
+
+
+def _beside(path: str) -> str:
+    """A temporary name in the same directory, of a length that file systems take whatever that of the path is."""
+    directory, name = os.path.split(path)
+    suffix = f"{_TEMPORARY}{uuid.uuid4().hex}"
+    kept = name.encode()[: _MAX_NAME_BYTES - len(suffix)].decode(errors="ignore")
+    return os.path.join(directory, kept + suffix)
 
 
 def _replace(temporary: str, path: str) -> None:

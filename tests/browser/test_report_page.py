@@ -38,7 +38,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     hostile += [row(20 + number, image=text.encode()) for number, text in enumerate(HOSTILE)]
     large = root / "large.html"
     large.write_text(
-        render(large_facts(), {"worst": [], "best": [], "disagreeing": []}, title="s3://bucket/" + "x" * 200)
+        render(
+            large_facts(),
+            {name: [] for name in ("worst", "best", "disagreeing", "whole", "empty", "failed")},
+            title="s3://bucket/" + "x" * 200,
+        )
     )
     return {
         "finished": of_run("f", mixed_rows(60), engine=DisagreeingEngine(), baseline_images=12, gpu_price=2.49),

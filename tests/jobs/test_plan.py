@@ -79,6 +79,9 @@ def test_reviewers_stand_beside_devices(run: str, tmp_path: Path, capsys: pytest
     assert only["reviewer_hours"] == pytest.approx(480_000 / 4 * 6 / 3600)
     assert only["labels_per_unit"] == pytest.approx(480_000 / (only["reviewer_hours"] * 30 + found["plans"][0]["cost"]))
     assert "reviews" not in plan(*arguments[:-2], capsys=capsys)
+    page = tmp_path / "plan.html"
+    plan(*arguments, "--report", str(page), capsys=capsys)
+    assert "Labels for the money" in page.read_text()
 
 
 def test_a_deadline_takes_the_fewest_instances_that_keep_it(run: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +212,7 @@ def edited(path: Path, old: str, new: str) -> str:
         (["--run", "{run}", "{strange}"], "run.json is damaged: config.model: "),
         (["--run", "{run}", "{empty}"], "run.json is damaged: config.source: Field required"),
         (["--json", "{tmp}/none/plan.json"], "--json"),
+        (["--report", "{tmp}/plan.html"], "--report: has nothing to show without --accepted"),
         (["--accepted", "{tmp}/none"], "there is no certificate.json; `review.py accept` writes it"),
         (["--run", "{run}", "{other}"], "device is cpu, but NVIDIA H100 80GB HBM3"),
         (["--input", "x.parquet"], "--input: no such flag"),

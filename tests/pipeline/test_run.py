@@ -271,3 +271,19 @@ def test_the_baseline_compares_the_sampled_images(tmp_path: Path) -> None:
     assert baseline["images"] == 5
     assert baseline["phrases"] == 10
     assert baseline["mean_iou_pruned_vs_unpruned"] == 1.0
+
+
+def test_images_are_copied_with_the_run_or_later(
+    finished: tuple[list[dict[str, Any]], Path, str], tmp_path: Path
+) -> None:
+    _, output, source = finished
+    config = run_config(source, tmp_path / "out", write_images=True)
+    assert annotate_dataset(config, engine=FakeEngine(), stream=io.StringIO()) == EXIT_DONE
+    names = {one["file_name"] for one in read_coco(output)["images"]}
+    assert {str(path.relative_to(tmp_path / "out/upright")) for path in tmp_path.glob("out/upright/*")} == names
+    said = io.StringIO()
+    later = run_config(source, output, write_images=True)
+    assert annotate_dataset(later, engine=FakeEngine(), stream=said) == EXIT_DONE
+    assert f"{len(names)} of {len(names)} images are in {output}/upright" in said.getvalue()
+    assert annotate_dataset(later, engine=FakeEngine(), stream=said) == EXIT_DONE
+    assert "nothing to do" in said.getvalue().splitlines()[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,17 @@ from litelvlm.pipeline.export.formats import Files
 from litelvlm.pipeline.masks import decode_mask
 from litelvlm.pipeline.ontology import OBJECT, Category
 from litelvlm.pipeline.review.formats.label_studio import LabelStudio
-from litelvlm.pipeline.review.push.label_studio import KEY, push
+from litelvlm.pipeline.review.push.label_studio import push
 from litelvlm.pipeline.review.readers.brush import decode_brush, encode_brush
 from litelvlm.pipeline.review.readers.open import read_reviews
 from litelvlm.pipeline.storage.store import Storage
-from tests.review_tools.drawn import PHRASES, SIZE_HW, masked_images, record_of, shapes
-from tests.review_tools.tools import TOKEN, label_studio
+from tests.pipeline.samples import png
+from tests.review_tools.drawn import PHRASES, SIZE_HW, masked_images, picture, record_of, shapes
+from tests.review_tools.tools import TOKEN
 
 pytestmark = pytest.mark.review_tools
 
 CLASSES = (OBJECT, Category(id=2, name="thing"))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    pytest.importorskip("label_studio_sdk", reason="make review-tools")
-    with label_studio() as url:
-        yield url
-
-
-@pytest.fixture
-def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from label_studio_sdk import LabelStudio as Client
-
-    monkeypatch.setenv(KEY, TOKEN)
-    return Client(base_url=server, api_key=TOKEN)
 
 
 def exported(folder: Path, *, bitmask: bool) -> Storage:
@@ -134,3 +120,22 @@ def _check(found: dict[str, Any], edited: np.ndarray, bitmask: bool) -> None:
     assert [len(one[0].regions) for one in reviews[:5]] == [4, 4, 3, 5, 4]
     assert sum(one.record is None for one in reviews[3][0].regions) == 1
     assert reviews[4][0].absent == (record_of(4, 0),)
+
+
+def test_copied_images_are_uploaded_and_served(client: Any, server: str, tmp_path: Path) -> None:
+    storage, written = Storage(str(tmp_path / "out")), LabelStudio(CLASSES, with_images=True)
+    with Files(storage) as files:
+        written.write("part-00000", masked_images(3), files)
+        written.finish(["part-00000"], files)
+    storage.write_bytes("images/a/2.png", png(picture()[::-1]))
+    assert push(server, storage, "copies", lambda _: None) == {"added": 3}
+    assert push(server, storage, "copies", lambda _: None) == {"present": 3}
+    tasks = tasks_of(client, "copies")
+    assert len({one.data["image"] for one in tasks}) == 2, "equal images are one upload"
+    for one in tasks:
+        request = urllib.request.Request(f"{server}{one.data['image']}", headers={"Authorization": f"Token {TOKEN}"})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.read() == storage.read_bytes(f"images/{one.data['file_name']}")
+    assert len(client.files.list(project_of(client, "copies (images)").id, all_=True)) == 2
+    assert not tasks_of(client, "copies (images)")
+    assert client.projects.get(project_of(client, "copies").id).task_number == 3

@@ -11,7 +11,8 @@ from typing import Any
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.review.formats.label_studio import CONFIG_NAME
 from litelvlm.pipeline.review.formats.label_studio_checks import check_task
-from litelvlm.pipeline.review.formats.label_studio_tasks import local_file_url
+from litelvlm.pipeline.review.formats.label_studio_tasks import IMAGES_DIR
+from litelvlm.pipeline.review.push.label_studio_images import UploadedImages
 from litelvlm.pipeline.storage.store import Storage
 
 KEY = "LABEL_STUDIO_API_KEY"
@@ -22,7 +23,8 @@ Item = tuple[str, str, tuple[str, ...]]
 
 
 def push(url: str, storage: Storage, name: str, say: Callable[[str], None]) -> Counter[str]:
-    """Bring the tasks of an export into the project of this name, which is made where there is none.
+    """Bring the tasks of an export into the project of this name, which is made where there is none. Copied images go
+    along.
 
     A task is an image (its id and its name) with its records. What the project has of these stays as it is, with all
     that people did; one whose predictions were lost on the way gets them. Running it again, after a crash too, adds
@@ -52,16 +54,13 @@ def _push(client: Any, storage: Storage, name: str, say: Callable[[str], None]) 
     say(f"project {project.id} {name!r}")
     present = {item_of(one.data): one for one in client.tasks.list(project=project.id, fields="all", resolve_uri=False)}
     counts: Counter[str] = Counter()
-    for batch in _batches(_missing(client, storage, present, counts)):
+    images = UploadedImages(client, name, storage)
+    for batch in _batches(_missing(client, storage, present, images, counts)):
         client.projects.import_tasks(project.id, request=batch, request_options=_NO_RETRIES)
         counts["added"] += len(batch)
         say(f"{counts['added']} tasks added")
-    if counts["local_files"]:
-        say(
-            f"{counts['local_files']} tasks look for images on the server's own disk: start it with "
-            f"LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={storage.root}, "
-            "and connect its images folder as local storage of the project; or export with --image-base"
-        )
+    if unseen := counts.pop("without_image", 0):
+        say(f"{unseen} tasks have no image: it is not in {storage.path(IMAGES_DIR)}; export with --copy-images")
     return counts
 
 
@@ -75,14 +74,16 @@ def item_of(data: dict[str, Any]) -> Item:
     )
 
 
-def _missing(client: Any, storage: Storage, present: dict[Item, Any], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The tasks that the project has not."""
+def _missing(
+    client: Any, storage: Storage, present: dict[Item, Any], images: UploadedImages, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """The tasks that the project has not, their images uploaded."""
     for task in read_tasks(storage):
         item = item_of(task["data"])
         there = present.get(item)
         if there is None:
             present[item] = task
-            counts["local_files"] += task["data"]["image"] == local_file_url(task["data"]["file_name"])
+            counts["without_image"] += not images.show(task)
             yield task
             continue
         counts["present"] += 1

@@ -62,7 +62,12 @@ def _image(
     return ReviewedImage(
         file_name=required_text(image.get("file_name"), place, "file_name"),
         size_hw=size,
-        reviews=(Review(regions=tuple(region for region in regions if region is not None)),),
+        reviews=(
+            Review(
+                regions=tuple(region for region in regions if region is not None),
+                shapeless=tuple(filter(None, (_shapeless(one, place) for one in annotations))),
+            ),
+        ),
         place=place,
         image_id=text(image.get("source_id"), place, "source_id"),
     )
@@ -81,6 +86,17 @@ def _region(
         is_lossy=isinstance(segmentation, list),
         score=one.get("score"),
     )
+
+
+def _shapeless(one: dict[str, Any], place: str) -> str | None:
+    """The record of an annotation that has a box and no outline: datumaro finds none for single pixels and lines."""
+    box = one.get("bbox")
+    if one.get("segmentation") != [] or not isinstance(box, list) or len(box) != 4:
+        return None
+    if not all(isinstance(side, int | float) for side in box) or min(box[2:]) <= 0:
+        return None
+    attributes = an_object(one.get("attributes") or {}, place, "an object of attributes")
+    return text(attributes.get("record"), place, "attribute record")
 
 
 def _mask(segmentation: Any, size: tuple[int, int] | None, place: str) -> EncodedMask | None:

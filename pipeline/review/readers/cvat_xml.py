@@ -34,20 +34,33 @@ def read_cvat_xml(root: Element, place: str) -> Iterator[ReviewedImage]:
 
 def _image(image: Element, place: str, reviewer: str | None, at: float | None) -> ReviewedImage:
     size = size_hw(image.get("height"), image.get("width"), place)
-    regions = []
+    regions, boxes = list[ReviewedRegion](), list[tuple[Element, str]]()
     for index, shape in enumerate(image):
         where = f"{place}, {shown(shape.tag)} {index + 1}"
         if shape.tag in _OTHER_SHAPES:
-            raise fault(where, "is no area that is read; expected masks and polygons")
+            boxes.append((shape, where))
         region = _region(shape, size, where) if shape.tag in _AREAS else None
         if region is not None:
             regions.append(region)
+    around = {(one.label, *map(round, one.mask.bbox_xywh)) for one in regions}
+    for shape, where in boxes:
+        if _box(shape) not in around:  # datumaro adds boxes of masks
+            raise fault(where, "is no area that is read; expected masks and polygons")
     return ReviewedImage(
         file_name=required_text(image.get("name"), place, "name"),
         size_hw=size,
         reviews=(Review(regions=tuple(regions), reviewer=reviewer, reviewed_at=at),),
         place=place,
     )
+
+
+def _box(shape: Element) -> tuple[str | None, int, int, int, int] | None:
+    """Label, left, top, width and height of a box in whole pixels; None of anything else."""
+    try:
+        left, top, right, bottom = (round(float(shape.attrib[name])) for name in ("xtl", "ytl", "xbr", "ybr"))
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return shape.get("label") or None, left, top, right - left, bottom - top
 
 
 def _region(shape: Element, size: tuple[int, int], place: str) -> ReviewedRegion | None:

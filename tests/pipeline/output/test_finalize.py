@@ -54,7 +54,7 @@ def test_what_no_marker_stands_for_is_swept_and_nothing_else(tmp_path: Path) -> 
         Path(config.output, name).write_bytes(b"half")
     seal_run(storage, plan, totals)
     left = {str(path.relative_to(config.output)) for path in Path(config.output).rglob("*") if path.is_file()}
-    assert left == kept | {"_SUCCESS"}
+    assert left == kept | {"README.md", "_SUCCESS"}
     assert sweep(storage, totals) == 0
 
 

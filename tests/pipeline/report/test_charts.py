@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -80,3 +81,12 @@ def test_markup_in_what_a_chart_is_given_stays_text() -> None:
 
 def svg(drawn: str) -> ElementTree.Element:
     return ElementTree.fromstring(drawn)
+
+
+def test_points_of_a_curve_stand_over_their_ticks_and_gaps_are_left_out() -> None:
+    series = [charts.Series(name="<a>", css="c-accent", values=[1.0, None, 4.0])]
+    drawn = str(charts.curve(series, label="x", ticks=["1", "2", "<3>"]))
+    assert re.findall(r'cx="([\d.]+)%" cy="([\d.]+)"', drawn) == [("16.67", "127"), ("83.33", "22")]
+    assert 'points="166.67,75 833.33,0"' in drawn
+    assert "<a>" not in drawn
+    assert "<3>" not in drawn

@@ -18,6 +18,7 @@ def write_records(storage: Storage, name: str, scores: list[float | None], *, fi
     """A file of records that have these scores; None is a failed record."""
     rows = [
         {
+            "file_name": f"{first_row + at // 2}.jpg",
             "image_id": f"i{first_row + at // 2}", "phrase": f"p{at}", "score": score, "height": 2, "width": 2,
             "mask_rle": f"rle{first_row}-{at}", "source_file": "f", "source_row": first_row + at // 2,
             "phrase_index": at % 2, "status": "failed" if score is None else "ok",

@@ -16,7 +16,7 @@ from tinyhtml5.parser import HTMLParser
 
 from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.report.answers import Facts
-from litelvlm.pipeline.report.pictures import MAX_BYTES, Picture
+from litelvlm.pipeline.report.pictures import MAX_BYTES, THUMBNAIL_BYTES, Picture
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
 from litelvlm.pipeline.report.write import REPORT_NAME, gather_facts, render, write_report
 from litelvlm.pipeline.shards.claim import claimed_run
@@ -103,7 +103,11 @@ def test_the_comparison_shows_the_masks_that_agree_least(finished: Any) -> None:
     alts = [image.get("alt") for image in tree.iter(f"{HTML}img")]
     assert sum(alt.startswith("Pruned and unpruned mask") for alt in alts) == 6
     assert sum(alt.startswith("Mask for") for alt in alts) == 12
-    assert all("score" in alt or "IoU" in alt for alt in alts)
+    assert sum(alt.startswith("All masks in") for alt in alts) == 6
+    assert all(
+        "score" in alt or "IoU" in alt or "phrases have a mask" in alt or alt.endswith(("failed", "empty"))
+        for alt in alts
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +173,8 @@ def test_pictures_that_cannot_be_had_are_notes(tmp_path: Path) -> None:
     Path(config.source.input[0]).unlink()
     page = written(storage, config)
     assert next(parse(page).iter(f"{HTML}img"), None) is None
-    assert text_of(page).count("No picture:") == 12
+    figures = sum(found.get("class") == "gallery" and len(found) for found in parse(page).iter(f"{HTML}ul"))
+    assert text_of(page).count("No picture:") == figures >= 18
 
 
 def test_a_run_holds_no_way_into_the_page(tmp_path: Path) -> None:
@@ -257,8 +262,11 @@ def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path: P
     largest = "data:image/jpeg;base64," + "A" * (MAX_BYTES * 4 // 3 + 4)
     item = {"picture": Picture(uri=largest, width=480, height=480), "uri": largest, "phrase": "p" * 5_000}
     pictures = dict.fromkeys(
-        ("worst", "best", "disagreeing"), [item | {"figure": "score 1", "origin": "i" * 5_000}] * 6
+        ("worst", "best", "disagreeing", "whole"), [item | {"figure": "score 1", "origin": "i" * 5_000}] * 6
     )
+    pictures["whole"] = [one | {"answers": [(None, "p" * 160, "0.5")] * 24} for one in pictures["whole"]]
+    small = item | {"uri": "data:image/jpeg;base64," + "A" * (THUMBNAIL_BYTES * 4 // 3 + 4)}
+    pictures |= dict.fromkeys(("empty", "failed"), [small | {"figure": "empty", "origin": "i" * 300}] * 6)
     page = render(facts, pictures, title="s3://bucket/run")
     assert len(page.encode()) < 3_000_000
     assert "20,000,000 phrases on 6,400,000 images" in text_of(page)

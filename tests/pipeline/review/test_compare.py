@@ -55,6 +55,18 @@ def test_what_is_left_as_it_was_is_unchanged() -> None:
     assert verdicts(region(RED, 0), region(BLUE, 1), shown=False) == {"red": "unchanged", "blue": "unchanged"}
 
 
+def test_what_lost_its_shape_on_the_way_is_neither_edited_nor_rejected() -> None:
+    found = verdicts(region(RED, 0), shapeless=(KEYS[1], KEYS[2]))
+    assert (found["red"], found["blue"], found["green"]) == ("unchanged", "unchanged", "unchanged")
+    image = ReviewedImage(
+        file_name="i.png", size_hw=SIZE, place="x", reviews=(Review(regions=(), shapeless=(KEYS[1],)),)
+    )
+    lost = {one["phrase"]: one for one in compare(image, RECORDS)}["blue"]
+    assert (lost["verdict"], lost["is_lossy"], lost["mask_rle"]) == ("unchanged", True, BLUE.counts)
+    with pytest.raises(ValueError, match="has no record 'other'"):
+        verdicts(shapeless=("other",))
+
+
 def test_deleted_rejected_and_absent_ones_are_told_apart() -> None:
     found = verdicts(region(BLUE, 1, said="rejected"))
     assert (found["red"], found["blue"]) == ("rejected", "rejected")

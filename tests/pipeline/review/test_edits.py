@@ -52,6 +52,28 @@ def test_additions_are_items_of_their_own() -> None:
     assert len(resolved(rows, "newest")) == 2
 
 
+def test_what_was_drawn_is_what_the_last_review_of_the_image_holds() -> None:
+    kept = [edit("unchanged", mask=0, reviewer="a", reviewed_at=at) for at in (1.0, 2.0)]
+    before = edit("added", record=None, mask=0, reviewer="a", reviewed_at=1.0)
+    moved = edit("added", record=None, mask=1, reviewer="a", reviewed_at=2.0)
+    others = edit("added", record=None, mask=0, reviewer="b", reviewed_at=0.5)
+    found = [one for one in resolved([*kept, moved, before, others], "newest") if one["record"] is None]
+    assert sorted((one["reviewer"], one["reviewed_at"]) for one in found) == [("a", 2.0), ("b", 0.5)]
+    removed = resolved([before, *kept], "newest")
+    assert [one["verdict"] for one in removed] == ["unchanged"]
+
+
+def test_of_reviews_without_a_time_the_last_that_was_handed_in_counts(tmp_path: Path) -> None:
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)):  # names by content alone would sort in one way only
+        storage = Storage(str(tmp_path / "".join(map(str, order))))
+        for mask in (*order, order[0]):
+            rows = [edit("edited", mask=mask), edit("added", record=None, mask=mask)]
+            again = add_reviews(storage, "run", rows, "newest")
+        last = encode_mask(masks()[order[-1]]).counts
+        assert [one["mask_rle"] for one in again] == [last, last], "an old file that is read again is no new review"
+        assert len(list((tmp_path / "".join(map(str, order)) / "history").iterdir())) == 3
+
+
 def test_what_is_ingested_later_adds_and_never_removes(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     add_reviews(storage, "run", [edit("edited", mask=0, reviewed_at=5.0), edit("unseen", record="r-1")], "newest")

@@ -135,3 +135,11 @@ def test_temporary_files_at_the_top_are_found(tmp_path: Path) -> None:
     storage.write_bytes("errors.parquet", b"1")
     (tmp_path / "errors.parquet.tmp-1234").write_bytes(b"half")
     assert storage.leftovers() == ["errors.parquet.tmp-1234"]
+
+
+def test_a_name_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
+    storage, name = Storage(str(tmp_path)), "ä" * 125 + ".jpeg"
+    storage.write_bytes(name, b"1")
+    assert storage.create_exclusive(f"x{name}"[:-1], b"2")
+    assert storage.read_bytes(name) == b"1"
+    assert len(list(tmp_path.iterdir())) == 2

@@ -30,6 +30,11 @@ class FakeClient:
         self.made: list[Any] = []
         self.found: list[Any] = []
         self.left = breaks_after
+        self.names: list[str] = []
+        self.refuses = False
+        self.uploads: dict[int, bytes] = {}
+        self.files = SimpleNamespace(list=self._uploaded, get=lambda id: self._uploaded()[id])
+        self._client_wrapper = SimpleNamespace(httpx_client=SimpleNamespace(request=self._request))
         self.projects = self.tasks = self.predictions = self
 
     def list(self, **asked: Any) -> list[Any]:
@@ -39,14 +44,26 @@ class FakeClient:
         if "task" in given:
             self.found[given["task"]].total_predictions = 1
             return None
-        controls: dict[str, Any] = {
-            name: {} for name in ("brush", "phrase", "verdict", "absent") if name in given["label_config"]
-        }
-        self.made.append(SimpleNamespace(id=7, title=given["title"], parsed_label_config=controls))
+        interface = given.get("label_config", "")
+        controls: dict[str, Any] = {name: {} for name in ("brush", "phrase", "verdict", "absent") if name in interface}
+        self.made.append(SimpleNamespace(id=7 if interface else 8, title=given["title"], parsed_label_config=controls))
         return self.made[-1]
 
     def get(self, id: int) -> Any:
         return self.made[0]
+
+    def _uploaded(self, *_: Any, **__: Any) -> Any:
+        return [SimpleNamespace(file=f"upload/8/0123abcd-{name}") for name in self.names]
+
+    def _request(self, path: str, *, files: dict[str, tuple[str, bytes]], **asked: Any) -> Any:
+        assert (path, asked["method"]) == ("api/projects/8/import", "POST")
+        assert asked["params"] == {"commit_to_project": "false"}, "an upload is no task"
+        name, data = files["file"]
+        self.uploads[len(self.names)] = data
+        self.names.append(name)
+        if self.refuses:
+            return SimpleNamespace(status_code=413, text="too large")
+        return SimpleNamespace(status_code=201, json=lambda: {"file_upload_ids": [len(self.names) - 1]})
 
     def import_tasks(self, id: int, *, request: Sequence[Any], request_options: dict[str, Any]) -> None:
         assert request_options["max_retries"] == 0

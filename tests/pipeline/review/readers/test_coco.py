@@ -44,6 +44,15 @@ def test_regions_from_nothing_are_none(nothing: Any) -> None:
     assert len(image.reviews[0].regions) == 1
 
 
+def test_a_box_without_an_outline_is_a_region_whose_shape_was_lost() -> None:
+    content = coco(FOUND[:3])
+    for one, box in zip(content["annotations"], ([4, 4, 0, 2], [4, 4, 2, 2], None), strict=True):
+        one |= {"segmentation": [], "bbox": box}
+    (image,) = read_coco(content, "f")
+    assert image.reviews[0].regions == ()
+    assert image.reviews[0].shapeless == (content["annotations"][1]["attributes"]["record"],)
+
+
 def test_images_without_annotations_are_reviewed_and_others_are_not_there() -> None:
     content = coco([])
     content["images"].append({"id": "2", "file_name": "b"})

@@ -39,6 +39,16 @@ def test_of_a_project_each_task_has_its_own() -> None:
     assert [one.reviews[0].reviewer for one in found] == ["bob", None, None]
 
 
+def test_boxes_around_masks_are_left_out_and_others_refused() -> None:
+    mask = '<mask label="a" left="1" top="1" width="2" height="1" rle="0,2"/>'
+    box = '<box label="{}" xtl="1.00" ytl="{}" xbr="3.00" ybr="2.00"/>'
+    (image,) = _read(_with(box.format("a", "1.00") + mask))
+    assert len(image.reviews[0].regions) == 1
+    for other in (box.format("b", "1.00"), box.format("a", "0.00"), "<box/>", '<box label="a" xtl="nan" ytl="1"/>'):
+        with pytest.raises(ValueError, match="box 2: is no area that is read"):
+            _read(_with(mask + other))
+
+
 def test_polygons_are_lossy_and_points_are_left_out() -> None:
     polygon = '<polygon label="p" points="2.00,2.00;12.00,2.00;12.00,12.00;2.00,12.00"/>'
     (image,) = _read(_with(f'{polygon}<points label="p" points="1,1"/><tag label="t"/>'))
