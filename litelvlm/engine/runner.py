@@ -6,7 +6,6 @@ R of them kept, T tokens of all prompts together, W the language model's width, 
 
 from __future__ import annotations
 
-import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,12 +19,14 @@ from litelvlm.clip_tokenizer import ClipTokenizer
 from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
+from litelvlm.engine.packed_tensors import pack
 from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.engine.retention import ImagePrompt, Retained, retain
 from litelvlm.folded_sam import FoldedSamEncoder
 from litelvlm.glamm import GlammModel
 from litelvlm.masked_crops import KEPT_OUTSIDE, covered, masked_crops
-from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
+from litelvlm.packed_llama import PackedLlama
+from litelvlm.packed_prompts import KeysValues, PackedPrompts
 from litelvlm.pixels import clip_planes, normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
 from litelvlm.transfer import on_device
@@ -187,26 +188,8 @@ class Runner:
             original: whether kept tokens carry the position ids that they have in the unpruned prompt.
             patches: NxR, at whose places they stand there; None is `retained`.
         """
-        send = functools.partial(on_device, device=visual.device)
-        embeds = visual.new_empty(plan.num_tokens, visual.shape[-1])
-        places = send(plan.visual_places)
-        embeds[places] = visual[send(image_index)[:, None], retained].flatten(0, 1)
-        embeds[send(plan.text_places)] = self.model.llm.embed_tokens(send(plan.text_ids))
-        position_ids = send(plan.position_ids)
-        if original:
-            position_ids[places] = len(plan.prefix_ids) + (retained if patches is None else patches).flatten()
-        return PackedPrompts(
-            embeds=embeds,
-            position_ids=position_ids,
-            rows=send(plan.rows),
-            columns=send(plan.columns),
-            num_rows=len(image_index),
-            width=plan.width,
-            read=send(plan.read),
-            read_slots=send(plan.read_slots),
-            num_slots=max(plan.read_slots) + 1,
-            branches=send(plan.branches) if plan.branches else None,
-        )
+        embed_tokens = self.model.llm.embed_tokens
+        return pack(plan, visual, image_index, retained, embed_tokens, original=original, patches=patches)
 
     def _prefix(self, input_ids: tuple[int, ...]) -> list[KeysValues]:
         """Keys and values of what all prompts begin with; computed once for a model."""
