@@ -1,10 +1,10 @@
 """Attention among packed prompts, of two kinds with one interface.
 
 * `padded`: a row for each prompt, filled up to the longest, behind a copy of the common prefix.
-* `stretches`: `torch.nn.attention.varlen` over the tokens as they lie. A stretch attends to itself, causally; the prefix
-  is attended apart, once for all tokens, and so are a prompt's visual tokens by its branches. The parts of a softmax
-  are merged by their log-sum-exps: with `out_i` and `lse_i` of each part, `out = sum(exp(lse_i - lse) out_i)` where
-  `lse = logsumexp(lse_i)`. There is no such kernel for a CPU, nor for float32.
+* `stretches`: `torch.nn.attention.varlen` over the tokens as they lie. A stretch attends to itself, causally; the
+  common prefix is attended apart, once for all tokens, and so are a prompt's visual tokens by its branches. Parts of a
+  softmax are merged by their log-sum-exps: with `out_i` and `lse_i` of each part, `out = sum(exp(lse_i - lse) out_i)`
+  where `lse = logsumexp(lse_i)`. There is no such kernel for a CPU, nor for float32.
 
 Shapes: N prompts of T tokens together after their common prefix of P tokens, S the longest of them, H heads and K
 key-value heads of size D, V visual tokens of all prompts together.

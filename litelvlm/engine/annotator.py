@@ -18,10 +18,12 @@ from litelvlm.engine.capacity import images_at_once, micro_batches
 from litelvlm.engine.clock import StageClock
 from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.engine.memory import BatchLimit
+from litelvlm.engine.race import choose
 from litelvlm.engine.request import AnnotationRequest, AnnotationResult, EncodedImage
 from litelvlm.engine.retention import ImagePrompt
 from litelvlm.engine.runner import Runner
 from litelvlm.engine.scheduler import image_batches
+from litelvlm.formulation import AUTO
 from litelvlm.glamm import GlammModel
 from litelvlm.loading import load_model
 from litelvlm.preprocess import PreparedImage, Preprocessor
@@ -47,14 +49,15 @@ class Annotator:
     Build it with `from_pretrained`. Results do not depend on how requests are batched.
     """
 
-    def __init__(self, checkpoint: Checkpoint, model: GlammModel, *, compile: bool | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, model: GlammModel, *, formulation: str = AUTO) -> None:
         self.checkpoint = checkpoint
         self.model = model
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
         seg_id = self.preprocessor.tokenizer.token_id(SEG_TOKEN)
-        self._runner = Runner(model, self.clip_tokenizer, compile=compile, seg_id=seg_id)
+        self.formulation = choose(model, formulation)
+        self._runner = Runner(model, self.clip_tokenizer, formulation=self.formulation, seg_id=seg_id)
         self._clock = StageClock(model.device)
         sizes = micro_batches(
             checkpoint.config,
@@ -78,7 +81,7 @@ class Annotator:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         *,
-        compile: bool | None = None,
+        formulation: str = AUTO,
         lm_head: bool = False,
     ) -> Annotator:
         """Loads a checkpoint.
@@ -89,7 +92,7 @@ class Annotator:
                 `ViT-L-14-336` / `openai`.
             device: "cpu", "cuda", "cuda:1", …
             dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
-            compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
+            formulation: "auto", on a GPU a short race; or what `litelvlm.formulation.parse_formulation` takes.
             lm_head: whether the language model's output layer is loaded, which the signal "seg" needs.
 
         Raises:
@@ -97,7 +100,7 @@ class Annotator:
         """
         checkpoint = open_checkpoint(model, clip)
         model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype), lm_head=lm_head)
-        return cls(checkpoint, model_on_device, compile=compile)
+        return cls(checkpoint, model_on_device, formulation=formulation)
 
     @property
     def config(self) -> GlammConfig:
