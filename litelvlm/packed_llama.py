@@ -43,7 +43,11 @@ class PackedLlama:
 
     @functools.cached_property
     def _steps(self) -> Steps:
-        return _PLAIN
+        if self.kind != "kernels":
+            return _PLAIN
+        from litelvlm.llama_kernels import KernelSteps  # Triton comes with PyTorch's CUDA builds only
+
+        return KernelSteps(rounds=all(layer.takes_rows for layer in self._layers))
 
     @property
     def num_layers(self) -> int:

@@ -91,7 +91,7 @@ class Annotator:
             clip: for the published layout, the CLIP towers: a Hugging Face directory or id; None is open_clip's
                 `ViT-L-14-336` / `openai`.
             device: "cpu", "cuda", "cuda:1", …
-            dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
+            dtype: "float32", "bfloat16" or, on a GPU, "float8" (`litelvlm.precision`).
             formulation: "auto", on a GPU a short race; or what `litelvlm.formulation.parse_formulation` takes.
             lm_head: whether the language model's output layer is loaded, which the signal "seg" needs.
 

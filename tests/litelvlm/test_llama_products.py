@@ -25,6 +25,9 @@ def test_joined_layers_are_their_outputs_side_by_side() -> None:
     torch.testing.assert_close(together(inputs), expected)
     assert layers[0].weight.untyped_storage().data_ptr() == layers[1].weight.untyped_storage().data_ptr()
     torch.testing.assert_close(torch.cat([layer(inputs) for layer in layers], dim=-1), expected)
+    before = layers[0].weight.data_ptr()
+    torch.testing.assert_close(joined(layers)(inputs), expected)
+    assert layers[0].weight.data_ptr() == before  # joined again, nothing is copied
 
 
 @torch.inference_mode()
