@@ -13,6 +13,7 @@ heads of size D.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -21,7 +22,20 @@ from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionLayer
 
 Table = tuple[Tensor, Tensor, Tensor]
-Attend = Callable[[Tensor, Tensor, Tensor, Table, float], Tensor]
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """Attention that needs no windows made for it.
+
+    Attributes:
+        attend: BxGxGxE, of the projection BxGxGx3E, its bias, the table, s, N and the scale.
+    """
+
+    attend: Callable[[Tensor, Tensor | None, Table, int, int, float], Tensor]
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Table, float], Tensor] | OnGrid
 RunLayer = Callable[[SamVisionLayer, Tensor, Table, Attend], Tensor]
 
 
@@ -96,6 +110,9 @@ def _attention(layer: SamVisionLayer, normed: Tensor, table: Table, attend: Atte
     grid, attention = normed.shape[1], layer.attn
     side = layer.window_size or grid
     projected = attention.qkv(normed)
+    if isinstance(attend, OnGrid):
+        heads = attention.num_attention_heads
+        return attention.proj(attend.attend(projected, attention.qkv.bias, table, side, heads, attention.scale))
     windows = _partition(projected, side, attention.qkv.bias)
     queries, keys, values = windows.unflatten(-1, (3, attention.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
     attended = attend(queries, keys, values, table, attention.scale)

@@ -1,7 +1,7 @@
 """What stands between LLaMA's matrix products, in Triton: each step reads and writes its rows once.
 
-The functions compute what `litelvlm.llama_steps.PlainSteps` does, in float32 inside. Where the next product is in float8
-its inputs are rounded in the same pass, a scale a row.
+They compute what `litelvlm.llama_steps.PlainSteps` does, in float32 inside. Where the next product is in float8, its
+inputs are rounded in the same pass, a scale a row.
 
 Shapes: T tokens of width W, H heads and K key-value heads of size D, I the width inside the MLP.
 """

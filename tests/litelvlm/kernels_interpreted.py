@@ -10,8 +10,11 @@ import sys
 import torch
 
 from litelvlm.float8_rows import scaled_rows
+from litelvlm.folded_sam import FoldedSamEncoder, _partition, _unpartition, folded_attention
 from litelvlm.llama_kernels import KernelSteps
 from litelvlm.llama_steps import PlainSteps
+from litelvlm.sam_kernel import KernelSamEncoder, attend_on_grid
+from tests.litelvlm.test_folded_sam import random_encoder
 
 PLAIN, FUSED, ROUNDING = PlainSteps(), KernelSteps(), KernelSteps(rounds=True)
 CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.float16: {"rtol": 2e-3, "atol": 2e-3}}
@@ -54,6 +57,42 @@ def llama(dtype: torch.dtype, width: int, heads: int, kv_heads: int, size: int) 
     rounded(ROUNDING.gated(gate_up), PLAIN.gated(gate_up.float()))
     rounded(ROUNDING.given(hidden), hidden)
     rounded(ROUNDING.given(torch.zeros(2, width, dtype=dtype)), torch.zeros(2, width))
+
+
+def sam(dtype: torch.dtype, grid: int, window: int) -> None:
+    """Layers with windows, padded ones among them, and a global one, on the whole encoder."""
+    encoder = random_encoder(grid=grid, window=window).to(dtype)
+    pixels = torch.randn(2, 3, grid * 4, grid * 4).to(dtype)
+    expected = FoldedSamEncoder(encoder.float())(pixels.float())
+    found = KernelSamEncoder(encoder.to(dtype))(pixels)
+    assert found.dtype == dtype
+    tolerance = (1e-4 if dtype == torch.float32 else 2e-2) * float(expected.abs().max())
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+
+
+def head_of_80(dtype: torch.dtype) -> None:
+    """ViT-H's size of a head, in a window that reaches beyond the image, with large logits."""
+    torch.manual_seed(0)
+    side, grid, heads, size = 14, 16, 2, 80
+    qkv = torch.randn(1, grid, grid, 3 * heads * size).to(dtype)
+    bias, rows, columns = torch.randn(3 * heads * size).to(dtype), *torch.randn(2, side, side, size).to(dtype) / 4
+    table = (rows, columns, torch.zeros(0))
+    one_hot = torch.eye(side)
+    places = torch.cat([one_hot.repeat_interleave(side, 0), one_hot.repeat(side, 1)], dim=1)
+    windows = _partition(qkv.float(), side, bias.float())
+    parts = windows.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    attended = folded_attention(*parts, (rows.float(), columns.float(), places), size**-0.5)
+    expected = _unpartition(attended.transpose(1, 2).flatten(-2), side, grid, 1)
+    found = attend_on_grid(qkv, bias, table, side, heads, size**-0.5)
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
+
+
+def main_sam() -> None:
+    sam(torch.float32, grid=8, window=3)
+    sam(torch.float32, grid=5, window=7)
+    sam(torch.float16, grid=6, window=3)
+    head_of_80(torch.float32)
 
 
 def main() -> None:
