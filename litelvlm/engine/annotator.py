@@ -14,7 +14,7 @@ from litelvlm.checkpoint import Checkpoint, open_checkpoint
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import LAYOUTS, SEG_TOKEN, SIGNALS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.batch import BatchRunner, ImageBatch, Launched
-from litelvlm.engine.capacity import images_at_once, micro_batches
+from litelvlm.engine.capacity import LEAST_TOKENS, images_at_once, micro_batches, tokens_read
 from litelvlm.engine.clock import StageClock
 from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.engine.memory import BatchLimit
@@ -169,7 +169,7 @@ class Annotator:
         checked = [self._checked(i, request, template) for i, request in enumerate(requests)]
         results: dict[int, AnnotationResult] = {}
         launched: tuple[list[int], Launched] | None = None
-        for members in image_batches([len(one.phrases) for one in checked], batch_images or self._auto_batch_images):
+        for members in self._groups([len(one.phrases) for one in checked], pruning, layout, batch_images):
             batch = self._batch([checked[i] for i in members], pruning, layout, compare="clip" in signals)
             before, launched = launched, (members, self._batches.launch(batch, pruning, keep_logits=keep_logits))
             if before:
@@ -219,6 +219,16 @@ class Annotator:
             return self.preprocessor.prepare(image)
         except ValueError as error:
             raise ValueError(f"{where}.{error}") from error
+
+    def _groups(
+        self, num_phrases: list[int], pruning: PruningConfig, layout: str, batch_images: int | None
+    ) -> list[list[int]]:
+        """Which images make a batch: on a GPU, as many as give the language model enough to do."""
+        if batch_images is not None or self.device.type != "cuda":
+            return image_batches(num_phrases, batch_images or self._auto_batch_images)
+        retained = pruning.entering(self.num_visual_tokens)
+        tokens = [tokens_read(count, retained, layout) for count in num_phrases]
+        return image_batches(num_phrases, self._auto_batch_images, tokens=tokens, least_tokens=LEAST_TOKENS)
 
     def _max_text_tokens(self, pruning: PruningConfig) -> int:
         whole = self.num_visual_tokens

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from litelvlm import Annotator
 from litelvlm.clip_encoder import ClipEncoder, run_block
 from litelvlm.config import ClipSizes
 

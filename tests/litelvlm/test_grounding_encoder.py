@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from transformers import SamConfig, SamModel
 
+from litelvlm import Annotator
 from litelvlm.config import SamSizes
-from litelvlm.grounding_encoder import GroundingEncoder
+from litelvlm.grounding_encoder import GroundingEncoder, float32_products
 
 SIZES = SamSizes(
     image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, global_attn_indexes=(1,),
