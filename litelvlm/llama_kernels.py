@@ -23,7 +23,7 @@ _LEAST = 1e-12  # of a row's largest value, so that a row of zeros has a scale
 
 
 @triton.jit
-def _store_row(values, out, scales, row, columns, inside, width, largest, rounds: tl.constexpr):  # type: ignore[no-untyped-def]
+def _store_row(values, out, scales, row, columns, inside, width, largest, rounds: tl.constexpr):
     """A row as it is, or rounded to float8 with its scale."""
     if rounds:
         peak = tl.maximum(tl.max(tl.abs(values), 0), 1e-12)
@@ -34,7 +34,7 @@ def _store_row(values, out, scales, row, columns, inside, width, largest, rounds
 
 
 @triton.jit
-def _add_norm(  # type: ignore[no-untyped-def]
+def _add_norm(
     hidden, added, weight, total, out, scales, width, eps, largest,
     adds: tl.constexpr, rounds: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
@@ -52,9 +52,7 @@ def _add_norm(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _rotate(  # type: ignore[no-untyped-def]
-    qkv, cos, sin, row_stride, num_turned, half: tl.constexpr, heads: tl.constexpr, block: tl.constexpr
-):
+def _rotate(qkv, cos, sin, row_stride, num_turned, half: tl.constexpr, heads: tl.constexpr, block: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, heads)[:, None]
     column = tl.arange(0, block)[None, :]
@@ -73,7 +71,7 @@ def _rotate(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _gated(gate_up, out, scales, width, largest, rounds: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gated(gate_up, out, scales, width, largest, rounds: tl.constexpr, block: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, block)
     inside = columns < width
@@ -83,7 +81,7 @@ def _gated(gate_up, out, scales, width, largest, rounds: tl.constexpr, block: tl
 
 
 @triton.jit
-def _rounded(values, out, scales, width, largest, rounds: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rounded(values, out, scales, width, largest, rounds: tl.constexpr, block: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, block)
     inside = columns < width
@@ -92,7 +90,7 @@ def _rounded(values, out, scales, width, largest, rounds: tl.constexpr, block: t
 
 
 @triton.jit
-def _merge(  # type: ignore[no-untyped-def]
+def _merge(
     first, second, third, sums_first, sums_second, sums_third, out,
     stride_first, stride_second, stride_third, size,
     has_third: tl.constexpr, heads, block: tl.constexpr,

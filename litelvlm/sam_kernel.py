@@ -23,7 +23,7 @@ _LEAST = 16  # that a product wants of each side
 
 
 @triton.jit
-def _load(qkv, bias, at, at_bias, dims, size, is_real, is_padding, pads: tl.constexpr):  # type: ignore[no-untyped-def]
+def _load(qkv, bias, at, at_bias, dims, size, is_real, is_padding, pads: tl.constexpr):
     """Keys or values of a block: the projection's where there are tokens, the bias where there is padding."""
     inside = (dims < size)[None, :]
     found = tl.load(qkv + at[:, None] + dims[None, :], mask=is_real[:, None] & inside, other=0.0)
@@ -34,7 +34,7 @@ def _load(qkv, bias, at, at_bias, dims, size, is_real, is_padding, pads: tl.cons
 
 
 @triton.jit
-def _attend(  # type: ignore[no-untyped-def]
+def _attend(
     qkv, bias, by_row, by_column, out, grid, side, num_windows, heads, size, scale,
     main: tl.constexpr, rest: tl.constexpr, block_q: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr, pads: tl.constexpr,
