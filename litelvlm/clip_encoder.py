@@ -33,6 +33,16 @@ class ClipFeatures(NamedTuple):
     previous_input: Tensor | None = None
 
 
+def run_block(block: Any, hidden: Tensor) -> Tensor:
+    """A block's output BxTxD, without a mask: its queries, keys and values in one product, fused attention."""
+    attention = block.attn
+    qkv = F.linear(block.ln_1(hidden), attention.in_proj_weight, attention.in_proj_bias)
+    queries, keys, values = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(-2)
+    hidden = hidden + block.ls_1(attention.out_proj(attended))
+    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+
+
 class ClipEncoder(nn.Module):
     """The CLIP towers of a GLaMM checkpoint; open_clip's modules and parameter names stand under `clip`."""
 
@@ -75,8 +85,8 @@ class ClipEncoder(nn.Module):
         visual = self.clip.visual
         previous = visual._embeds(pixels)
         for block in visual.transformer.resblocks[:-2]:
-            previous = block(previous)
-        hidden = visual.transformer.resblocks[-2](previous)
+            previous = run_block(block, previous)
+        hidden = run_block(visual.transformer.resblocks[-2], previous)
         patches = hidden[:, 1:]
         embedded = (visual.ln_post(patches) @ visual.proj).float()
         return ClipFeatures(patches, embedded, self._context(hidden), hidden, previous)

@@ -114,6 +114,41 @@ def sam_encoder_flop(sizes: SamSizes) -> float:
     return embed + layers + neck
 
 
+def sam_padding_flop(sizes: SamSizes) -> float:
+    """What of `sam_encoder_flop` only padded positions cost: their projections, and their queries' attention.
+
+    They are keys, too, and as such are needed: what real queries pay to them is not counted here.
+    """
+    grid, side = sizes.grid_size, sizes.window_size
+    padded = (-(-grid // side) * side) ** 2 - grid**2
+    return _num_windowed(sizes) * padded / side**2 * _sam_attention_flop(side, 1, sizes.hidden_size)
+
+
+def sam_projection_padding_flop(sizes: SamSizes) -> float:
+    """The part of `sam_padding_flop` that projections are."""
+    grid, side = sizes.grid_size, sizes.window_size
+    padded = (-(-grid // side) * side) ** 2 - grid**2
+    return _num_windowed(sizes) * padded * 2 * 4 * sizes.hidden_size**2
+
+
+def packed_prefill_flop(sizes: LlmSizes, *, tokens: float, pairs: float, read: float) -> float:
+    """LLaMA over packed tokens, in the last layer only keys and values but where it is read.
+
+    Args:
+        sizes: the model's.
+        tokens: of all prompts, those of the common prefix not among them.
+        pairs: of a token and one that it attends to, in a layer.
+        read: tokens whose last hidden states are read.
+    """
+    share = sizes.num_key_value_heads / sizes.num_attention_heads
+    keys_values = 2 * 2 * sizes.hidden_size**2 * share
+    layer = _linear_flop(sizes) / sizes.num_hidden_layers
+    attention = _attention_flop(sizes) / sizes.num_hidden_layers
+    whole = (sizes.num_hidden_layers - 1) * (layer * tokens + attention * pairs)
+    last = keys_values * tokens + (layer - keys_values) * read
+    return whole + last + attention * pairs * read / max(tokens, 1)
+
+
 def mask_decoder_flop(sizes: SamSizes) -> float:
     """SAM's mask decoder for one phrase: a prompt token, the IoU token and the mask tokens against the whole image."""
     width, num_patches = sizes.mask_decoder_hidden_size, sizes.grid_size**2
@@ -132,6 +167,10 @@ def mask_decoder_flop(sizes: SamSizes) -> float:
     masks = 2 * _MASK_TOKENS * (width // 8) * 16 * num_patches
     positions = 2 * num_patches * 2 * (sizes.output_channels // 2)
     return _DECODER_LAYERS * layer + cross + upscale + heads + iou + masks + positions
+
+
+def _num_windowed(sizes: SamSizes) -> int:
+    return sizes.num_hidden_layers - len(sizes.global_attn_indexes)
 
 
 def _prefill_of(sizes: LlmSizes, work: Workload) -> float:

@@ -3,8 +3,8 @@
 The decomposed relative position adds `q·Rh[h, h'] + q·Rw[w, w']` to every logit. With `q' = [q * scale, q·Rh, q·Rw]`
 and `k' = [k, onehot(h'), onehot(w')]` the same logits are `q'·k'`, so that plain attention computes them and no bias of
 queries x keys x heads is ever built. Queries, keys and values are projected for real tokens only; a padded position of
-a window is a key too, whose projection is the bias. Tables are looked up once. The weights are those of transformers'
-`SamVisionEncoder`.
+a window is a key too, whose projection is the bias. Tables are looked up once, and the convolutions before and after
+the layers are products. The weights are those of transformers' `SamVisionEncoder`.
 
 Shapes: B images, G patches along a side, W windows in all, s patches along a window's side (G in global layers), N
 heads of size D.
@@ -13,7 +13,8 @@ heads of size D.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +22,20 @@ from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionLayer
 
 Table = tuple[Tensor, Tensor, Tensor]
-Attend = Callable[[Tensor, Tensor, Tensor, Table, float], Tensor]
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """Attention that needs no windows made for it.
+
+    Attributes:
+        attend: BxGxGxE, of the projection BxGxGx3E, its bias, the table, s, N and the scale.
+    """
+
+    attend: Callable[[Tensor, Tensor | None, Table, int, int, float], Tensor]
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Table, float], Tensor] | OnGrid
 RunLayer = Callable[[SamVisionLayer, Tensor, Table, Attend], Tensor]
 
 
@@ -67,7 +81,7 @@ class FoldedSamEncoder:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
         encoder = self._encoder
-        hidden = encoder.patch_embed(pixels)
+        hidden = _embed_patches(encoder, pixels)
         if encoder.pos_embed is not None:
             hidden = hidden + encoder.pos_embed
         layers = cast(list[SamVisionLayer], list(encoder.layers))
@@ -75,7 +89,31 @@ class FoldedSamEncoder:
             self._tables = [_table(layer, hidden) for layer in layers]
         for layer, table in zip(layers, self._tables, strict=True):
             hidden = self._run_layer(layer, hidden, table, self.attend)
-        return encoder.neck(hidden)
+        return _neck(encoder, hidden)
+
+
+def _embed_patches(encoder: SamVisionEncoder, pixels: Tensor) -> Tensor:
+    """BxGxGxE: the convolution, whose patches do not overlap, as one product."""
+    convolution = encoder.patch_embed.projection
+    side = convolution.kernel_size[0]
+    patches = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+    return F.linear(patches, convolution.weight.flatten(1), convolution.bias)
+
+
+def _neck(encoder: SamVisionEncoder, hidden: Tensor) -> Tensor:
+    """BxCxGxG of BxGxGxE: two convolutions, of 1x1 and of 3x3, as products."""
+    neck, grid = encoder.neck, hidden.shape[1]
+    hidden = _normed(neck.layer_norm1, F.linear(hidden, neck.conv1.weight.flatten(1)))
+    around = F.pad(hidden, (0, 0, 1, 1, 1, 1))
+    shifts = [around[:, row : row + grid, column : column + grid] for row in range(3) for column in range(3)]
+    weight = neck.conv2.weight.permute(0, 2, 3, 1).flatten(1)
+    hidden = _normed(neck.layer_norm2, F.linear(torch.cat(shifts, dim=-1), weight))
+    return hidden.permute(0, 3, 1, 2).contiguous()
+
+
+def _normed(norm: Any, hidden: Tensor) -> Tensor:
+    """A norm over channels, which stand last here."""
+    return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, norm.eps)
 
 
 def _table(layer: SamVisionLayer, hidden: Tensor) -> Table:
@@ -96,6 +134,9 @@ def _attention(layer: SamVisionLayer, normed: Tensor, table: Table, attend: Atte
     grid, attention = normed.shape[1], layer.attn
     side = layer.window_size or grid
     projected = attention.qkv(normed)
+    if isinstance(attend, OnGrid):
+        heads = attention.num_attention_heads
+        return attention.proj(attend.attend(projected, attention.qkv.bias, table, side, heads, attention.scale))
     windows = _partition(projected, side, attention.qkv.bias)
     queries, keys, values = windows.unflatten(-1, (3, attention.num_attention_heads, -1)).permute(2, 0, 3, 1, 4)
     attended = attend(queries, keys, values, table, attention.scale)

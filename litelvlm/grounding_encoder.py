@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig, SamVisionConfig
@@ -12,11 +15,34 @@ from litelvlm.config import SamSizes
 TORCH_LAYER_NORM_EPS = 1e-5  # SAM's decoder leaves PyTorch's default; transformers' configuration says 1e-6
 
 
+@contextlib.contextmanager
+def float32_products(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Whether products and convolutions of float32 on a GPU may round their inputs to TF32, while this lasts."""
+    if device.type != "cuda":
+        yield
+        return
+    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        with cudnn.flags(
+            enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=tf32
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
 class GroundingEncoder(nn.Module):
     """SAM with one sparse prompt embedding per phrase.
 
     Shapes: B images, P phrases, C output channels, G patches along a side of the square input.
+
+    Attributes:
+        tf32: whether the mask decoder's float32 products may be rounded to TF32 on a GPU; None is where the image
+            encoder is not float32 itself.
     """
+
+    tf32: bool | None = None
 
     def __init__(self, sizes: SamSizes) -> None:
         super().__init__()
@@ -59,13 +85,15 @@ class GroundingEncoder(nn.Module):
         grid = self.sizes.grid_size
         dtype = self.no_mask_embed.weight.dtype
         dense = self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(mask_prompts), -1, grid, grid)
-        logits, iou = self.mask_decoder(
-            image_embeddings=image_embeddings.to(dtype),
-            image_positional_embeddings=self._image_positions().expand(len(mask_prompts), -1, -1, -1),
-            sparse_prompt_embeddings=mask_prompts.to(dtype)[:, None, None],
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-        )
+        tf32 = image_embeddings.dtype != torch.float32 if self.tf32 is None else self.tf32
+        with float32_products(image_embeddings.device, tf32=tf32):
+            logits, iou = self.mask_decoder(
+                image_embeddings=image_embeddings.to(dtype),
+                image_positional_embeddings=self._image_positions().expand(len(mask_prompts), -1, -1, -1),
+                sparse_prompt_embeddings=mask_prompts.to(dtype)[:, None, None],
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
         return logits[:, 0, 0].float(), iou[:, 0, 0].float()
 
     def _image_positions(self) -> Tensor:

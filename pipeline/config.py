@@ -24,6 +24,7 @@ from litelvlm.config import (
     RULES,
     SIGNALS,
 )
+from litelvlm.formulation import AUTO, parse_formulation
 from litelvlm.pipeline.ontology import Ontology, read_ontology
 from litelvlm.pipeline.schemas import FORMAT_VERSION
 from litelvlm.pipeline.settings import Flag, Settings, check_known, flat
@@ -141,6 +142,10 @@ class ModelConfig(Settings):
     clip: Annotated[str | None, Flag("CLIP directory or id, for checkpoints that hold none")] = None
     device: Annotated[str, Flag("where the model runs", choices=DEVICES)] = "auto"
     precision: Annotated[str, Flag("of the weights; auto suits the device", choices=PRECISIONS)] = "auto"
+    formulation: Annotated[
+        str,
+        Flag("how its parts compute (docs/architecture.md): auto, or sam=KIND,llama=KIND", metavar="KINDS"),
+    ] = AUTO
     resizing: Annotated[
         str,
         Flag("the release's pixels, or a few a level off for a third of the CPU time", choices=RESIZING),
@@ -164,6 +169,7 @@ class ModelConfig(Settings):
         super().__post_init__()
         on_cpu = self.device == "cpu"
         _check(not (on_cpu and self.precision == "fp8"), "--precision fp8 needs a GPU, and --device is cpu; use fp32")
+        parse_formulation(self.formulation)
         _check("{phrase}" in self.question, "--question does not contain {phrase}")
         _check("[SEG]" in self.answer, "--answer does not contain [SEG]")
 
@@ -271,7 +277,7 @@ def fingerprint_facts(config: RunConfig, *, files: list[dict[str, Any]], columns
     for key in ("shard_images", "limit", "sample", "image_root", "allow_prefixes", "max_pixels", "truncated"):
         facts[key] = source[key]
     for key in model:
-        if key not in ("device",):
+        if key not in ("device", "formulation"):  # where and how it is computed
             facts[key] = model[key]
     facts["ontology"] = config.source.ontology.describe() if config.source.ontology else None
     facts["batch_images"] = config.cluster.batch_images

@@ -81,6 +81,7 @@ class Summariser:
             cost=sums["cost"],
             baseline=baseline,
             savings=savings(sums, baseline, self.config.gpu_price),
+            formulations=sorted(totals.formulations),
         )
 
     def stopped(self, tally: Tally) -> RunSummary:

@@ -123,6 +123,7 @@ class FakeAnnotator:
     """As `litelvlm.Annotator`."""
 
     device: FakeDevice = field(default_factory=FakeDevice)
+    formulation: str = "fake"
     stage_seconds: dict[str, float] = field(default_factory=lambda: {"clip": 0.0, "llm": 0.0, "sam": 0.0})
 
 

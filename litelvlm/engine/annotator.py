@@ -14,14 +14,16 @@ from litelvlm.checkpoint import Checkpoint, open_checkpoint
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.config import LAYOUTS, SEG_TOKEN, SIGNALS, GlammConfig, PromptTemplate, PruningConfig
 from litelvlm.engine.batch import BatchRunner, ImageBatch, Launched
-from litelvlm.engine.capacity import images_at_once, micro_batches
+from litelvlm.engine.capacity import LEAST_TOKENS, images_at_once, micro_batches, tokens_read
 from litelvlm.engine.clock import StageClock
 from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.engine.memory import BatchLimit
+from litelvlm.engine.race import choose
 from litelvlm.engine.request import AnnotationRequest, AnnotationResult, EncodedImage
 from litelvlm.engine.retention import ImagePrompt
 from litelvlm.engine.runner import Runner
 from litelvlm.engine.scheduler import image_batches
+from litelvlm.formulation import AUTO
 from litelvlm.glamm import GlammModel
 from litelvlm.loading import load_model
 from litelvlm.preprocess import PreparedImage, Preprocessor
@@ -47,14 +49,15 @@ class Annotator:
     Build it with `from_pretrained`. Results do not depend on how requests are batched.
     """
 
-    def __init__(self, checkpoint: Checkpoint, model: GlammModel, *, compile: bool | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, model: GlammModel, *, formulation: str = AUTO) -> None:
         self.checkpoint = checkpoint
         self.model = model
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
         seg_id = self.preprocessor.tokenizer.token_id(SEG_TOKEN)
-        self._runner = Runner(model, self.clip_tokenizer, compile=compile, seg_id=seg_id)
+        self.formulation = choose(model, formulation)
+        self._runner = Runner(model, self.clip_tokenizer, formulation=self.formulation, seg_id=seg_id)
         self._clock = StageClock(model.device)
         sizes = micro_batches(
             checkpoint.config,
@@ -78,7 +81,7 @@ class Annotator:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
         *,
-        compile: bool | None = None,
+        formulation: str = AUTO,
         lm_head: bool = False,
     ) -> Annotator:
         """Loads a checkpoint.
@@ -88,8 +91,8 @@ class Annotator:
             clip: for the published layout, the CLIP towers: a Hugging Face directory or id; None is open_clip's
                 `ViT-L-14-336` / `openai`.
             device: "cpu", "cuda", "cuda:1", …
-            dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
-            compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
+            dtype: "float32", "bfloat16" or, on a GPU, "float8" (`litelvlm.precision`).
+            formulation: "auto", on a GPU a short race; or what `litelvlm.formulation.parse_formulation` takes.
             lm_head: whether the language model's output layer is loaded, which the signal "seg" needs.
 
         Raises:
@@ -97,7 +100,7 @@ class Annotator:
         """
         checkpoint = open_checkpoint(model, clip)
         model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype), lm_head=lm_head)
-        return cls(checkpoint, model_on_device, compile=compile)
+        return cls(checkpoint, model_on_device, formulation=formulation)
 
     @property
     def config(self) -> GlammConfig:
@@ -166,7 +169,7 @@ class Annotator:
         checked = [self._checked(i, request, template) for i, request in enumerate(requests)]
         results: dict[int, AnnotationResult] = {}
         launched: tuple[list[int], Launched] | None = None
-        for members in image_batches([len(one.phrases) for one in checked], batch_images or self._auto_batch_images):
+        for members in self._groups([len(one.phrases) for one in checked], pruning, layout, batch_images):
             batch = self._batch([checked[i] for i in members], pruning, layout, compare="clip" in signals)
             before, launched = launched, (members, self._batches.launch(batch, pruning, keep_logits=keep_logits))
             if before:
@@ -216,6 +219,16 @@ class Annotator:
             return self.preprocessor.prepare(image)
         except ValueError as error:
             raise ValueError(f"{where}.{error}") from error
+
+    def _groups(
+        self, num_phrases: list[int], pruning: PruningConfig, layout: str, batch_images: int | None
+    ) -> list[list[int]]:
+        """Which images make a batch: on a GPU, as many as give the language model enough to do."""
+        if batch_images is not None or self.device.type != "cuda":
+            return image_batches(num_phrases, batch_images or self._auto_batch_images)
+        retained = pruning.entering(self.num_visual_tokens)
+        tokens = [tokens_read(count, retained, layout) for count in num_phrases]
+        return image_batches(num_phrases, self._auto_batch_images, tokens=tokens, least_tokens=LEAST_TOKENS)
 
     def _max_text_tokens(self, pruning: PruningConfig) -> int:
         whole = self.num_visual_tokens

@@ -98,11 +98,13 @@ class BatchRunner:
 
     def __init__(self, runner: Runner, config: GlammConfig, limits: dict[str, BatchLimit], clock: StageClock) -> None:
         self._runner, self._config, self._limits, self._clock = runner, config, limits, clock
-        self._reading = torch.cuda.Stream(runner.model.device) if runner.model.device.type == "cuda" else None
+        device = runner.model.device
+        # Of high priority, since its kernels are short and the host waits for them.
+        self._reading = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
 
     def encode(self, images: Sequence[PreparedImage]) -> list[EncodedImage]:
         """Both encoders' output for each image."""
-        features, embeddings = self._features(images), self._embeddings(images)
+        embeddings, features = self._embeddings(images), self._features(images)
         return [
             EncodedImage(
                 prepared=image,
@@ -113,22 +115,13 @@ class BatchRunner:
         ]
 
     def launch(self, batch: ImageBatch, pruning: PruningConfig, *, keep_logits: bool) -> Launched:
-        """Queues all of a batch's work."""
-        if any(isinstance(image, EncodedImage) for image in batch.images):
-            encoded = self._all_encoded(batch.images)
-            features = ClipFeatures(
-                *(torch.cat(parts) for parts in zip(*(one.features for one in encoded), strict=True))
-            )
-            embeddings = torch.cat([one.embedding for one in encoded])
-        else:
-            features, embeddings = self._features(batch.prepared), None
+        """Queues all of a batch's work, the longest part first: the host plans the rest while the device is at it."""
+        features, embeddings = self._encoded(batch)
         with self._clock.stage("prune"):
             seeds = [image.content_seed for image in batch.prepared]
             retained = self._runner.retain(features, batch.prompts, seeds, pruning)
         with self._clock.stage("llm"):
             answered = self._answered(features, batch.prompts, retained, pruning)
-        if embeddings is None:
-            embeddings = self._embeddings(batch.prepared)
         decoded = self._decoded(batch, embeddings, answered["mask_prompts"], keep_logits=keep_logits)
         return Launched(batch=batch, decoded=decoded, prompts=NamedCopies(answered))
 
@@ -160,6 +153,15 @@ class BatchRunner:
                 )
             )
         return results
+
+    def _encoded(self, batch: ImageBatch) -> tuple[ClipFeatures, Tensor]:
+        """Both encoders' output for the B images."""
+        if not any(isinstance(image, EncodedImage) for image in batch.images):
+            embeddings = self._embeddings(batch.prepared)
+            return self._features(batch.prepared), embeddings
+        encoded = self._all_encoded(batch.images)
+        features = (torch.cat(parts) for parts in zip(*(one.features for one in encoded), strict=True))
+        return ClipFeatures(*features), torch.cat([one.embedding for one in encoded])
 
     def _all_encoded(self, images: Sequence[PreparedImage | EncodedImage]) -> list[EncodedImage]:
         prepared = [image for image in images if isinstance(image, PreparedImage)]

@@ -11,6 +11,8 @@ from litelvlm.config import GlammConfig
 # What one micro-batch needs to keep a large GPU busy; more only takes memory. Images, tokens and phrases.
 _GPU_BATCH = {"clip": 32, "llm": 16384, "sam": 8, "decode_masks": 64, "masks": 64}
 _CPU_BATCH = {"clip": 4, "llm": 2048, "sam": 4, "decode_masks": 8, "masks": 64}  # what stays in a CPU's caches
+LEAST_TOKENS = 8192  # of a batch on a GPU: with fewer, products leave much of their last tiles empty
+_TEXT_TOKENS = 34  # of a phrase and what it is asked with, behind the image
 _SHARE = 0.5  # of free memory for the largest stage: the last batch's results and the allocator's gaps take the rest
 _WIDTHS = 8  # tensors of a layer's width alive at once: residual, normed, attended, and copies in their making
 
@@ -33,6 +35,12 @@ def micro_batches(config: GlammConfig, *, free_bytes: int | None, element_bytes:
 def images_at_once(limits: dict[str, int], *, on_gpu: bool) -> int:
     """Images of a batch: enough for packed prompts of thousands of tokens, in whole micro-batches of SAM."""
     return 2 * limits["sam"] if on_gpu else limits["sam"]
+
+
+def tokens_read(num_phrases: int, retained: int, layout: str) -> int:
+    """About how many tokens the language model reads of an image, which says how many images make a batch."""
+    prompts = num_phrases if layout == "separate" else min(num_phrases, 1)
+    return prompts * retained + num_phrases * _TEXT_TOKENS
 
 
 def item_bytes(config: GlammConfig, element_bytes: int) -> dict[str, int]:

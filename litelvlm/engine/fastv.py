@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
+from litelvlm.packed_llama import PackedLlama
+from litelvlm.packed_prompts import KeysValues, PackedPrompts
 from litelvlm.rules.selection import highest
 
 

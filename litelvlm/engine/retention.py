@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -140,11 +141,12 @@ def _text_cues(
     """NxQxV similarity to the prompts' questions, and which of them are real, NxQ."""
     embeddings = embed_questions([question for item in prompts for question in item.questions])
     device = features.embedded.device
-    most = max(len(item.questions) for item in prompts)
-    similarity = torch.zeros(len(prompts), most, features.embedded.shape[1], device=device)
+    counts = np.array([len(item.questions) for item in prompts])
+    numbers = {question: number for number, question in enumerate(embeddings)}
+    asked = np.zeros((len(prompts), int(counts.max())), dtype=np.int64)  # of a prompt with fewer, any question
     for row, item in enumerate(prompts):
-        texts = torch.stack([embeddings[question] for question in item.questions])
-        visual = features.embedded[item.image_index]
-        similarity[row, : len(texts)] = similarity_scores(visual[None], texts[None])[0]
-    counts = on_device([len(item.questions) for item in prompts], device)
-    return {"similarity": similarity, "phrase_mask": torch.arange(most, device=device)[None] < counts[:, None]}
+        asked[row, : len(item.questions)] = [numbers[question] for question in item.questions]
+    texts = torch.stack(list(embeddings.values()))[on_device(asked, device)]
+    visual = features.embedded[on_device([item.image_index for item in prompts], device)]
+    is_real = on_device(np.arange(asked.shape[1]) < counts[:, None], device)
+    return {"similarity": similarity_scores(visual, texts), "phrase_mask": is_real}

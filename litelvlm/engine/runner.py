@@ -6,9 +6,8 @@ R of them kept, T tokens of all prompts together, W the language model's width, 
 
 from __future__ import annotations
 
-import functools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,17 +16,19 @@ from torch.nn import functional as F
 
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import ClipTokenizer
-from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
+from litelvlm.engine.packed_tensors import pack
 from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.engine.retention import ImagePrompt, Retained, retain
-from litelvlm.folded_sam import FoldedSamEncoder
+from litelvlm.formulation import Formulation
 from litelvlm.glamm import GlammModel
 from litelvlm.masked_crops import KEPT_OUTSIDE, covered, masked_crops
-from litelvlm.packed_llama import KeysValues, PackedLlama, PackedPrompts
+from litelvlm.packed_llama import PackedLlama
+from litelvlm.packed_prompts import KeysValues, PackedPrompts
 from litelvlm.pixels import clip_planes, normalize_clip, normalize_sam
 from litelvlm.preprocess import PreparedImage
+from litelvlm.sam_encoders import sam_encoder
 from litelvlm.transfer import on_device
 
 _TEXT_CACHE_SIZE = 20_000
@@ -54,19 +55,25 @@ class Runner:
     Args:
         model: on its device, in its dtype.
         clip_tokenizer: CLIP's own tokeniser.
-        compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
+        formulation: how its parts compute; None is the one for a CPU.
         seg_id: the token `[SEG]`, for a model with `lm_head`.
     """
 
     def __init__(
-        self, model: GlammModel, clip_tokenizer: ClipTokenizer, *, compile: bool | None = None, seg_id: int = 0
+        self,
+        model: GlammModel,
+        clip_tokenizer: ClipTokenizer,
+        *,
+        formulation: Formulation | None = None,
+        seg_id: int = 0,
     ) -> None:
+        formulation = formulation or Formulation()
         self.model = model
         self._seg_id = seg_id
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
-        self._llama = PackedLlama(model.llm)
-        self._encode_sam = _sam_encoder(model, compile=compile)
+        self._llama = PackedLlama(model.llm, formulation.llama)
+        self._encode_sam = sam_encoder(model.grounding_encoder, formulation.sam)
         self._prefixes: dict[tuple[int, ...], list[KeysValues]] = {}
 
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
@@ -187,26 +194,8 @@ class Runner:
             original: whether kept tokens carry the position ids that they have in the unpruned prompt.
             patches: NxR, at whose places they stand there; None is `retained`.
         """
-        send = functools.partial(on_device, device=visual.device)
-        embeds = visual.new_empty(plan.num_tokens, visual.shape[-1])
-        places = send(plan.visual_places)
-        embeds[places] = visual[send(image_index)[:, None], retained].flatten(0, 1)
-        embeds[send(plan.text_places)] = self.model.llm.embed_tokens(send(plan.text_ids))
-        position_ids = send(plan.position_ids)
-        if original:
-            position_ids[places] = len(plan.prefix_ids) + (retained if patches is None else patches).flatten()
-        return PackedPrompts(
-            embeds=embeds,
-            position_ids=position_ids,
-            rows=send(plan.rows),
-            columns=send(plan.columns),
-            num_rows=len(image_index),
-            width=plan.width,
-            read=send(plan.read),
-            read_slots=send(plan.read_slots),
-            num_slots=max(plan.read_slots) + 1,
-            branches=send(plan.branches) if plan.branches else None,
-        )
+        embed_tokens = self.model.llm.embed_tokens
+        return pack(plan, visual, image_index, retained, embed_tokens, original=original, patches=patches)
 
     def _prefix(self, input_ids: tuple[int, ...]) -> list[KeysValues]:
         """Keys and values of what all prompts begin with; computed once for a model."""
@@ -253,11 +242,3 @@ class Runner:
         read = F.normalize(torch.stack([embedded[text] for text in texts]), dim=-1)
         is_empty = ~covered(logits, image.sam_pixels.shape[:2], target).flatten(1).any(1)
         return (seen * read).sum(-1).masked_fill(is_empty, float("nan"))
-
-
-def _sam_encoder(model: GlammModel, *, compile: bool | None) -> Callable[[Tensor], Tensor]:
-    """Folding spares a GPU the bias, 0.5 GB in each global layer; a CPU is a fifth slower with it."""
-    grounding, on_gpu = model.grounding_encoder, model.device.type == "cuda"
-    if compile or (compile is None and on_gpu):
-        return CompiledSamEncoder(grounding.image_encoder)
-    return FoldedSamEncoder(grounding.image_encoder) if on_gpu else grounding.encode_images

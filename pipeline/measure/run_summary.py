@@ -27,6 +27,7 @@ class RunSummary(Contract):
         totals: sums over the throughput table; None where no row has a value.
         cost: of all of it, None without a price.
         baseline, savings: see `pipeline.measure.savings`.
+        formulations: how the model's parts computed, more than one where devices differed.
     """
 
     indent: ClassVar[int | None] = 1
@@ -51,6 +52,7 @@ class RunSummary(Contract):
     cost: float | None = None
     baseline: dict[str, Any] | None = None
     savings: dict[str, Any] | None = None
+    formulations: list[str] = field(default_factory=list)
 
 
 def find_summary(storage: Storage) -> RunSummary | None:

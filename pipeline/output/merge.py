@@ -63,6 +63,7 @@ class MergeTotals:
     record_parts: int = 0
     data_names: set[str] = field(default_factory=set)
     baselines: list[Baseline] = field(default_factory=list)
+    formulations: set[str] = field(default_factory=set)
 
 
 def merge_shards(
@@ -173,6 +174,8 @@ def _count(totals: MergeTotals, facts: PartFacts, chunk: list[Committed]) -> Non
     for shard, marker in chunk:
         totals.rows += shard.num_rows
         totals.data_names.add(marker.data.name)
+        if marker.facts.formulation is not None:
+            totals.formulations.add(marker.facts.formulation)
         if marker.baseline is not None:
             totals.baselines.append(replace(marker.baseline, pairs=[]))
     totals.records += facts.num_records

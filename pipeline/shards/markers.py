@@ -73,6 +73,7 @@ class ShardFacts:
         attempts: how often annotating was begun in this execution.
         actor_from, actor_to: seconds since the epoch between which the shard's share of the device lies.
         baseline_error: why there is no comparison, where there should be one.
+        formulation: how the model's parts computed.
     """
 
     images: int
@@ -91,6 +92,7 @@ class ShardFacts:
     actor_from: float
     actor_to: float
     baseline_error: str | None = None
+    formulation: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,4 +108,5 @@ class AnnotateStage(ModelStage[Engine, ShardResult]):
             actor_from=share.started_at,
             actor_to=share.ended_at,
             baseline_error=baseline_error,
+            formulation=str(self._annotator.formulation),
         )

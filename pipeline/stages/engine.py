@@ -145,6 +145,7 @@ class LiteLVLMEngine:
             device=self.device,
             dtype=self.dtype,
             lm_head="seg" in self.model.signals,
+            formulation=self.model.formulation,
         )
 
     @property

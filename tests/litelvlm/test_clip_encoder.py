@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from litelvlm.clip_encoder import ClipEncoder
+from litelvlm import Annotator
+from litelvlm.clip_encoder import ClipEncoder, run_block
 from litelvlm.config import ClipSizes
 
 SIZES = ClipSizes(
@@ -94,3 +95,11 @@ def test_the_mask_that_no_checkpoint_holds_is_rebuilt(encoder: ClipEncoder) -> N
     assert empty.clip.attn_mask.is_meta
     empty.restore_buffers(torch.device("cpu"))
     assert torch.equal(empty.clip.attn_mask, encoder.clip.attn_mask)
+
+
+@torch.inference_mode()
+def test_a_block_is_open_clips_own(demo_annotator: Annotator) -> None:
+    transformer = demo_annotator.model.clip.clip.visual.transformer
+    hidden = torch.randn(2, 7, demo_annotator.config.clip.vision_width)
+    for block in transformer.resblocks:
+        torch.testing.assert_close(run_block(block, hidden), block(hidden), rtol=1e-4, atol=1e-4)

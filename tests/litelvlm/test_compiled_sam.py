@@ -15,6 +15,7 @@ from litelvlm.compiled_sam import BUCKETS, CompiledSamEncoder, bucket_sizes, pad
 from litelvlm.engine.annotator import Annotator
 from litelvlm.engine.runner import Runner
 from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
+from litelvlm.formulation import Formulation
 from tests.litelvlm.test_folded_sam import random_encoder
 
 pytestmark = pytest.mark.slow
@@ -157,7 +158,7 @@ def test_memory_that_runs_out_is_not_taken_for_a_missing_compiler() -> None:
     assert compiled.is_compiled
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(None, False), (False, False), (True, True)])
-def test_a_cpu_compiles_only_when_asked(demo_annotator: Annotator, asked: Any, expected: bool) -> None:
-    runner = Runner(demo_annotator.model, demo_annotator.clip_tokenizer, compile=asked)
+@pytest.mark.parametrize(("asked", "expected"), [("plain", False), ("folded", False), ("folded+compiled", True)])
+def test_it_is_compiled_when_asked(demo_annotator: Annotator, asked: Any, expected: bool) -> None:
+    runner = Runner(demo_annotator.model, demo_annotator.clip_tokenizer, formulation=Formulation(sam=asked))
     assert isinstance(runner._encode_sam, CompiledSamEncoder) is expected

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from transformers import SamConfig, SamModel
 
+from litelvlm import Annotator
 from litelvlm.config import SamSizes
-from litelvlm.grounding_encoder import GroundingEncoder
+from litelvlm.grounding_encoder import GroundingEncoder, float32_products
 
 SIZES = SamSizes(
     image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, global_attn_indexes=(1,),
@@ -67,3 +70,39 @@ def test_a_prompt_is_decoded_as_sams_decoder_does(encoder: GroundingEncoder, sam
 def test_masks_are_float32_from_embeddings_of_half_the_precision(encoder: GroundingEncoder) -> None:
     logits, iou = encoder.decode_masks(torch.randn(1, 32, 4, 4, dtype=torch.bfloat16), torch.randn(1, 32))
     assert (logits.dtype, iou.dtype) == (torch.float32, torch.float32)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_products_of_float32_are_as_asked_and_then_as_before(tf32: bool) -> None:
+    """The settings are the process's, so they can be looked at without a GPU."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    with float32_products(torch.device("cuda"), tf32=tf32):
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+        assert torch.backends.cudnn.allow_tf32 == tf32
+    with pytest.raises(RuntimeError), float32_products(torch.device("cuda"), tf32=tf32):
+        raise RuntimeError
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+    with float32_products(torch.device("cpu"), tf32=tf32):
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+
+
+@pytest.mark.parametrize(("dtype", "own", "expected"), [
+    (torch.float32, None, False), (torch.bfloat16, None, True), (torch.bfloat16, False, False),
+    (torch.float32, True, True),
+])  # fmt: skip
+@torch.inference_mode()
+def test_float32_models_are_not_rounded_unless_asked(
+    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, own: bool | None, expected: bool
+) -> None:
+    asked: list[bool] = []
+
+    def noted(device: torch.device, *, tf32: bool) -> contextlib.AbstractContextManager[None]:
+        asked.append(tf32)
+        return contextlib.nullcontext()
+
+    encoder, sizes = tiny_annotator.model.grounding_encoder, tiny_annotator.config.sam
+    monkeypatch.setattr("litelvlm.grounding_encoder.float32_products", noted)
+    monkeypatch.setattr(encoder, "tf32", own, raising=False)
+    embeddings = torch.randn(1, sizes.output_channels, sizes.grid_size, sizes.grid_size, dtype=dtype)
+    encoder.decode_masks(embeddings, torch.randn(1, sizes.output_channels))
+    assert asked == [expected]

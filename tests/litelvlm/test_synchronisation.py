@@ -100,6 +100,21 @@ def test_launching_a_batch_does_not_wait(
     assert sum(len(part.answers["clip_similarity"]) for part in launched.decoded) == 3
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("rule", ["paper", "fastv"])
+def test_attention_in_stretches_does_not_wait(
+    meta_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, rule: str, layout: str
+) -> None:
+    def attend(queries: torch.Tensor, *given: Any, **options: Any) -> Any:
+        return torch.empty_like(queries), queries.new_empty(queries.shape[1], len(queries), dtype=torch.float32)
+
+    monkeypatch.setattr("litelvlm.engine.batch.NamedCopies", dict)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", attend)
+    monkeypatch.setattr(meta_annotator._runner._llama, "kind", "stretches")
+    launched = launch(meta_annotator, PruningConfig(rule=rule, num_retain_tokens=20), layout)
+    assert launched.prompts["mask_prompts"].is_meta
+
+
 @pytest.mark.parametrize(
     "wait",
     [

@@ -90,8 +90,8 @@ def test_inputs_and_hidden_states_match(
         retained = torch.from_numpy(results[case.name].retained[0])[None]
         visual = runner.project(features)
         plan = plan_packing([prompt], retained.shape[1], text_start=retained.shape[1])
-        everywhere = range(plan.num_tokens)
-        plan = replace(plan, read=[*everywhere], read_slots=[*everywhere])
+        everywhere = np.arange(plan.num_tokens)
+        plan = replace(plan, read=everywhere, read_slots=everywhere)
         packed = runner.pack(plan, visual, [0], retained, original=False)
         hidden = runner._llama(packed, runner._prefix(plan.prefix_ids))
         before = tiny_annotator.model.llm.embed_tokens(torch.tensor(plan.prefix_ids))

@@ -8,7 +8,7 @@ import pytest
 
 from litelvlm.config import GlammConfig
 from litelvlm.engine.annotator import Annotator
-from litelvlm.engine.capacity import images_at_once, item_bytes, micro_batches
+from litelvlm.engine.capacity import images_at_once, item_bytes, micro_batches, tokens_read
 
 GIB = 2**30
 FULL = GlammConfig()
@@ -47,3 +47,9 @@ def test_a_cpu_gets_what_its_caches_hold(demo_annotator: Annotator) -> None:
     sizes = micro_batches(FULL, free_bytes=None, element_bytes=4)
     assert demo_annotator.batch_limits == sizes
     assert images_at_once(sizes, on_gpu=False) == sizes["sam"]
+
+
+@pytest.mark.parametrize(("layout", "expected"), [("separate", 3 * 226), ("shared", 192 + 102), ("rounds", 192 + 102)])
+def test_tokens_of_an_image(layout: str, expected: int) -> None:
+    assert tokens_read(3, 192, layout) == expected
+    assert tokens_read(0, 192, layout) == 0

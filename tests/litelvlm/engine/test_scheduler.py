@@ -12,6 +12,14 @@ def test_image_batches_leave_out_images_without_phrases() -> None:
     assert image_batches([0, 0], 2) == []
 
 
+def test_image_batches_grow_until_they_have_tokens_enough() -> None:
+    phrases, tokens = [1, 1, 0, 1, 1, 1, 1], [10, 10, 0, 10, 40, 10, 10]
+    grown = image_batches(phrases, 2, tokens=tokens, least_tokens=40)
+    assert grown == [[0, 1, 3, 4], [5, 6]]
+    assert image_batches(phrases, 2, tokens=tokens, least_tokens=20) == image_batches(phrases, 2)
+    assert image_batches(phrases, 2, tokens=tokens, least_tokens=1000) == [[0, 1, 3, 4, 5, 6]]
+
+
 def test_prompt_batches_hold_every_prompt_once_within_the_limit() -> None:
     lengths = [10, 200, 12, 11, 90, 10, 300]
     groups = prompt_batches(lengths, 100)

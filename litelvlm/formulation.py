@@ -1,0 +1,53 @@
+"""Which of several equal ways each part of the model computes: names only, no tensors.
+
+| part | kinds |
+|---|---|
+| `sam` | `plain`: transformers' layers; `folded`: relative positions folded into the heads (`litelvlm.folded_sam`); `kernel`: in one attention kernel (`litelvlm.sam_kernel`). The last two with `+compiled`, too (`litelvlm.compiled_sam`) |
+| `llama` | `padded`: attention in rows; `stretches`: over the tokens as they lie (`litelvlm.llama_attention`); `kernels`: the same, and the steps between products fused (`litelvlm.llama_kernels`) |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AUTO = "auto"
+COMPILED = "+compiled"
+SAM_KINDS = ("plain", "folded", "kernel", f"folded{COMPILED}", f"kernel{COMPILED}")
+LLAMA_KINDS = ("padded", "stretches", "kernels")
+KINDS = {"sam": SAM_KINDS, "llama": LLAMA_KINDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formulation:
+    """A kind of each part. The default is what is fastest on a CPU."""
+
+    sam: str = "plain"
+    llama: str = "padded"
+
+    def __post_init__(self) -> None:
+        for part, kinds in KINDS.items():
+            if getattr(self, part) not in kinds:
+                raise ValueError(
+                    f"formulation: {part}={getattr(self, part)!r} is not known; choose one of {', '.join(kinds)}"
+                )
+
+    def __str__(self) -> str:
+        return f"sam={self.sam},llama={self.llama}"
+
+
+def parse_formulation(text: str) -> dict[str, str]:
+    """The parts that `sam=KIND,llama=KIND` fixes, of which one may be absent; none of `auto`.
+
+    Raises:
+        ValueError: a part or a kind is not known.
+    """
+    if text == AUTO:
+        return {}
+    parts: dict[str, str] = {}
+    for pair in text.split(","):
+        part, separator, kind = pair.strip().partition("=")
+        if not separator or part not in KINDS or part in parts:
+            raise ValueError(f"formulation: takes {AUTO} or sam=KIND,llama=KIND, not {text!r}")
+        parts[part] = kind
+    Formulation(**parts)
+    return parts
