@@ -42,7 +42,7 @@ class _Checked:
 
 
 class Annotator:
-    """GLaMM with visual-token pruning, ready to annotate.
+    """GLaMM, LISA or another model of `litelvlm.models` with visual-token pruning, ready to annotate.
 
     Build it with `from_pretrained`. Results do not depend on how requests are batched.
     """
@@ -86,7 +86,7 @@ class Annotator:
         Args:
             model: "demo", a directory, or a Hugging Face id (`id@revision`), in the published or the converted layout.
             clip: for the published layout, the CLIP towers: a Hugging Face directory or id; None is open_clip's
-                `ViT-L-14-336` / `openai`.
+                `ViT-L-14-336` / `openai`, or `ViT-L-14` where the model was trained with that.
             device: "cpu", "cuda", "cuda:1", …
             dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
             compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
@@ -148,7 +148,7 @@ class Annotator:
             pruning: which visual tokens stay; None means all.
             layout: "separate" (a prompt per phrase), "rounds" (all phrases of an image in one conversation) or "shared"
                 (one visual prefix per image, its tokens chosen for all phrases together, a branch per phrase).
-            template: question and answer; the default is the release's first.
+            template: question and answer; the default is the model's own (`litelvlm.models`).
             batch_images: images encoded together; None chooses.
             keep_logits: whether results hold low-resolution logits, L*L*4 bytes a phrase.
             signals: what else results say of a mask: "seg" is `seg_probability`, for which `lm_head` has to be loaded,
@@ -157,7 +157,7 @@ class Annotator:
         Raises:
             ValueError: if an image is not HxWx3 uint8, or a phrase is empty or too long; the message names the request.
         """
-        pruning, template = pruning or PruningConfig(), template or PromptTemplate()
+        pruning, template = pruning or PruningConfig(), template or self.config.template
         if layout not in LAYOUTS:
             raise ValueError(f"layout: {layout!r} is not known; choose one of {', '.join(LAYOUTS)}")
         if batch_images is not None and batch_images < 1:

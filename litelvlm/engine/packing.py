@@ -95,5 +95,6 @@ def _append(plan: PackPlan, row: int, prompt: Prompt, num_retained: int, text_st
 
 
 def _read_columns(prompt: Prompt, num_retained: int) -> list[int]:
-    """Where the hidden states just before each `[SEG]` stand."""
-    return [index - prompt.image_index - 2 + num_retained for index in prompt.seg_indices]
+    """Where the hidden states that become mask prompts stand."""
+    before = prompt.image_index + 1 + prompt.read_offset
+    return [index - before + num_retained for index in prompt.seg_indices]

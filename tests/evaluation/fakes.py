@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from litelvlm.config import PruningConfig
+from litelvlm.config import PromptTemplate, PruningConfig
 from tests.fakes import BAD_PHRASE, FakeAnnotator, FakeEngine, true_mask
 
 NUM_VISUAL_TOKENS = 16
@@ -71,6 +71,9 @@ class FakeEvaluation(FakeEngine):
 
     def num_visual_tokens(self) -> int:
         return NUM_VISUAL_TOKENS
+
+    def template(self) -> PromptTemplate:
+        return PromptTemplate()
 
     def sizes(self) -> None:
         return None
