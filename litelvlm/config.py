@@ -109,7 +109,7 @@ class PromptTemplate:
 
     Args:
         question: with `{phrase}` once; its spaces count where nothing strips them (`litelvlm.tokenizer`).
-        answer: with `[SEG]` once.
+        answer: with `[SEG]` once, and with `{phrase}` at most once, before it.
         lower_case: whether phrases are lower-cased, as the releases do; their sentences keep their case.
     """
 
@@ -127,6 +127,8 @@ class PromptTemplate:
             raise ValueError(f"question: must not hold {SEG_TOKEN}; it belongs into the answer")
         if self.answer.count(SEG_TOKEN) != 1:
             raise ValueError(f"answer: must hold {SEG_TOKEN} exactly once, not {self.answer!r}")
+        if PHRASE_FIELD in self.answer.partition(SEG_TOKEN)[2] or self.answer.count(PHRASE_FIELD) > 1:
+            raise ValueError(f"answer: may hold {PHRASE_FIELD} once, before {SEG_TOKEN}, not {self.answer!r}")
         for name in ("question", "answer"):
             if "<image>" in getattr(self, name):
                 raise ValueError(f"{name}: must not hold <image>; the prompt layout places the image")

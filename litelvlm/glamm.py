@@ -70,6 +70,13 @@ class GlammModel(nn.Module):
         logits = self.lm_head(hidden.float())
         return (logits[:, token_id] - logits.logsumexp(-1)).exp()
 
+    def rejection(self, hidden: Tensor, token_id: int) -> tuple[Tensor, Tensor]:
+        """How likely a token is to follow PxW hidden states, P float32, and whether it is the likeliest, P bool. Needs
+        `lm_head`."""
+        assert self.lm_head is not None, "a model that rejects is loaded with its lm_head"
+        logits = self.lm_head(hidden.float())
+        return (logits[:, token_id] - logits.logsumexp(-1)).exp(), logits.argmax(-1) == token_id
+
 
 def _projector(kind: str, vision_width: int, width: int) -> nn.Module:
     """One of `litelvlm.models.description.PROJECTORS`."""

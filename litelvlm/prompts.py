@@ -3,7 +3,8 @@
 `rounds` is GLaMM's layout: all phrases of an image are rounds of one conversation, and later rounds see earlier ones.
 `separate` is one conversation of a single round per phrase, as LISA has it. `shared` computes what `separate` does, for
 visual tokens that the phrases share: one prefix per image, and every phrase an independent branch behind it. How a
-model frames its questions is in its description, which the tokeniser carries.
+model frames its questions is in its description, which the tokeniser carries. One that lists phrases (GSVA) has all
+phrases of a conversation in a single round.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from litelvlm.config import PHRASE_FIELD, PromptTemplate
-from litelvlm.models.description import ModelDescription
+from litelvlm.config import PHRASE_FIELD, SEG_TOKEN, PromptTemplate
+from litelvlm.models.description import SEPARATOR, ModelDescription
 from litelvlm.tokenizer import BOS, EOS, IM_END, IM_START, IMAGE, IMAGE_ID, SEG, GlammTokenizer, Token
 
 MAX_PHRASE_CHARS = 2000
@@ -72,7 +73,9 @@ def check_phrase(phrase: str, template: PromptTemplate, tokenizer: GlammTokenize
     Raises:
         ValueError: with a reason a person can read.
     """
+    stripped = tokenizer.description.stripped
     normalized = normalize_phrase(phrase, lower_case=template.lower_case)
+    normalized = normalize_phrase(normalized.strip(stripped), lower_case=False) if stripped else normalized
     asked, empty = (_num_tokens(_round_parts(text, template, tokenizer), tokenizer) for text in (normalized, ""))
     if asked - empty > MAX_PHRASE_TOKENS:
         raise ValueError(f"phrase has {asked - empty} tokens; at most {MAX_PHRASE_TOKENS} are allowed")
@@ -123,6 +126,9 @@ def build_prompts(
         used += num_tokens
     if layout == "shared":
         return _shared([_build([index], rounds, tokenizer) for index in range(len(phrases))])
+    if frame.lists_phrases:
+        lists = [group for members in conversations for group in _of_one_template(members, templates)]
+        return [_build_list(members, phrases, templates[members[0]], tokenizer) for members in lists]
     return [_build(members, rounds, tokenizer) for members in conversations]
 
 
@@ -153,13 +159,38 @@ def _build(members: list[int], rounds: list[list[str]], tokenizer: GlammTokenize
     parts = _opening(frame)
     for number, index in enumerate(members):
         parts += [frame.after_image if number == 0 else frame.user, *rounds[index]]
+    return _tokenised(parts, members, tokenizer)
+
+
+def _of_one_template(members: list[int], templates: Sequence[PromptTemplate]) -> list[list[int]]:
+    """Runs of phrases that are asked and answered in the same words; a list has no others."""
+    runs: list[list[int]] = []
+    for index in members:
+        if not runs or templates[runs[-1][0]] != templates[index]:
+            runs.append([])
+        runs[-1].append(index)
+    return runs
+
+
+def _build_list(members: list[int], phrases: list[str], template: PromptTemplate, tokenizer: GlammTokenizer) -> Prompt:
+    """One question that lists phrases, and one answer with a `[SEG]` for each."""
+    frame, listed = tokenizer.description, [phrases[index] for index in members]
+    before, after = map(tokenizer.split, template.question.split(PHRASE_FIELD))
+    start, item, end = _answer_parts(template, tokenizer)
+    parts = [*_opening(frame), frame.after_image, *before, SEPARATOR.join(listed), *after, frame.assistant, *start]
+    for number, phrase in enumerate(listed):
+        parts += [SEPARATOR if number else "", phrase, *item]
+    return _tokenised([*parts, *end, EOS], members, tokenizer)
+
+
+def _tokenised(parts: list[str], members: list[int], tokenizer: GlammTokenizer) -> Prompt:
     ids = np.array(tokenizer.encode(_merge_text(parts)))
     return Prompt(
         input_ids=tuple(int(i) for i in ids),
         image_index=int(np.flatnonzero(ids == IMAGE_ID)[0]),
         seg_indices=tuple(int(i) for i in np.flatnonzero(ids == tokenizer.token_id(SEG))),
         phrase_indices=tuple(members),
-        read_offset=frame.read_offset,
+        read_offset=tokenizer.description.read_offset,
     )
 
 
@@ -174,14 +205,37 @@ def _num_tokens(parts: list[str], tokenizer: GlammTokenizer) -> int:
 
 def _round_parts(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> list[str]:
     """Question and answer in parts: added tokens of the template are tokens, the phrase is only ever text."""
-    before, after = _around_phrase(template, tokenizer)
-    return _merge_text([*before, phrase, *after])
+    around = _around_phrase(template, tokenizer)
+    parts = [*around[0]]
+    for text in around[1:]:
+        parts += [phrase, *text]
+    return _merge_text(parts)
 
 
 @lru_cache(64)
-def _around_phrase(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], list[str]]:
+def _around_phrase(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], ...]:
+    """What stands before the phrase, after it and, where the answer repeats it, after that."""
     before, after = map(tokenizer.split, template.question.split(PHRASE_FIELD))
-    return before, [*after, tokenizer.description.assistant, *tokenizer.split(template.answer), EOS]
+    answer = [tokenizer.split(text) for text in template.answer.split(PHRASE_FIELD)]
+    return (
+        before,
+        [*after, tokenizer.description.assistant, *answer[0], *([EOS] if len(answer) == 1 else [])],
+        *([*text, EOS] for text in answer[1:]),
+    )
+
+
+@lru_cache(64)
+def _answer_parts(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], list[str], list[str]]:
+    """An answer in three: what begins it, what follows each phrase, ending with `[SEG]`, and what ends it.
+
+    Raises:
+        ValueError: if the answer does not repeat the phrase.
+    """
+    start, has_phrase, rest = template.answer.partition(PHRASE_FIELD)
+    if not has_phrase:
+        raise ValueError(f"answer: must hold {PHRASE_FIELD} where phrases are listed, not {template.answer!r}")
+    item, seg, end = rest.partition(SEG_TOKEN)
+    return tokenizer.split(start), tokenizer.split(item + seg), tokenizer.split(end)
 
 
 def _merge_text(parts: list[str]) -> list[str]:

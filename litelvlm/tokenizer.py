@@ -61,7 +61,8 @@ class GlammTokenizer:
         self._ids |= added_tokens(Path(directory), self._sentencepiece.vocab_size(), description.added_tokens)
         if min(self._ids.values()) < 0:
             raise ValueError(f"{path}: has no token for the beginning or the end of a text")
-        missing = [token for token in REQUIRED_TOKENS if token not in self._ids]
+        needed = (*REQUIRED_TOKENS, description.reject_token) if description.reject_token else REQUIRED_TOKENS
+        missing = [token for token in needed if token not in self._ids]
         if missing:
             raise ValueError(f"{directory}/added_tokens.json: lacks {', '.join(missing)}")
 

@@ -53,8 +53,14 @@ class Annotator:
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
-        seg_id = self.preprocessor.tokenizer.token_id(SEG_TOKEN)
-        self._runner = Runner(model, self.clip_tokenizer, compile=compile, seg_id=seg_id)
+        tokenizer, rejecting = self.preprocessor.tokenizer, checkpoint.config.description.reject_token
+        self._runner = Runner(
+            model,
+            self.clip_tokenizer,
+            compile=compile,
+            seg_id=tokenizer.token_id(SEG_TOKEN),
+            reject_id=tokenizer.token_id(rejecting) if rejecting else None,
+        )
         self._clock = StageClock(model.device)
         sizes = micro_batches(
             checkpoint.config,
@@ -90,12 +96,14 @@ class Annotator:
             device: "cpu", "cuda", "cuda:1", …
             dtype: "float32", "bfloat16" or, on a GPU with torchao, "float8" (`litelvlm.precision`).
             compile: whether SAM's encoder is compiled and runs in batches of fixed sizes; None is on a GPU.
-            lm_head: whether the language model's output layer is loaded, which the signal "seg" needs.
+            lm_head: whether the language model's output layer is loaded, which the signal "seg" needs; a model that may
+                reject phrases has it in any case.
 
         Raises:
             FileNotFoundError, ValueError: in one line, if the checkpoint is absent, damaged or another model's.
         """
         checkpoint = open_checkpoint(model, clip)
+        lm_head = lm_head or checkpoint.config.description.reject_token is not None
         model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype), lm_head=lm_head)
         return cls(checkpoint, model_on_device, compile=compile)
 
@@ -254,6 +262,7 @@ class Annotator:
         self, image: PreparedImage, pruning: PruningConfig, signals: Collection[str], *, keep_logits: bool
     ) -> AnnotationResult:
         sam, none = self.config.sam, np.zeros(0, dtype=np.float32)
+        rejects = self.config.description.reject_token is not None
         return AnnotationResult(
             scores=none,
             predicted_iou=none,
@@ -268,4 +277,6 @@ class Annotator:
             size_hw=image.original_size_hw,
             seg_probability=none if "seg" in signals else None,
             clip_similarity=none if "clip" in signals else None,
+            absent_probability=none if rejects else None,
+            absent=np.zeros(0, dtype=bool) if rejects else None,
         )

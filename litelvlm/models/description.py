@@ -14,6 +14,9 @@ OPENAI_CLIPS = {
 PROJECTORS = ("linear", "mlp2x_gelu")
 
 
+SEPARATOR = ", "
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
     """A model: everything that the loader, the prompts and the engine have to be told about it.
@@ -34,6 +37,11 @@ class ModelDescription:
         before_image, after_image: what the first question begins with, around the image and its markers.
         question, answer: the template of a phrase that is used unless another is asked for.
         read_offset: how many tokens before `[SEG]` the state is read that becomes the mask prompt.
+        reject_token: the token that stands in the place of `[SEG]` where there is no such object; None where the model has
+            none. Whether it is the likeliest there is asked of `lm_head`, which is loaded for it.
+        lists_phrases: whether the layout `rounds` is a single question and answer that list the phrases, separated by
+            `SEPARATOR`: of the answer, the part from the phrase to `[SEG]` is repeated.
+        stripped: characters that are stripped off both ends of a phrase beside white space.
     """
 
     name: str
@@ -57,6 +65,9 @@ class ModelDescription:
     question: str
     answer: str
     read_offset: int = 1
+    reject_token: str | None = None
+    lists_phrases: bool = False
+    stripped: str = ""
 
     def __post_init__(self) -> None:
         if self.projector not in PROJECTORS:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from litelvlm.config import PromptTemplate, PruningConfig
-from tests.fakes import BAD_PHRASE, FakeAnnotator, FakeEngine, true_mask
+from tests.fakes import ABSENT_PHRASE, BAD_PHRASE, FakeAnnotator, FakeEngine, true_mask
 
 NUM_VISUAL_TOKENS = 16
 UNTAKEN_PHRASE = "too much for it"
@@ -45,6 +45,11 @@ class FakeAnswer:
         return self.pruning.budget(NUM_VISUAL_TOKENS)
 
     num_visual_tokens = NUM_VISUAL_TOKENS
+
+    @property
+    def absent(self) -> np.ndarray | None:
+        absent = np.array([phrase.startswith(ABSENT_PHRASE) for phrase in self.phrases], dtype=bool)
+        return absent if absent.any() else None
 
     @property
     def num_prompts(self) -> int:
