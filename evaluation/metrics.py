@@ -5,13 +5,13 @@
 | cIoU | sum of intersections over sum of unions | groundingLMM, `eval/referring_seg/infer_and_evaluate.py` |
 | gIoU | mean over expressions of IoU; 1 where both masks are empty, 0 where only one is | the same file |
 | P@t | share of the expressions with a target whose IoU is at least t | ReLA, `evaluation/refer_evaluation.py` |
-| N-acc | share of the expressions without a target that are rejected or get an empty mask | the same file |
+| N-acc | share of the expressions without a target that get an empty mask | the same file |
 | T-acc | share of the expressions with a target that get a mask at all | the same file |
 | F | mean boundary F measure, see `evaluation.boundary` | DAVIS 2017, `metrics.py` |
 
 GLaMM's file adds 1e-5 to every union before it divides, which changes gIoU by less than 1e-7 for objects of 100 pixels;
-that is left out here. ReLA's own cIoU and gIoU are these where a model says "no target" by an empty mask, as an expression
-that a model rejects counts here.
+that is left out here. ReLA's own cIoU and gIoU are these where a model says "no target" by an empty mask, for which one
+that rejects the expression (status `absent`) counts here.
 
 Shapes: N expressions, B bootstrap samples.
 """

@@ -37,8 +37,8 @@ class ModelDescription:
         before_image, after_image: what the first question begins with, around the image and its markers.
         question, answer: the template of a phrase that is used unless another is asked for.
         read_offset: how many tokens before `[SEG]` the state is read that becomes the mask prompt.
-        reject_token: the token that stands in the place of `[SEG]` where there is no such object; None where the model has
-            none. Whether it is the likeliest there is asked of `lm_head`, which is loaded for it.
+        reject_token: the token that stands in the place of `[SEG]` where there is no such object; None where the model
+            has none. Whether it is the likeliest there is asked of `lm_head`, which is loaded for it.
         lists_phrases: whether the layout `rounds` is a single question and answer that list the phrases, separated by
             `SEPARATOR`: of the answer, the part from the phrase to `[SEG]` is repeated.
         stripped: characters that are stripped off both ends of a phrase beside white space.

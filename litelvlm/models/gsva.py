@@ -1,6 +1,6 @@
 """GSVA (CVPR 2024, arXiv 2312.10103; LeapLabTHU/GSVA): LISA that may reject a phrase with `[REJ]`.
 
-Its evaluation asks all expressions of an image at once, as a list, in `ValDataset` of data/dataset.py; the missing space
+Its evaluation (`ValDataset`, data/dataset.py) asks all expressions of an image at once, as a list; the missing space
 before `in this image` is the release's.
 """
 

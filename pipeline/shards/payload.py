@@ -22,8 +22,10 @@ _PAYLOAD = "payload"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model says to one phrase, and the signals that come with it; none that describe an empty mask. `is_absent`
-    is whether it says that there is no such object; its mask is empty then."""
+    """What the model says to one phrase, and the signals that come with it; none that describe an empty mask.
+
+    `is_absent` is whether it says that there is no such object; the mask is empty then.
+    """
 
     mask: EncodedMask
     score: float
