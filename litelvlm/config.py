@@ -10,12 +10,12 @@ from litelvlm.limits import check_divides, check_finite, check_int_at_least, che
 from litelvlm.models.description import ModelDescription
 from litelvlm.models.glamm import GLAMM
 from litelvlm.models.registry import described_as
-from litelvlm.rules.registry import rule_names
+from litelvlm.rules.registry import RULE_BOOK, rule_names
 
 RULES = ("none", *rule_names())
 ORDERS = ("auto", "release", "raster")
 RESIZING = ("exact", "fast")
-POSITIONS = ("compact", "original")
+POSITIONS = ("compact", "original", "auto")
 LAYOUTS = ("separate", "rounds", "shared")
 DEVICES = ("auto", "cpu", "cuda")
 PHRASE_CASES = ("lower", "keep")
@@ -47,7 +47,8 @@ class PruningConfig:
             then similarity tokens by index, "raster" is by patch index, "auto" is that of the rule's own paper:
             "release" for the rule `release`, "raster" where nothing else is said. `fastv` knows raster order only.
         positions: "compact" numbers the kept tokens consecutively (as the release does), "original" lets each keep
-            the position id that it would have in the unpruned prompt, as `fastv` always does.
+            the position id that it would have in the unpruned prompt, as `fastv` and other rules whose definition says
+            so always do; "auto" is what the model's description says (`for_model`).
         seed: seeds the rule `random`; the choice also depends on the image's pixels, never on the batch.
         fastv_layer: the layers of the language model that read all tokens under the rule `fastv`, its K.
     """
@@ -100,7 +101,12 @@ class PruningConfig:
 
     @property
     def uses_original_positions(self) -> bool:
-        return self.positions == "original" or self.inside_llm
+        own = RULE_BOOK[self.rule].positions if self.rule in RULE_BOOK else ""
+        return "original" in (self.positions, own) or self.inside_llm
+
+    def for_model(self, description: ModelDescription) -> PruningConfig:
+        """The same with the model's own position ids in place of "auto"."""
+        return dataclasses.replace(self, positions=description.positions) if self.positions == "auto" else self
 
 
 @dataclass(frozen=True, kw_only=True)

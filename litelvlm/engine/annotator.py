@@ -165,7 +165,8 @@ class Annotator:
         Raises:
             ValueError: if an image is not HxWx3 uint8, or a phrase is empty or too long; the message names the request.
         """
-        pruning, template = pruning or PruningConfig(), template or self.config.template
+        pruning = (pruning or PruningConfig()).for_model(self.config.description)
+        template = template or self.config.template
         if layout not in LAYOUTS:
             raise ValueError(f"layout: {layout!r} is not known; choose one of {', '.join(LAYOUTS)}")
         if batch_images is not None and batch_images < 1:

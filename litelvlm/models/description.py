@@ -36,6 +36,7 @@ class ModelDescription:
         user, assistant: what a question and an answer begin with.
         before_image, after_image: what the first question begins with, around the image and its markers.
         question, answer: the template of a phrase that is used unless another is asked for.
+        positions: "compact" or "original", which position ids kept tokens get where a run leaves it to the model.
         read_offset: how many tokens before `[SEG]` the state is read that becomes the mask prompt.
         reject_token: the token that stands in the place of `[SEG]` where there is no such object; None where the model
             has none. Whether it is the likeliest there is asked of `lm_head`, which is loaded for it.
@@ -64,6 +65,7 @@ class ModelDescription:
     after_image: str = "\n"
     question: str
     answer: str
+    positions: str = "compact"
     read_offset: int = 1
     reject_token: str | None = None
     lists_phrases: bool = False
@@ -74,5 +76,7 @@ class ModelDescription:
             raise ValueError(f"{self.name}.projector: {self.projector!r} is none of {', '.join(PROJECTORS)}")
         if self.clip not in OPENAI_CLIPS:
             raise ValueError(f"{self.name}.clip: {self.clip!r} is none of {', '.join(OPENAI_CLIPS)}")
+        if self.positions not in ("compact", "original"):
+            raise ValueError(f"{self.name}.positions: must be compact or original, not {self.positions!r}")
         if self.read_offset < 0:
             raise ValueError(f"{self.name}.read_offset: must be at least 0, not {self.read_offset}")

@@ -13,7 +13,8 @@ from litelvlm.models.registry import MODELS
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("projector", "mlp3x_gelu"), ("clip", "openai/clip-vit-base-patch16"), ("read_offset", -1)]
+    ("field", "value"),
+    [("projector", "mlp3x_gelu"), ("clip", "openai/clip-vit-base-patch16"), ("read_offset", -1), ("positions", "auto")],
 )
 def test_impossible_values_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^glamm\.{field}: "):
