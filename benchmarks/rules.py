@@ -43,14 +43,17 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--work", type=Path, default=Path("demo/output/sweeps"), help="where the evaluations go")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--model", default="demo", help="as of jobs/evaluate.py")
+    parser.add_argument("--clip", help="as of jobs/evaluate.py")
     options = parser.parse_args()
+    model = ["--model", options.model, *(["--clip", options.clip] if options.clip else [])]
     table = options.work / "held_out.parquet"
     draw = [sys.executable, "-m", "demo.truth", "--scenes", str(options.scenes), "--output", str(table)]
     subprocess.run(draw, check=True, cwd=ROOT)
     found = []
     for name, flags in SWEEPS.items():
         output = options.work / name
-        command = ["jobs/evaluate.py", "--input", str(table), "--output", str(output), *_FIXED, *flags]
+        command = ["jobs/evaluate.py", "--input", str(table), "--output", str(output), *model, *_FIXED, *flags]
         print(f"$ python {shlex.join(command)}", flush=True)
         started = time.monotonic()
         code = subprocess.run([sys.executable, *command], check=False, cwd=ROOT).returncode

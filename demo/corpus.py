@@ -9,8 +9,7 @@ import sentencepiece
 
 from litelvlm.config import PromptTemplate
 from litelvlm.demo.rendering import SceneArrays
-from litelvlm.prompts import OVERVIEW, SYSTEM
-from litelvlm.tokenizer import GLAMM_TOKENS
+from litelvlm.models.glamm import GLAMM
 
 VOCABULARY = 640
 TEMPLATES = (
@@ -27,7 +26,7 @@ def train_tokenizer(scenes: SceneArrays, directory: Path) -> None:
     """Trains a byte-fallback sentencepiece model on prompts and phrases; writes it with the added tokens' ids."""
     directory.mkdir(parents=True, exist_ok=True)
     phrases = [text for expressions in scenes.expressions[:3000] for text, _ in expressions]
-    fixed = [SYSTEM, OVERVIEW.strip(), "USER: The", "ASSISTANT:"]
+    fixed = [GLAMM.system, GLAMM.after_image.strip(), "USER: The", "ASSISTANT:"]
     fixed += [template.ask("it") for template in TEMPLATES]
     fixed += [template.answer.replace("[SEG]", "") for template in TEMPLATES]
     sentencepiece.SentencePieceTrainer.train(
@@ -45,5 +44,5 @@ def train_tokenizer(scenes: SceneArrays, directory: Path) -> None:
     )
     (directory / "tokenizer.vocab").unlink()
     size = sentencepiece.SentencePieceProcessor(model_file=str(directory / "tokenizer.model")).vocab_size()
-    added = {token: size + index for index, token in enumerate(GLAMM_TOKENS)}
+    added = {token: size + index for index, token in enumerate(GLAMM.added_tokens)}
     (directory / "added_tokens.json").write_text(json.dumps(added, indent=1) + "\n")

@@ -29,6 +29,7 @@ NOT_EVALUATED = (
     "layout",
     "question",
     "answer",
+    "phrase_case",
     "signals",
 )
 
@@ -137,7 +138,7 @@ class EvaluationConfig(Settings):
         """What decides the answers beyond the run's own facts, as JSON values, for the fingerprint."""
         return {
             "combinations": [_in_words(pruning) for pruning in self.sweep.combinations()],
-            "protocol": dataclasses.asdict(self.protocol),
+            "protocol": self.protocol.facts(),
             "mask_column": self.run.source.mask_column,
             "example_images": self.sweep.example_images,
             "boundary": self.sweep.boundary,

@@ -11,13 +11,15 @@ from litelvlm.evaluation.protocol import Round
 from litelvlm.pipeline.stages.engine import Engine, LiteLVLMEngine
 
 if TYPE_CHECKING:
-    from litelvlm import AnnotationResult, Annotator, EncodedImage, PreparedImage
+    from litelvlm import AnnotationResult, Annotator, EncodedImage, PreparedImage, PromptTemplate
 
 
 class EvaluationEngine(Engine, Protocol):
     """What an annotation run asks of an engine, and images that are encoded once for many answers."""
 
     def num_visual_tokens(self) -> int: ...
+
+    def template(self) -> PromptTemplate: ...
 
     def sizes(self) -> GlammConfig | None: ...
 

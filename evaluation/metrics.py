@@ -10,7 +10,8 @@
 | F | mean boundary F measure, see `evaluation.boundary` | DAVIS 2017, `metrics.py` |
 
 GLaMM's file adds 1e-5 to every union before it divides, which changes gIoU by less than 1e-7 for objects of 100 pixels;
-that is left out here. ReLA's own cIoU and gIoU are these where a model says "no target" by an empty mask, as this does.
+that is left out here. ReLA's own cIoU and gIoU are these where a model says "no target" by an empty mask, for which one
+that rejects the expression (status `absent`) counts here.
 
 Shapes: N expressions, B bootstrap samples.
 """

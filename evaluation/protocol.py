@@ -1,8 +1,9 @@
 """How expressions are asked: the release's way, which draws at random, and a deterministic one.
 
-`release` is what `RefCOCO_Segm_ds.py` of groundingLMM does and the published tables were made with: of all expressions
-of an image up to 3 are drawn without replacement, they are the rounds of one conversation, and each round's question
-and answer are drawn from lists. `every` asks every expression in a conversation of its own, always in the same words.
+`release` is what `RefCOCO_Segm_ds.py` of groundingLMM does and GLaMM's published tables were made with: of all
+expressions of an image up to 3 are drawn without replacement, they are the rounds of one conversation, and each round's
+question and answer are drawn from lists. `every` asks every expression in a conversation of its own, always in the same
+words, which are the model's.
 
 Draws are seeded by the image's content and id and the protocol's seed, not by the order in which images come: any part
 of a data set, on any number of actors, asks the same.
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
 
-from litelvlm.config import DEFAULT_ANSWER, DEFAULT_QUESTION, LAYOUTS
+from litelvlm.config import LAYOUTS, PromptTemplate
 from litelvlm.pipeline.settings import Flag, Settings
 
 RELEASE = "release"
@@ -67,6 +68,7 @@ class Protocol(Settings):
     """Which expressions of an image are asked, and how.
 
     `seed` matters for `release` alone. `layout` is the engine's layout of prompts; `release` has `rounds` and no other.
+    `template` is in what words `every` asks, the model's own.
     """
 
     section = "what is compared"
@@ -76,6 +78,7 @@ class Protocol(Settings):
     layout: Annotated[
         str, Flag("of prompts", choices=LAYOUTS, unset="rounds with --protocol release, else separate")
     ] = ""
+    template: PromptTemplate = field(default_factory=PromptTemplate)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +87,10 @@ class Protocol(Settings):
             raise ValueError(f"--layout is {layout!r}; with --protocol {self.name} choose from rounds")
         object.__setattr__(self, "layout", layout)
 
+    def facts(self) -> dict[str, Any]:
+        """What decides the answers, as JSON values; the template is the model's."""
+        return {"name": self.name, "seed": self.seed, "layout": self.layout}
+
     def describe(self) -> str:
         """One line for people, in every output."""
         if self.name == RELEASE:
@@ -91,12 +98,13 @@ class Protocol(Settings):
                 f"release: up to {MAX_ROUNDS} expressions an image, drawn with seed {self.seed}, as rounds of one "
                 "conversation; questions and answers drawn from the release's lists"
             )
-        return f"every: every expression {_LAYOUT_WORDS[self.layout]}, asked {DEFAULT_QUESTION!r}"
+        return f"every: every expression {_LAYOUT_WORDS[self.layout]}, asked {self.template.question!r}"
 
     def rounds(self, num_expressions: int, image_key: str) -> list[Round]:
         """What is asked of an image, in the order of the conversation."""
         if self.name == EVERY:
-            return [_plain(index) for index in range(num_expressions)]
+            question, answer = self.template.question, self.template.answer
+            return [Round(index=index, question=question, answer=answer) for index in range(num_expressions)]
         rng = _generator(self.seed, image_key)
         chosen: Sequence[int] = range(num_expressions)
         if num_expressions >= MAX_ROUNDS:
@@ -109,10 +117,6 @@ class Protocol(Settings):
             )
             for index in chosen
         ]
-
-
-def _plain(index: int) -> Round:
-    return Round(index=index, question=DEFAULT_QUESTION, answer=DEFAULT_ANSWER)
 
 
 def _generator(seed: int, image_key: str) -> np.random.Generator:

@@ -159,8 +159,9 @@ def example_rows(plan: RunPlan, config: EvaluationConfig) -> dict[str, tuple[int
 
 
 def _fitted(config: EvaluationConfig, engine: EvaluationEngine) -> tuple[EvaluationConfig, list[str]]:
-    """The sweep as far as it makes sense for the model, and what is to be said of the rest."""
+    """The sweep as far as it makes sense for the model, the model's words, and what is to be said of the rest."""
     total, sizes = engine.num_visual_tokens(), engine.sizes()
+    config = dataclasses.replace(config, protocol=dataclasses.replace(config.protocol, template=engine.template()))
     sweep = config.sweep
     if "fastv" in sweep.rules and sizes is not None and sweep.fastv_layer >= sizes.llm.num_hidden_layers:
         most = sizes.llm.num_hidden_layers - 1

@@ -190,8 +190,11 @@ class ShardSweep:
         self.spent.llm_s[index] += after.get("llm", 0.0) - before.get("llm", 0.0)
 
     def _rows(self, index: int, one: AskedImage, result: AnnotationResult) -> Iterator[Row]:
-        answers = zip(one.targets, result.iter_masks(), result.scores, result.retained, strict=True)
-        for target, mask, score, retained in answers:
+        absent = [False] * len(result.scores) if result.absent is None else result.absent
+        answers = zip(one.targets, result.iter_masks(), result.scores, result.retained, absent, strict=True)
+        for target, mask, score, retained, is_absent in answers:
+            if is_absent:
+                mask = np.zeros_like(mask)
             area = int(np.count_nonzero(mask))
             common = mask_intersection(mask, target.mask)
             yield self._row(one.image, target.draft, index) | {

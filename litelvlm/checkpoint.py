@@ -1,8 +1,9 @@
 """Checkpoints: finding and describing them. Loading is `litelvlm.loading`; this module imports no torch.
 
-Two layouts are read. The published one is what `MBZUAI/GLaMM-RefSeg` and its siblings hold (LLaVA's and SAM's original
-names; the CLIP towers come from elsewhere). The converted one, which `litelvlm.convert` writes, holds everything under
-`GlammModel`'s own names in safetensors.
+Two layouts are read. The published one is what `MBZUAI/GLaMM-RefSeg` or `xinlai/LISA-7B-v1` hold (LLaVA's and SAM's
+original names; the CLIP towers come from elsewhere). The converted one, which `litelvlm.convert` writes, holds
+everything under `GlammModel`'s own names in safetensors. `config.json` says which model it is
+(`litelvlm.models.registry`).
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from litelvlm.added_tokens import token_files
 from litelvlm.checkpoint_files import read_json, weight_paths
 from litelvlm.config import ClipSizes, GlammConfig
+from litelvlm.models.description import OPENAI_CLIPS
+from litelvlm.models.glamm import GLAMM
+from litelvlm.models.registry import converted_as, described_as
 
 DEMO_MODEL = "demo"
 DEMO_DIRECTORY = Path(__file__).parent / "demo_checkpoint"
-CONVERTED_FORMAT = "litelvlm-glamm-1"
 CLIP_MERGES = "clip_merges.txt"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
 _FULL_HASH_BYTES = 256 * 2**20
 _IDENTIFYING_FILES = ("config.json", "tokenizer.model", "added_tokens.json", CLIP_MERGES, "merges.txt")
+_PUBLISHED_CLIP = ("mm_vision_tower", "vision_tower")  # entries of config.json that name the CLIP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,7 @@ class Checkpoint:
         directory: where its files are.
         config: the model's configuration.
         clip_directory: directory of the CLIP towers; None if they are inside (converted) or open_clip's.
+        openai_clip: open_clip's architecture for OpenAI's weights of the CLIP towers, where they are open_clip's.
         converted: whether it is in the converted layout.
         revision: hash that identifies its content, for fingerprints.
     """
@@ -39,6 +46,7 @@ class Checkpoint:
     directory: Path
     config: GlammConfig
     clip_directory: Path | None
+    openai_clip: str | None = None
     converted: bool
     revision: str
 
@@ -78,8 +86,8 @@ def open_checkpoint(model: str | Path, clip: str | Path | None = None) -> Checkp
 
     Args:
         model: see `resolve_model`.
-        clip: for the published layout, a Hugging Face CLIP directory or id; None means open_clip's
-            `ViT-L-14-336` / `openai`.
+        clip: for the published layout, a Hugging Face CLIP directory or id; None means open_clip's weights of OpenAI,
+            of the CLIP that `config.json` names or else of the model's own.
 
     Raises:
         FileNotFoundError, ValueError: in one line that says what is wrong.
@@ -89,22 +97,32 @@ def open_checkpoint(model: str | Path, clip: str | Path | None = None) -> Checkp
     if not config_path.is_file():
         raise FileNotFoundError(f"model: no config.json in {directory}; is this a checkpoint?")
     values = read_json(config_path)
-    if values.get("format") == CONVERTED_FORMAT:
+    converted = converted_as(values)
+    if converted is not None:
         if clip is not None:
             raise ValueError("clip: a converted checkpoint holds its CLIP towers; leave this out")
-        config = GlammConfig.from_dict(values.get("model", {}))
+        config = GlammConfig.from_dict(values.get("model", {}), converted)
         return Checkpoint(
             directory=directory, config=config, clip_directory=None, converted=True, revision=_revision([directory])
         )
-    clip_directory = resolve_model(clip, kind="clip") if clip is not None else None
-    sizes = clip_sizes(clip_directory) if clip_directory else ClipSizes()
-    directories = [directory, clip_directory] if clip_directory else [directory]
+    if clip is None:
+        architecture, image_size = OPENAI_CLIPS[_clip_named(values)]
+        config = GlammConfig.from_published(values, ClipSizes(image_size=image_size))
+        return Checkpoint(
+            directory=directory,
+            config=config,
+            clip_directory=None,
+            openai_clip=architecture,
+            converted=False,
+            revision=_revision([directory]),
+        )
+    clip_directory = resolve_model(clip, kind="clip")
     return Checkpoint(
         directory=directory,
-        config=GlammConfig.from_published(values, sizes),
+        config=GlammConfig.from_published(values, clip_sizes(clip_directory)),
         clip_directory=clip_directory,
         converted=False,
-        revision=_revision(directories),
+        revision=_revision([directory, clip_directory]),
     )
 
 
@@ -140,6 +158,13 @@ def clip_sizes(directory: Path) -> ClipSizes:
         raise ValueError(f"clip: {path} lacks {error}") from error
 
 
+def _clip_named(values: dict[str, Any]) -> str:
+    """The key of `OPENAI_CLIPS` that a published `config.json` names, be it as a directory, or else the model's own."""
+    names = [str(values.get(entry, "")).rstrip("/").rpartition("/")[2] for entry in _PUBLISHED_CLIP]
+    known = (clip for name in names for clip in OPENAI_CLIPS if clip.rpartition("/")[2] == name)
+    return next(known, described_as(values, GLAMM).clip)
+
+
 def _download(model: str, kind: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -159,6 +184,7 @@ def _revision(directories: list[Path]) -> str:
     digest = hashlib.sha256()
     for directory in directories:
         files = [directory / name for name in _IDENTIFYING_FILES if (directory / name).is_file()]
+        files += [path for path in token_files(directory) if path not in files]
         for path in [*files, *weight_paths(directory)]:
             size = path.stat().st_size
             digest.update(f"{path.name}:{size}:".encode())

@@ -7,20 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from litelvlm.limits import check_divides, check_finite, check_int_at_least, check_sizes, shown
-from litelvlm.rules.registry import rule_names
+from litelvlm.models.description import ModelDescription
+from litelvlm.models.glamm import GLAMM
+from litelvlm.models.registry import described_as
+from litelvlm.rules.registry import RULE_BOOK, rule_names
 
 RULES = ("none", *rule_names())
 ORDERS = ("auto", "release", "raster")
 RESIZING = ("exact", "fast")
-POSITIONS = ("compact", "original")
+POSITIONS = ("compact", "original", "auto")
 LAYOUTS = ("separate", "rounds", "shared")
 DEVICES = ("auto", "cpu", "cuda")
+PHRASE_CASES = ("lower", "keep")
 PRECISIONS = ("auto", "bf16", "fp32", "fp8")
 SIGNALS = ("seg", "clip")  # what can be asked of a mask beside its score
 WEIGHT_DTYPES = ("bfloat16", "float32")  # of weights in files
 UNPRUNED = "none"  # the rule that keeps every token
-DEFAULT_QUESTION = "Can you segment the {phrase} in this image?"
-DEFAULT_ANSWER = "It is [SEG]."
+DEFAULT_QUESTION = GLAMM.question
+DEFAULT_ANSWER = GLAMM.answer
 SEG_TOKEN = "[SEG]"
 PHRASE_FIELD = "{phrase}"
 
@@ -43,7 +47,8 @@ class PruningConfig:
             then similarity tokens by index, "raster" is by patch index, "auto" is that of the rule's own paper:
             "release" for the rule `release`, "raster" where nothing else is said. `fastv` knows raster order only.
         positions: "compact" numbers the kept tokens consecutively (as the release does), "original" lets each keep
-            the position id that it would have in the unpruned prompt, as `fastv` always does.
+            the position id that it would have in the unpruned prompt, as `fastv` and other rules whose definition says
+            so always do; "auto" is what the model's description says (`for_model`).
         seed: seeds the rule `random`; the choice also depends on the image's pixels, never on the batch.
         fastv_layer: the layers of the language model that read all tokens under the rule `fastv`, its K.
     """
@@ -96,15 +101,27 @@ class PruningConfig:
 
     @property
     def uses_original_positions(self) -> bool:
-        return self.positions == "original" or self.inside_llm
+        own = RULE_BOOK[self.rule].positions if self.rule in RULE_BOOK else ""
+        return "original" in (self.positions, own) or self.inside_llm
+
+    def for_model(self, description: ModelDescription) -> PruningConfig:
+        """The same with the model's own position ids in place of "auto"."""
+        return dataclasses.replace(self, positions=description.positions) if self.positions == "auto" else self
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTemplate:
-    """How a phrase is asked, and how the model is taken to answer (teacher-forced)."""
+    """How a phrase is asked, and how the model is taken to answer (teacher-forced).
+
+    Args:
+        question: with `{phrase}` once; its spaces count where nothing strips them (`litelvlm.tokenizer`).
+        answer: with `[SEG]` once, and with `{phrase}` at most once, before it.
+        lower_case: whether phrases are lower-cased, as the releases do; their sentences keep their case.
+    """
 
     question: str = DEFAULT_QUESTION
     answer: str = DEFAULT_ANSWER
+    lower_case: bool = True
 
     def __post_init__(self) -> None:
         for name in ("question", "answer"):
@@ -116,6 +133,8 @@ class PromptTemplate:
             raise ValueError(f"question: must not hold {SEG_TOKEN}; it belongs into the answer")
         if self.answer.count(SEG_TOKEN) != 1:
             raise ValueError(f"answer: must hold {SEG_TOKEN} exactly once, not {self.answer!r}")
+        if PHRASE_FIELD in self.answer.partition(SEG_TOKEN)[2] or self.answer.count(PHRASE_FIELD) > 1:
+            raise ValueError(f"answer: may hold {PHRASE_FIELD} once, before {SEG_TOKEN}, not {self.answer!r}")
         for name in ("question", "answer"):
             if "<image>" in getattr(self, name):
                 raise ValueError(f"{name}: must not hold <image>; the prompt layout places the image")
@@ -241,7 +260,9 @@ class ScoreCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class GlammConfig:
-    """Everything that shapes the model."""
+    """Everything that shapes the model: which it is, and its sizes."""
+
+    description: ModelDescription = GLAMM
 
     llm: LlmSizes = field(default_factory=LlmSizes)
     sam: SamSizes = field(default_factory=SamSizes)
@@ -253,14 +274,21 @@ class GlammConfig:
         """V: the number of visual tokens of an image before pruning."""
         return self.clip.num_patches
 
+    @property
+    def template(self) -> PromptTemplate:
+        """How the model is asked unless another template is given."""
+        return PromptTemplate(question=self.description.question, answer=self.description.answer)
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """The sizes, as JSON values; the model itself is told by `converted_format` of its description."""
+        return {name: dataclasses.asdict(getattr(self, name)) for name in ("llm", "sam", "clip", "calibration")}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GlammConfig:
+    def from_dict(cls, values: dict[str, Any], description: ModelDescription = GLAMM) -> GlammConfig:
         """Inverse of `to_dict`; unknown or malformed entries are a ValueError that names them."""
         parts = {"llm": LlmSizes, "sam": SamSizes, "clip": ClipSizes, "calibration": ScoreCalibration}
-        return cls(**{name: _build(part, name, values.get(name, {})) for name, part in parts.items()})
+        sizes = {name: _build(part, name, values.get(name, {})) for name, part in parts.items()}
+        return cls(description=description, **sizes)
 
     @classmethod
     def from_published(cls, values: dict[str, Any], clip: ClipSizes) -> GlammConfig:
@@ -270,14 +298,19 @@ class GlammConfig:
             values: its `config.json`. LLaMA's sizes stand at the top level; a `sam` block is present only where SAM is
                 not ViT-H.
             clip: sizes of the CLIP towers, which published checkpoints do not hold.
+
+        Raises:
+            ValueError: it is another model's, or lacks an entry.
         """
+        description = described_as(values, GLAMM)
         names = {item.name for item in dataclasses.fields(LlmSizes)}
         llm = {name: value for name, value in values.items() if name in names and value is not None}
         missing = sorted(names - set(llm) - {"num_key_value_heads", "rope_theta", "max_position_embeddings"})
         if missing:
-            raise ValueError(f"config.json: lacks {', '.join(missing)}; is this a GLaMM checkpoint?")
+            raise ValueError(f"config.json: lacks {', '.join(missing)}; is this a {description.title} checkpoint?")
         llm.setdefault("num_key_value_heads", llm["num_attention_heads"])
-        config = cls(llm=_build(LlmSizes, "config", llm), sam=_build(SamSizes, "sam", values.get("sam", {})), clip=clip)
+        sam = _build(SamSizes, "sam", values.get("sam", {}))
+        config = cls(description=description, llm=_build(LlmSizes, "config", llm), sam=sam, clip=clip)
         mm_hidden_size = values.get("mm_hidden_size", clip.vision_width)
         if mm_hidden_size != clip.vision_width:
             raise ValueError(

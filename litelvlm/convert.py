@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from huggingface_hub import save_torch_state_dict
 
-from litelvlm.checkpoint import CLIP_MERGES, CONVERTED_FORMAT, open_checkpoint
+from litelvlm.added_tokens import token_files
+from litelvlm.checkpoint import CLIP_MERGES, open_checkpoint
 from litelvlm.glamm import GlammModel
 from litelvlm.loading import holds_lm_head, load_model
-
-_TOKENIZER_FILES = ("tokenizer.model", "added_tokens.json")
+from litelvlm.tokenizer import TOKENIZER_MODEL
 
 
 def convert_checkpoint(
@@ -46,7 +46,7 @@ def convert_checkpoint(
     check_output(output)
     checkpoint = open_checkpoint(model, clip)
     network = load_model(checkpoint, torch.device("cpu"), dtype, lm_head=holds_lm_head(checkpoint))
-    files = {name: checkpoint.directory / name for name in _TOKENIZER_FILES}
+    files = {path.name: path for path in (checkpoint.directory / TOKENIZER_MODEL, *token_files(checkpoint.directory))}
     if checkpoint.clip_merges is not None:
         files[CLIP_MERGES] = checkpoint.clip_merges
     return write_converted(network, output, files=files, source=checkpoint.revision, max_shard_size=max_shard_size)
@@ -77,7 +77,11 @@ def write_converted(
     save_torch_state_dict(state, scratch, max_shard_size=max_shard_size)
     for path in scratch.iterdir():
         path.chmod(0o644)  # safetensors writes files that no other user of a cluster could read
-    values = {"format": CONVERTED_FORMAT, "source": source, "model": network.config.to_dict()}
+    values = {
+        "format": network.config.description.converted_format,
+        "source": source,
+        "model": network.config.to_dict(),
+    }
     (scratch / "config.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     for name, path in files.items():
         if path.is_file():

@@ -89,7 +89,8 @@ def clip_text_flop(sizes: ClipSizes, num_tokens: int | None = None) -> float:
 def projector_flop(config: GlammConfig) -> float:
     """The projector over all visual tokens of one image."""
     width = config.llm.hidden_size
-    return 2 * config.num_visual_tokens * (config.clip.vision_width * width + width**2)
+    second = 0 if config.description.projector == "linear" else width**2
+    return 2 * config.num_visual_tokens * (config.clip.vision_width * width + second)
 
 
 def mask_prompt_flop(config: GlammConfig) -> float:

@@ -1,4 +1,5 @@
-"""GLaMM, assembled from transformers' LLaMA and SAM parts and open_clip's towers: modules, no batching, no files."""
+"""GLaMM and its like, assembled from transformers' LLaMA and SAM parts and open_clip's towers: modules, no batching, no
+files."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class GlammModel(nn.Module):
         self.config = config
         width, channels = config.llm.hidden_size, config.sam.output_channels
         self.clip = ClipEncoder(config.clip)
-        self.projector = nn.Sequential(nn.Linear(config.clip.vision_width, width), nn.GELU(), nn.Linear(width, width))
+        self.projector = _projector(config.description.projector, config.clip.vision_width, width)
         self.llm = LlamaModel(llama_config(config.llm))
         self.text_hidden_fcs = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, channels))
         self.grounding_encoder = GroundingEncoder(config.sam)
@@ -68,6 +69,19 @@ class GlammModel(nn.Module):
             return None
         logits = self.lm_head(hidden.float())
         return (logits[:, token_id] - logits.logsumexp(-1)).exp()
+
+    def rejection(self, hidden: Tensor, token_id: int) -> tuple[Tensor, Tensor]:
+        """How likely a token is to follow PxW hidden states, P float32, and whether it is the likeliest, P bool. Needs
+        `lm_head`."""
+        assert self.lm_head is not None, "a model that rejects is loaded with its lm_head"
+        logits = self.lm_head(hidden.float())
+        return (logits[:, token_id] - logits.logsumexp(-1)).exp(), logits.argmax(-1) == token_id
+
+
+def _projector(kind: str, vision_width: int, width: int) -> nn.Module:
+    """One of `litelvlm.models.description.PROJECTORS`."""
+    first = nn.Linear(vision_width, width)
+    return first if kind == "linear" else nn.Sequential(first, nn.GELU(), nn.Linear(width, width))
 
 
 def llama_config(sizes: LlmSizes) -> LlamaConfig:

@@ -13,6 +13,7 @@ from litelvlm.checkpoint_files import weight_paths
 from litelvlm.clip_tokenizer import check_merges
 from litelvlm.glamm import GlammModel
 from litelvlm.limits import shown
+from litelvlm.models.registry import MODELS
 from litelvlm.precision import FLOAT8, FLOAT8_BASE, check_float8, to_float8
 from litelvlm.weight_files import iter_shapes, iter_tensors
 from litelvlm.weight_names import (
@@ -20,12 +21,12 @@ from litelvlm.weight_names import (
     Placement,
     place_clip,
     place_converted,
-    place_glamm,
     place_open_clip,
+    place_published,
     with_lm_head,
 )
 
-OPENAI_CLIP = ("ViT-L-14-336", "openai")
+OPENAI = "openai"  # whose weights of CLIP open_clip is asked for
 _MAX_NAMED = 8
 
 Place = Callable[[str], Placement | None]
@@ -39,12 +40,12 @@ class CheckpointError(ValueError):
 def weight_sources(checkpoint: Checkpoint, *, lm_head: bool = False) -> Iterator[WeightSource]:
     """The weight sources: how to place names, the tensors, and the files behind them (none for open_clip)."""
     paths = weight_paths(checkpoint.directory)
-    place = place_converted if checkpoint.converted else place_glamm
+    place = place_converted if checkpoint.converted else place_published(checkpoint.config.description)
     yield with_lm_head(place) if lm_head else place, lambda: iter_tensors(paths), paths
     if checkpoint.converted:
         return
     if checkpoint.clip_directory is None:
-        yield place_open_clip, _openai_clip_tensors, []
+        yield place_open_clip, lambda: _openai_clip_tensors(checkpoint.openai_clip or ""), []
     else:
         clip_paths = weight_paths(checkpoint.clip_directory)
         yield place_clip, lambda: iter_tensors(clip_paths), clip_paths
@@ -136,7 +137,9 @@ def check_shapes(
     missing = [name for name, parts in absent.items() if parts]
     problems = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen), ("repeated", repeated)]
     if any(names for _, names in problems):
-        raise CheckpointError(f"checkpoint {where} does not fit the model: {_summary(problems)}")
+        raise CheckpointError(
+            f"checkpoint {where} does not fit the model: {_summary(problems)}{_hint(model, unexpected)}"
+        )
 
 
 def _check_files(model: GlammModel, checkpoint: Checkpoint) -> None:
@@ -187,15 +190,25 @@ def _summary(problems: list[tuple[str, list[str]]]) -> str:
     return "; ".join(texts)
 
 
-def _openai_clip_tensors() -> Iterator[tuple[str, Tensor]]:
+def _hint(model: GlammModel, unexpected: list[str]) -> str:
+    """Whose names those are, where they are another model's."""
+    own = model.config.description
+    others = [
+        other.title
+        for other in MODELS.values()
+        if other.sam_prefix != own.sam_prefix and any(name.startswith(other.sam_prefix) for name in unexpected)
+    ]
+    return f"; these are names of {' or '.join(others)}, and it is taken for {own.title}" if others else ""
+
+
+def _openai_clip_tensors(architecture: str) -> Iterator[tuple[str, Tensor]]:
     import open_clip
 
-    architecture, pretrained = OPENAI_CLIP
     try:
-        model = open_clip.create_model(architecture, pretrained=pretrained, force_quick_gelu=True)
+        model = open_clip.create_model(architecture, pretrained=OPENAI, force_quick_gelu=True)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
-            f"clip: open_clip could not load {architecture} / {pretrained} ({type(error).__name__}); "
+            f"clip: open_clip could not load {architecture} / {OPENAI} ({type(error).__name__}); "
             "pass a local Hugging Face CLIP directory instead"
         ) from error
     yield from model.state_dict().items()

@@ -66,7 +66,7 @@ class Preprocessor:
         self.config = config
         self.resizing = resizing
         self._tokenizer_dir = Path(tokenizer_dir)
-        self.tokenizer = GlammTokenizer(tokenizer_dir)
+        self.tokenizer = GlammTokenizer(tokenizer_dir, config.description)
 
     @classmethod
     def from_pretrained(
@@ -110,12 +110,13 @@ class Preprocessor:
         )
 
     def check_phrase(self, phrase: str, template: PromptTemplate | None = None) -> str:
-        """The phrase as the model is asked it: lower-cased and stripped.
+        """The phrase as the model is asked it: stripped and, unless the template says otherwise, lower-cased. Without a
+        template it is the model's own.
 
         Raises:
             ValueError: with a reason a person can read, if it is empty or too long.
         """
-        return check_phrase(phrase, template or PromptTemplate(), self.tokenizer)
+        return check_phrase(phrase, template or self.config.template, self.tokenizer)
 
 
 def check_rgb(image: np.ndarray) -> None:

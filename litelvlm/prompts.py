@@ -1,8 +1,10 @@
 """From phrases to token ids: normalising a phrase, and the three prompt layouts.
 
-`rounds` is the release's layout: all phrases of an image are rounds of one conversation, and later rounds see earlier
-ones. `separate` is one conversation of a single round per phrase. `shared` computes what `separate` does, for visual
-tokens that the phrases share: one prefix per image, and every phrase an independent branch behind it.
+`rounds` is GLaMM's layout: all phrases of an image are rounds of one conversation, and later rounds see earlier ones.
+`separate` is one conversation of a single round per phrase, as LISA has it. `shared` computes what `separate` does, for
+visual tokens that the phrases share: one prefix per image, and every phrase an independent branch behind it. How a
+model frames its questions is in its description, which the tokeniser carries. One that lists phrases (GSVA) has all
+phrases of a conversation in a single round.
 """
 
 from __future__ import annotations
@@ -14,14 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from litelvlm.config import PHRASE_FIELD, PromptTemplate
+from litelvlm.config import PHRASE_FIELD, SEG_TOKEN, PromptTemplate
+from litelvlm.models.description import SEPARATOR, ModelDescription
 from litelvlm.tokenizer import BOS, EOS, IM_END, IM_START, IMAGE, IMAGE_ID, SEG, GlammTokenizer, Token
 
-SYSTEM = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions."
-)
-OVERVIEW = " provides an overview of the picture.\n"
 MAX_PHRASE_CHARS = 2000
 MAX_PHRASE_TOKENS = 256
 MAX_SHARED_TEXT_TOKENS = 4096
@@ -37,6 +35,7 @@ class Prompt:
         seg_indices: for each phrase, where in `input_ids` its `[SEG]` stands.
         phrase_indices: which of the image's phrases the rounds of this conversation ask, in order.
         branch_starts: in the layout `shared`, where in `input_ids` each phrase's branch starts; otherwise empty.
+        read_offset: how many tokens before each `[SEG]` the state is read.
     """
 
     input_ids: tuple[int, ...]
@@ -44,14 +43,15 @@ class Prompt:
     seg_indices: tuple[int, ...]
     phrase_indices: tuple[int, ...]
     branch_starts: tuple[int, ...] = ()
+    read_offset: int = 1
 
     @property
     def num_text_tokens(self) -> int:
         return len(self.input_ids) - 1
 
 
-def normalize_phrase(phrase: str) -> str:
-    """Lower-cases and strips a phrase, as the release does; control characters and line breaks become spaces.
+def normalize_phrase(phrase: str, *, lower_case: bool = True) -> str:
+    """Strips a phrase and lower-cases it, as the releases do; control characters and line breaks become spaces.
 
     Raises:
         ValueError: with a reason a person can read, if the phrase is not text, empty, or too long.
@@ -61,7 +61,7 @@ def normalize_phrase(phrase: str) -> str:
     if len(phrase) > MAX_PHRASE_CHARS:
         raise ValueError(f"phrase has {len(phrase)} characters; at most {MAX_PHRASE_CHARS} are allowed")
     cleaned = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") else char for char in phrase)
-    cleaned = cleaned.strip().lower()
+    cleaned = cleaned.strip().lower() if lower_case else cleaned.strip()
     if not any(unicodedata.category(char) not in ("Cf", "Zs", "Mn") for char in cleaned):
         raise ValueError("phrase is empty")
     return cleaned
@@ -73,7 +73,9 @@ def check_phrase(phrase: str, template: PromptTemplate, tokenizer: GlammTokenize
     Raises:
         ValueError: with a reason a person can read.
     """
-    normalized = normalize_phrase(phrase)
+    stripped = tokenizer.description.stripped
+    normalized = normalize_phrase(phrase, lower_case=template.lower_case)
+    normalized = normalize_phrase(normalized.strip(stripped), lower_case=False) if stripped else normalized
     asked, empty = (_num_tokens(_round_parts(text, template, tokenizer), tokenizer) for text in (normalized, ""))
     if asked - empty > MAX_PHRASE_TOKENS:
         raise ValueError(f"phrase has {asked - empty} tokens; at most {MAX_PHRASE_TOKENS} are allowed")
@@ -103,9 +105,11 @@ def build_prompts(
     """
     templates = [template] * len(phrases) if isinstance(template, PromptTemplate) else template
     rounds = [_round_parts(phrase, own, tokenizer) for phrase, own in zip(phrases, templates, strict=True)]
-    num_opening = len(tokenizer.encode(_opening())) - 1  # the image counts as visual tokens, not as text
-    # A round counts with the space that `<im_end>` strips off its first text, and without `<im_end>`.
-    difference = len(tokenizer.encode([OVERVIEW])) - len(tokenizer.encode([IM_END, OVERVIEW]))
+    num_opening = len(tokenizer.encode(_opening(tokenizer.description))) - 1  # the image is visual tokens, not text
+    # A round counts with the longer of what may begin it, and without `<im_end>`, which stands in the opening.
+    frame = tokenizer.description
+    beginnings = [len(tokenizer.encode([text])) for text in (frame.after_image, frame.user)]
+    difference = max(beginnings) - len(tokenizer.encode([IM_END, frame.after_image]))
     conversations: list[list[int]] = []
     used = 0
     for index, parts in enumerate(rounds):
@@ -122,6 +126,9 @@ def build_prompts(
         used += num_tokens
     if layout == "shared":
         return _shared([_build([index], rounds, tokenizer) for index in range(len(phrases))])
+    if frame.lists_phrases:
+        lists = [group for members in conversations for group in _of_one_template(members, templates)]
+        return [_build_list(members, phrases, templates[members[0]], tokenizer) for members in lists]
     return [_build(members, rounds, tokenizer) for members in conversations]
 
 
@@ -142,42 +149,93 @@ def _shared(prompts: list[Prompt]) -> list[Prompt]:
             seg_indices=(*last.seg_indices, len(ids) + len(branch) - 1),
             phrase_indices=last.phrase_indices + prompt.phrase_indices,
             branch_starts=(*last.branch_starts, len(ids)),
+            read_offset=prompt.read_offset,
         )
     return joined
 
 
 def _build(members: list[int], rounds: list[list[str]], tokenizer: GlammTokenizer) -> Prompt:
-    parts = _opening()
+    frame = tokenizer.description
+    parts = _opening(frame)
     for number, index in enumerate(members):
-        parts += [OVERVIEW if number == 0 else "USER: ", *rounds[index]]
+        parts += [frame.after_image if number == 0 else frame.user, *rounds[index]]
+    return _tokenised(parts, members, tokenizer)
+
+
+def _of_one_template(members: list[int], templates: Sequence[PromptTemplate]) -> list[list[int]]:
+    """Runs of phrases that are asked and answered in the same words; a list has no others."""
+    runs: list[list[int]] = []
+    for index in members:
+        if not runs or templates[runs[-1][0]] != templates[index]:
+            runs.append([])
+        runs[-1].append(index)
+    return runs
+
+
+def _build_list(members: list[int], phrases: list[str], template: PromptTemplate, tokenizer: GlammTokenizer) -> Prompt:
+    """One question that lists phrases, and one answer with a `[SEG]` for each."""
+    frame, listed = tokenizer.description, [phrases[index] for index in members]
+    before, after = map(tokenizer.split, template.question.split(PHRASE_FIELD))
+    start, item, end = _answer_parts(template, tokenizer)
+    parts = [*_opening(frame), frame.after_image, *before, SEPARATOR.join(listed), *after, frame.assistant, *start]
+    for number, phrase in enumerate(listed):
+        parts += [SEPARATOR if number else "", phrase, *item]
+    return _tokenised([*parts, *end, EOS], members, tokenizer)
+
+
+def _tokenised(parts: list[str], members: list[int], tokenizer: GlammTokenizer) -> Prompt:
     ids = np.array(tokenizer.encode(_merge_text(parts)))
     return Prompt(
         input_ids=tuple(int(i) for i in ids),
         image_index=int(np.flatnonzero(ids == IMAGE_ID)[0]),
         seg_indices=tuple(int(i) for i in np.flatnonzero(ids == tokenizer.token_id(SEG))),
         phrase_indices=tuple(members),
+        read_offset=tokenizer.description.read_offset,
     )
 
 
-def _opening() -> list[str]:
-    return [BOS, f"{SYSTEM} USER: The ", IM_START, IMAGE, IM_END]
+def _opening(frame: ModelDescription) -> list[str]:
+    return [BOS, f"{frame.system} {frame.user}{frame.before_image}", IM_START, IMAGE, IM_END]
 
 
 def _num_tokens(parts: list[str], tokenizer: GlammTokenizer) -> int:
     """Tokens of a round behind an image, and one. Encodes what `_build` does, so that the tokeniser remembers it."""
-    return len(tokenizer.encode(_merge_text([IM_END, OVERVIEW, *parts])))
+    return len(tokenizer.encode(_merge_text([IM_END, tokenizer.description.after_image, *parts])))
 
 
 def _round_parts(phrase: str, template: PromptTemplate, tokenizer: GlammTokenizer) -> list[str]:
     """Question and answer in parts: added tokens of the template are tokens, the phrase is only ever text."""
-    before, after = _around_phrase(template, tokenizer)
-    return _merge_text([*before, phrase, *after])
+    around = _around_phrase(template, tokenizer)
+    parts = [*around[0]]
+    for text in around[1:]:
+        parts += [phrase, *text]
+    return _merge_text(parts)
 
 
 @lru_cache(64)
-def _around_phrase(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], list[str]]:
+def _around_phrase(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], ...]:
+    """What stands before the phrase, after it and, where the answer repeats it, after that."""
     before, after = map(tokenizer.split, template.question.split(PHRASE_FIELD))
-    return before, [*after, " ASSISTANT: ", *tokenizer.split(template.answer), EOS]
+    answer = [tokenizer.split(text) for text in template.answer.split(PHRASE_FIELD)]
+    return (
+        before,
+        [*after, tokenizer.description.assistant, *answer[0], *([EOS] if len(answer) == 1 else [])],
+        *([*text, EOS] for text in answer[1:]),
+    )
+
+
+@lru_cache(64)
+def _answer_parts(template: PromptTemplate, tokenizer: GlammTokenizer) -> tuple[list[str], list[str], list[str]]:
+    """An answer in three: what begins it, what follows each phrase, ending with `[SEG]`, and what ends it.
+
+    Raises:
+        ValueError: if the answer does not repeat the phrase.
+    """
+    start, has_phrase, rest = template.answer.partition(PHRASE_FIELD)
+    if not has_phrase:
+        raise ValueError(f"answer: must hold {PHRASE_FIELD} where phrases are listed, not {template.answer!r}")
+    item, seg, end = rest.partition(SEG_TOKEN)
+    return tokenizer.split(start), tokenizer.split(item + seg), tokenizer.split(end)
 
 
 def _merge_text(parts: list[str]) -> list[str]:

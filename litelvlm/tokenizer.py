@@ -1,7 +1,7 @@
-"""LLaMA's sentencepiece tokeniser with the added-token behaviour that GLaMM was trained with.
+"""LLaMA's sentencepiece tokeniser with the added-token behaviour that GLaMM, LISA and GSVA were trained with.
 
 `LlamaTokenizer` of transformers 5 keeps a lone `▁` before added tokens, whatever its `legacy` setting, and so yields
-ids that the checkpoint never saw. The release's tokeniser stripped the spaces around added tokens and gave each run of
+ids that the checkpoint never saw. The releases' tokeniser stripped white space around added tokens and gave each run of
 text after one a fresh dummy prefix; that is what this module does, on top of the sentencepiece library itself.
 """
 
@@ -12,10 +12,12 @@ from pathlib import Path
 
 import sentencepiece
 
-from litelvlm.checkpoint_files import read_json, refuse_pointer
+from litelvlm.added_tokens import REQUIRED_TOKENS, added_tokens
+from litelvlm.checkpoint_files import refuse_pointer
+from litelvlm.models.description import ModelDescription
+from litelvlm.models.glamm import GLAMM
 
-GLAMM_TOKENS = ("<im_start>", "<im_end>", "<bbox>", "<point>", "[SEG]", "<p>", "</p>")
-REQUIRED_TOKENS = ("<im_start>", "<im_end>", "[SEG]")
+TOKENIZER_MODEL = "tokenizer.model"
 
 
 class Token(str):
@@ -34,17 +36,19 @@ class GlammTokenizer:
 
     Args:
         directory: holds `tokenizer.model` and, where the added tokens do not simply follow the sentencepiece
-            vocabulary in GLaMM's order, `added_tokens.json`.
+            vocabulary in the model's order, files that tell their ids (`litelvlm.added_tokens`).
+        description: the model's, whose prompts are built.
 
     Raises:
         FileNotFoundError: if there is no `tokenizer.model`.
-        ValueError: if a file is malformed or a token that GLaMM needs is absent.
+        ValueError: if a file is malformed or a token that the model needs is absent.
     """
 
-    def __init__(self, directory: str | Path) -> None:
-        path = Path(directory) / "tokenizer.model"
+    def __init__(self, directory: str | Path, description: ModelDescription = GLAMM) -> None:
+        self.description = description
+        path = Path(directory) / TOKENIZER_MODEL
         if not path.is_file():
-            raise FileNotFoundError(f"no tokenizer.model in {directory}; a GLaMM checkpoint ships one")
+            raise FileNotFoundError(f"no tokenizer.model in {directory}; a {description.title} checkpoint ships one")
         if path.stat().st_size > MAX_MODEL_BYTES:
             raise ValueError(f"{path}: is larger than {MAX_MODEL_BYTES} bytes")
         refuse_pointer(path)
@@ -54,10 +58,11 @@ class GlammTokenizer:
             raise ValueError(f"{path} is not a sentencepiece model") from error
         self._encode_text = lru_cache(_REMEMBERED_TEXTS)(self._sentencepiece.encode)
         self._ids = {str(BOS): self._sentencepiece.bos_id(), str(EOS): self._sentencepiece.eos_id()}
-        self._ids |= _added_tokens(Path(directory), self._sentencepiece.vocab_size())
+        self._ids |= added_tokens(Path(directory), self._sentencepiece.vocab_size(), description.added_tokens)
         if min(self._ids.values()) < 0:
             raise ValueError(f"{path}: has no token for the beginning or the end of a text")
-        missing = [token for token in REQUIRED_TOKENS if token not in self._ids]
+        needed = (*REQUIRED_TOKENS, description.reject_token) if description.reject_token else REQUIRED_TOKENS
+        missing = [token for token in needed if token not in self._ids]
         if missing:
             raise ValueError(f"{directory}/added_tokens.json: lacks {', '.join(missing)}")
 
@@ -80,7 +85,7 @@ class GlammTokenizer:
     def encode(self, parts: list[str]) -> list[int]:
         """Ids of a prompt: each `Token` is its id, each run of text between is encoded by itself.
 
-        Spaces next to an added token other than `<s>` and `</s>` are stripped first, as the release's tokeniser did.
+        White space next to an added token other than `<s>` and `</s>` is stripped first, as the releases did.
         """
         ids: list[int] = []
         for index, part in enumerate(parts):
@@ -110,13 +115,3 @@ def _split_at(part: str, token: str) -> list[str]:
         if piece:
             pieces.append(piece)
     return pieces
-
-
-def _added_tokens(directory: Path, base_size: int) -> dict[str, int]:
-    path = directory / "added_tokens.json"
-    if not path.is_file():
-        return {token: base_size + offset for offset, token in enumerate(GLAMM_TOKENS)}
-    values = read_json(path)
-    if not all(token and type(value) is int and value >= 0 for token, value in values.items()):
-        raise ValueError(f"{path}: must map tokens to their ids")
-    return values

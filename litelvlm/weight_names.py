@@ -1,14 +1,18 @@
 """Where each tensor of a published checkpoint belongs in `GlammModel`.
 
-GLaMM's checkpoints use LLaVA's names for the language model and SAM's original names for the grounding encoder; CLIP
-directories use Hugging Face's names while open_clip keeps OpenAI's, with query, key and value stacked in one matrix.
+Published checkpoints use LLaVA's names for the language model and SAM's original names, behind the prefix that the
+model's description says, for the grounding encoder; CLIP directories use Hugging Face's names while open_clip keeps
+OpenAI's, with query, key and value stacked in one matrix.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
+
+from litelvlm.models.description import ModelDescription
 
 
 class Placement(NamedTuple):
@@ -25,24 +29,24 @@ class Placement(NamedTuple):
     transposed: bool = False
 
 
-IGNORED_GLAMM = re.compile(
-    r"(model\.)?region_encoder\."  # GLaMM's box input, which mask annotation does not use
-    r"|lm_head\."  # nothing is generated; see `with_lm_head`
+_UNUSED = re.compile(
+    r"lm_head\."  # nothing is generated; see `with_lm_head`
     r"|.*rotary_emb\.inv_freq$"
     r"|(model\.)?vision_tower\."  # the CLIP towers come from their own checkpoint
-    r"|model\.grounding_encoder\.(pixel_mean|pixel_std)$"
-    r"|model\.grounding_encoder\.prompt_encoder\.(point_embeddings|not_a_point_embed|mask_downscaling)\."
 )
+_UNUSED_SAM = re.compile(
+    r"(pixel_mean|pixel_std)$|prompt_encoder\.(point_embeddings|not_a_point_embed|mask_downscaling)\."
+)
+_SAM = "grounding_encoder."
 LM_HEAD = "lm_head.weight"  # in every layout
 IGNORED_CLIP = re.compile(r"(text_model|vision_model)\.embeddings\.position_ids$")
 
-_GLAMM_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+_LLAVA_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"^model\.(embed_tokens\.|layers\.|norm\.)", r"llm.\1"),
         (r"^model\.mm_projector\.", "projector."),
         (r"^model\.text_hidden_fcs\.0\.", "text_hidden_fcs."),
-        (r"^model\.grounding_encoder\.", "grounding_encoder."),
     )
 )
 _SAM_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -93,12 +97,18 @@ _CLIP_QKV = re.compile(r"\.self_attn\.([qkv])_proj\.(weight|bias)$")
 _CLIP_PROJECTIONS = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}
 
 
-def place_glamm(name: str) -> Placement | None:
-    """Where a tensor of a published GLaMM checkpoint goes; None if it is not needed."""
-    if IGNORED_GLAMM.match(name):
+def place_published(description: ModelDescription) -> Callable[[str], Placement | None]:
+    """Where tensors of a model's published checkpoints go: a function that yields None for those not needed."""
+    return partial(_place_published, description)
+
+
+def _place_published(description: ModelDescription, name: str) -> Placement | None:
+    if _UNUSED.match(name) or name.startswith(description.unused_weights):
         return None
-    target = _rewrite(name, _GLAMM_RULES)
-    return Placement(_rewrite(target, _SAM_RULES) if target.startswith("grounding_encoder.") else target)
+    if not name.startswith(description.sam_prefix):
+        return Placement(_rewrite(name, _LLAVA_RULES))
+    name = name.removeprefix(description.sam_prefix)
+    return None if _UNUSED_SAM.match(name) else Placement(_SAM + _rewrite(name, _SAM_RULES))
 
 
 def place_clip(name: str) -> Placement | None:
@@ -121,7 +131,7 @@ def place_open_clip(name: str) -> Placement | None:
 
 
 def place_converted(name: str) -> Placement | None:
-    """A converted checkpoint already uses `GlammModel`'s names; `lm_head` as in `place_glamm`."""
+    """A converted checkpoint already uses `GlammModel`'s names; `lm_head` as in `place_published`."""
     return None if name == LM_HEAD else Placement(name)
 
 

@@ -13,11 +13,10 @@ import yaml
 from annotated_types import Ge, Gt, Interval
 
 from litelvlm.config import (
-    DEFAULT_ANSWER,
-    DEFAULT_QUESTION,
     DEVICES,
     LAYOUTS,
     ORDERS,
+    PHRASE_CASES,
     POSITIONS,
     PRECISIONS,
     RESIZING,
@@ -158,8 +157,9 @@ class ModelConfig(Settings):
         str,
         Flag("a prompt per phrase, one conversation, or one visual prefix per image", choices=LAYOUTS),
     ] = "separate"
-    question: Annotated[str, Flag("question template, with {phrase}")] = DEFAULT_QUESTION
-    answer: Annotated[str, Flag("answer template, with [SEG]")] = DEFAULT_ANSWER
+    question: Annotated[str | None, Flag("question template, with {phrase}", unset="the model's own")] = None
+    answer: Annotated[str | None, Flag("answer template, with [SEG]", unset="the model's own")] = None
+    phrase_case: Annotated[str, Flag("of phrases in prompts; lower is the releases'", choices=PHRASE_CASES)] = "lower"
     signals: Annotated[
         tuple[str, ...],
         Flag("more columns for reviewers, which cost time (docs/signals.md), of", metavar="LIST", choices=SIGNALS),
@@ -170,8 +170,8 @@ class ModelConfig(Settings):
         on_cpu = self.device == "cpu"
         _check(not (on_cpu and self.precision == "fp8"), "--precision fp8 needs a GPU, and --device is cpu; use fp32")
         parse_formulation(self.formulation)
-        _check("{phrase}" in self.question, "--question does not contain {phrase}")
-        _check("[SEG]" in self.answer, "--answer does not contain [SEG]")
+        _check(self.question is None or "{phrase}" in self.question, "--question does not contain {phrase}")
+        _check(self.answer is None or "[SEG]" in self.answer, "--answer does not contain [SEG]")
 
     @property
     def is_demo(self) -> bool:

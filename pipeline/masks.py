@@ -54,8 +54,12 @@ def encode_mask(mask: NDArray[np.bool_]) -> EncodedMask:
 
 
 def encode_answers(result: Any) -> Iterator[EncodedMask]:
-    """The masks of a `litelvlm.AnnotationResult`, one for each phrase."""
-    return (encode_run_lengths(found, result.size_hw) for found in result.run_lengths)
+    """The masks of a `litelvlm.AnnotationResult`, one for each phrase; empty where the model says it is absent."""
+    height, width = result.size_hw
+    nothing = np.array([height * width])
+    absent = [False] * len(result.run_lengths) if result.absent is None else result.absent
+    masks = zip(result.run_lengths, absent, strict=True)
+    return (encode_run_lengths(nothing if is_absent else found, result.size_hw) for found, is_absent in masks)
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

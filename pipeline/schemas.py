@@ -11,9 +11,12 @@ FORMAT_VERSION = 5
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
+STATUS_ABSENT = "absent"  # the model says that there is no such object
 STATUS_FAILED = "failed"
 STATUS_DROPPED = "dropped"  # does not stand, see `pipeline.stages.suppress`, or is reviewed already
-STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_FAILED, STATUS_DROPPED)
+STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_ABSENT, STATUS_FAILED, STATUS_DROPPED)
+#: Statuses that are not spoken of where no record has them.
+ONLY_IF_ANY = (STATUS_ABSENT, STATUS_DROPPED)
 
 #: One row per (image, phrase). Holds nothing that differs between an interrupted and an uninterrupted run.
 RECORD_SCHEMA = pa.schema(
@@ -51,6 +54,7 @@ RECORD_SCHEMA = pa.schema(
         pa.field("agreement", pa.float32()),  # IoU with the unpruned answer, of images compared with it
         pa.field("seg_probability", pa.float32()),  # with `--signals seg`
         pa.field("clip_similarity", pa.float32()),  # with `--signals clip`
+        pa.field("absent_probability", pa.float32()),  # of models that may reject a phrase, with or without a mask
     ]
 )
 
@@ -125,6 +129,7 @@ THROUGHPUT_SCHEMA = pa.schema(
         pa.field("phrases", pa.int64()),  # records, failed ones included
         pa.field("ok", pa.int64()),
         pa.field("empty", pa.int64()),
+        pa.field("absent", pa.int64()),
         pa.field("failed", pa.int64()),
         pa.field("dropped", pa.int64()),
         pa.field("megapixels", pa.float64()),  # 1e6 pixels of all decoded images
@@ -213,8 +218,8 @@ OWNED_DIRS = (DONE_DIR, LOG_DIR, SHARDS_DIR, ATTEMPTS_DIR, RECORDS_DIR, ANNOTATI
 
 
 def status_words(counts: Mapping[str, int]) -> str:
-    """How many records have which status, in words; dropped ones where there are any."""
-    return ", ".join(f"{counts[one]} {one}" for one in STATUSES if one != STATUS_DROPPED or counts[one])
+    """How many records have which status, in words; absent and dropped ones where there are any."""
+    return ", ".join(f"{counts[one]} {one}" for one in STATUSES if one not in ONLY_IF_ANY or counts[one])
 
 
 def marker_name(shard_id: str) -> str:

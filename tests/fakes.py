@@ -18,6 +18,7 @@ from litelvlm.pipeline.stages.engine import Annotated
 
 KILL_PHRASE = "kill the worker"
 EMPTY_PHRASE = "nothing at all"
+ABSENT_PHRASE = "no such thing"  # phrases that begin so are rejected
 BAD_PHRASE = "unanswerable"
 NAN_PHRASE = "no score"
 DEVICE_PHRASE = "break the device"
@@ -70,6 +71,16 @@ class FakeResult:
     @property
     def clip_similarity(self) -> np.ndarray | None:
         return None
+
+    @property
+    def absent_probability(self) -> np.ndarray | None:
+        return None if self.absent is None else np.where(self.absent, np.float32(0.875), np.float32(0.125))
+
+    @property
+    def absent(self) -> np.ndarray | None:
+        """None, as of a model that cannot reject, unless a phrase asks for what is not there."""
+        absent = np.array([phrase.startswith(ABSENT_PHRASE) for phrase in self.phrases], dtype=bool)
+        return absent if absent.any() else None
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class _Checked:
 
 
 class Annotator:
-    """GLaMM with visual-token pruning, ready to annotate.
+    """GLaMM, LISA or another model of `litelvlm.models` with visual-token pruning, ready to annotate.
 
     Build it with `from_pretrained`. Results do not depend on how requests are batched.
     """
@@ -55,9 +55,15 @@ class Annotator:
         self.preprocessor = Preprocessor(checkpoint.config, checkpoint.directory)
         self.clip_tokenizer = load_clip_tokenizer(checkpoint.clip_merges, checkpoint.config.clip.context_length)
         on_gpu = model.device.type == "cuda"
-        seg_id = self.preprocessor.tokenizer.token_id(SEG_TOKEN)
+        tokenizer, rejecting = self.preprocessor.tokenizer, checkpoint.config.description.reject_token
         self.formulation = choose(model, formulation)
-        self._runner = Runner(model, self.clip_tokenizer, formulation=self.formulation, seg_id=seg_id)
+        self._runner = Runner(
+            model,
+            self.clip_tokenizer,
+            formulation=self.formulation,
+            seg_id=tokenizer.token_id(SEG_TOKEN),
+            reject_id=tokenizer.token_id(rejecting) if rejecting else None,
+        )
         self._clock = StageClock(model.device)
         sizes = micro_batches(
             checkpoint.config,
@@ -89,16 +95,18 @@ class Annotator:
         Args:
             model: "demo", a directory, or a Hugging Face id (`id@revision`), in the published or the converted layout.
             clip: for the published layout, the CLIP towers: a Hugging Face directory or id; None is open_clip's
-                `ViT-L-14-336` / `openai`.
+                `ViT-L-14-336` / `openai`, or `ViT-L-14` where the model was trained with that.
             device: "cpu", "cuda", "cuda:1", …
             dtype: "float32", "bfloat16" or, on a GPU, "float8" (`litelvlm.precision`).
             formulation: "auto", on a GPU a short race; or what `litelvlm.formulation.parse_formulation` takes.
-            lm_head: whether the language model's output layer is loaded, which the signal "seg" needs.
+            lm_head: whether the language model's output layer is loaded, which the signal "seg" needs; a model that may
+                reject phrases has it in any case.
 
         Raises:
             FileNotFoundError, ValueError: in one line, if the checkpoint is absent, damaged or another model's.
         """
         checkpoint = open_checkpoint(model, clip)
+        lm_head = lm_head or checkpoint.config.description.reject_token is not None
         model_on_device = load_model(checkpoint, resolve_device(device), resolve_dtype(dtype), lm_head=lm_head)
         return cls(checkpoint, model_on_device, formulation=formulation)
 
@@ -151,7 +159,7 @@ class Annotator:
             pruning: which visual tokens stay; None means all.
             layout: "separate" (a prompt per phrase), "rounds" (all phrases of an image in one conversation) or "shared"
                 (one visual prefix per image, its tokens chosen for all phrases together, a branch per phrase).
-            template: question and answer; the default is the release's first.
+            template: question and answer; the default is the model's own (`litelvlm.models`).
             batch_images: images encoded together; None chooses.
             keep_logits: whether results hold low-resolution logits, L*L*4 bytes a phrase.
             signals: what else results say of a mask: "seg" is `seg_probability`, for which `lm_head` has to be loaded,
@@ -160,7 +168,8 @@ class Annotator:
         Raises:
             ValueError: if an image is not HxWx3 uint8, or a phrase is empty or too long; the message names the request.
         """
-        pruning, template = pruning or PruningConfig(), template or PromptTemplate()
+        pruning = (pruning or PruningConfig()).for_model(self.config.description)
+        template = template or self.config.template
         if layout not in LAYOUTS:
             raise ValueError(f"layout: {layout!r} is not known; choose one of {', '.join(LAYOUTS)}")
         if batch_images is not None and batch_images < 1:
@@ -267,6 +276,7 @@ class Annotator:
         self, image: PreparedImage, pruning: PruningConfig, signals: Collection[str], *, keep_logits: bool
     ) -> AnnotationResult:
         sam, none = self.config.sam, np.zeros(0, dtype=np.float32)
+        rejects = self.config.description.reject_token is not None
         return AnnotationResult(
             scores=none,
             predicted_iou=none,
@@ -281,4 +291,6 @@ class Annotator:
             size_hw=image.original_size_hw,
             seg_probability=none if "seg" in signals else None,
             clip_similarity=none if "clip" in signals else None,
+            absent_probability=none if rejects else None,
+            absent=np.zeros(0, dtype=bool) if rejects else None,
         )

@@ -186,7 +186,7 @@ class BatchRunner:
         self, features: ClipFeatures, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig
     ) -> dict[str, Tensor]:
         """PxC mask prompts of all prompts' phrases, NxR the patches that each prompt kept, in order, and with `lm_head`
-        the P probabilities of `[SEG]`."""
+        the P probabilities of `[SEG]`, and of the token that rejects."""
         visual = self._runner.project(features, retained)
         lengths = [packed_length(item.prompt, retained.num_tokens) for item in prompts]
         answered = self._limits["llm"].run(
@@ -201,8 +201,10 @@ class BatchRunner:
             "mask_prompts": torch.cat([one.mask_prompts for one in in_order]),
             "kept": torch.stack([one.patches for one in in_order]),
         }
-        probabilities = [one.seg_probability for one in in_order if one.seg_probability is not None]
-        return found | ({"seg_probability": torch.cat(probabilities)} if probabilities else {})
+        for name in ("seg_probability", "absent_probability", "absent"):
+            columns = [getattr(one, name) for one in in_order if getattr(one, name) is not None]
+            found |= {name: torch.cat(columns)} if columns else {}
+        return found
 
     def _decoded(
         self, batch: ImageBatch, embeddings: Tensor, mask_prompts: Tensor, *, keep_logits: bool

@@ -131,10 +131,14 @@ class _Merged:
 
 
 def _spans(prompt: Prompt) -> list[tuple[int, int]]:
-    """Where in `input_ids` the text that must be computed starts and stops."""
+    """Where in `input_ids` the text that must be computed starts and stops: with the last state that is read."""
+
+    def stop(seg_index: int) -> int:
+        return seg_index + 1 - prompt.read_offset
+
     if prompt.branch_starts:
-        return list(zip(prompt.branch_starts, prompt.seg_indices, strict=True))
-    return [(prompt.image_index + 1, prompt.seg_indices[-1])]
+        return [(start, stop(seg)) for start, seg in zip(prompt.branch_starts, prompt.seg_indices, strict=True)]
+    return [(prompt.image_index + 1, stop(prompt.seg_indices[-1]))]
 
 
 def _places(text_lengths: Places, num_retained: int, *, apart: bool) -> tuple[Places, Places]:
@@ -150,12 +154,12 @@ def _places(text_lengths: Places, num_retained: int, *, apart: bool) -> tuple[Pl
 
 
 def _reads(prompts: Sequence[Prompt], ends_of_span: Places, first_of_span: Places) -> tuple[Places, Places]:
-    """Which of all text tokens stand just before a `[SEG]`, and each one's number within its prompt."""
+    """Which of all text tokens' states become mask prompts, and each one's number within its prompt."""
     numbers = _ramps(np.array([len(prompt.seg_indices) for prompt in prompts]))
     if prompts[0].branch_starts:
         return ends_of_span - 1, numbers
     places = [
-        np.array(prompt.seg_indices) - (prompt.image_index + 2) + first
+        np.array(prompt.seg_indices) - prompt.read_offset - (prompt.image_index + 1) + first
         for prompt, first in zip(prompts, first_of_span, strict=True)
     ]
     return np.concatenate(places), numbers

@@ -66,6 +66,9 @@ class AnnotationResult:
         seg_probability: P float32, how likely the language model took `[SEG]` to be where it stands; None unless asked.
         clip_similarity: P float32, cosine of CLIP's embeddings of phrase and of what the mask shows, NaN where it is
             empty; None unless asked.
+        absent_probability: P float32, how likely the language model took the token that rejects to be in the place of
+            `[SEG]`; None where the model has no such token.
+        absent: P bool, whether that token is the likeliest: there is no such object, whatever the mask; None as above.
     """
 
     scores: np.ndarray
@@ -81,6 +84,8 @@ class AnnotationResult:
     size_hw: tuple[int, int]
     seg_probability: np.ndarray | None = None
     clip_similarity: np.ndarray | None = None
+    absent_probability: np.ndarray | None = None
+    absent: np.ndarray | None = None
 
     @property
     def num_phrases(self) -> int:

@@ -42,11 +42,15 @@ class Answered(NamedTuple):
         mask_prompts: QxC float32.
         patches: R, those kept to the end.
         seg_probability: Q float32; None without `lm_head`.
+        absent_probability: Q float32, how likely the model took the token that rejects; None where it has none.
+        absent: Q bool, whether that is the likeliest.
     """
 
     mask_prompts: Tensor
     patches: Tensor
     seg_probability: Tensor | None
+    absent_probability: Tensor | None = None
+    absent: Tensor | None = None
 
 
 class Runner:
@@ -57,6 +61,7 @@ class Runner:
         clip_tokenizer: CLIP's own tokeniser.
         formulation: how its parts compute; None is the one for a CPU.
         seg_id: the token `[SEG]`, for a model with `lm_head`.
+        reject_id: the token that rejects a phrase; None where the model has none.
     """
 
     def __init__(
@@ -66,9 +71,11 @@ class Runner:
         *,
         formulation: Formulation | None = None,
         seg_id: int = 0,
+        reject_id: int | None = None,
     ) -> None:
         formulation = formulation or Formulation()
         self.model = model
+        self._reject_id = reject_id
         self._seg_id = seg_id
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
@@ -140,7 +147,14 @@ class Runner:
         probability = self.model.token_probability(hidden, self._seg_id)
         probabilities = [None] * len(prompts) if probability is None else probability.split(rounds)
         answers = zip(self.model.mask_prompts(hidden).split(rounds), indices, probabilities, strict=True)
-        return [Answered(*one) for one in answers]
+        found = [Answered(*one) for one in answers]
+        if self._reject_id is None:
+            return found
+        rejection = zip(*(one.split(rounds) for one in self.model.rejection(hidden, self._reject_id)), strict=True)
+        return [
+            one._replace(absent_probability=likely, absent=is_top)
+            for one, (likely, is_top) in zip(found, rejection, strict=True)
+        ]
 
     def _prefill_inside(
         self, visual: Tensor, prompts: Sequence[ImagePrompt], retained: Retained, pruning: PruningConfig

@@ -26,6 +26,7 @@ class Rule:
         needs: names of the fields of `Evidence` that it reads besides `context`, which is always there.
         merges: whether some tokens are made of several.
         order: in what order its paper gives tokens to the language model, in words.
+        positions: "original" where tokens keep their position ids by its definition, whatever is configured.
         place: where it stands among all rules; those without a place are last, by name.
     """
 
@@ -34,6 +35,7 @@ class Rule:
     needs: tuple[str, ...] = ()
     merges: bool = False
     order: str = "raster"
+    positions: str = ""
     place: int = 1000
 
     @property

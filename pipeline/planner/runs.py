@@ -15,7 +15,7 @@ from litelvlm.config import RULES, UNPRUNED
 from litelvlm.pipeline.errors import DataError, UsageError
 from litelvlm.pipeline.measure.run_summary import RunSummary, find_summary
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
-from litelvlm.pipeline.schemas import RUN_NAME, THROUGHPUT_NAME
+from litelvlm.pipeline.schemas import RUN_NAME, STATUS_ABSENT, THROUGHPUT_NAME
 from litelvlm.pipeline.storage.store import Storage
 
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
@@ -122,7 +122,8 @@ def measured_run(root: str, summary: RunSummary, table: pa.Table) -> MeasuredRun
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise UsageError(f"--run {root}: {THROUGHPUT_NAME} lacks {missing[0]}; it is of another version, run again")
-    rows = [row for row in table.select(_NEEDED).to_pylist() if row["images"]]
+    known = [name for name in (*_NEEDED, STATUS_ABSENT) if name in table.column_names]
+    rows = [row for row in table.select(known).to_pylist() if row["images"]]
     if summary.state != "done" or not rows:
         raise UsageError(f"--run {root}: state is {summary.state}, {len(rows)} annotated shards; finish it first")
     config, (prompts, visual, retained) = summary.config, _sums(rows, "prompts", "visual_tokens", "retained_tokens")
@@ -159,7 +160,7 @@ def _observations(rows: Sequence[dict[str, Any]], *, pruned: bool) -> Iterable[O
     for row in rows:
         load = Load(
             images=row["images"],
-            phrases=sum(row[status] or 0 for status in ("ok", "empty", "dropped")),
+            phrases=sum(row.get(status) or 0 for status in ("ok", "empty", STATUS_ABSENT, "dropped")),
             prompts=row["prompts"] or 0,
             retained_tokens=row["retained_tokens"] or 0,
             text_tokens=row["text_tokens"] or 0,

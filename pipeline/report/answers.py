@@ -164,10 +164,11 @@ def _quality(facts: Facts) -> Card:
 
 def _records(facts: Facts) -> Card:
     table = facts.table
-    total, failed, empty, dropped, ok = (
-        table.total(name) or 0 for name in ("phrases", "failed", "empty", "dropped", "ok")
+    total, failed, empty, absent, dropped, ok = (
+        table.total(name) or 0 for name in ("phrases", "failed", "empty", "absent", "dropped", "ok")
     )
-    of_no_use = f", {words.count(dropped)} dropped" if dropped else ""
+    of_no_use = f", {words.count(absent)} absent" if absent else ""
+    of_no_use += f", {words.count(dropped)} dropped" if dropped else ""
     return Card(
         name="Records with a mask",
         value=words.percent(ok / total) if total else words.NONE,

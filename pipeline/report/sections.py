@@ -20,7 +20,7 @@ from litelvlm.pipeline.report.shards import (
     timeline,
     usage,
 )
-from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUSES
+from litelvlm.pipeline.schemas import ONLY_IF_ANY, STATUSES
 
 _SHOWN_ACTORS, _SHOWN_REASONS = 12, 12
 _SHOWN_PHRASES, _MAX_PHRASE = 20, 160  # rows of a table, characters of a phrase in it
@@ -214,7 +214,7 @@ def score_section(facts: Facts) -> dict[str, Any]:
             (status, words.count(value), words.percent(value / total if total else None),
              charts.meter(value / total if total else 0.0, f"s-{status}"))
             for status, value in by_status.items()
-            if value or status != STATUS_DROPPED
+            if value or status not in ONLY_IF_ANY
         ],
         "chart": chart if scores.scored else None,
         "mean": words.score(scores.mean),

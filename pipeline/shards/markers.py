@@ -142,7 +142,7 @@ class ShardMarker(Marker):
     """The marker of an annotated shard.
 
     Attributes:
-        records, ok, empty, dropped: in its data file.
+        records, ok, empty, absent, dropped: in its data file.
         reasons: the most frequent ones of its failed records.
         image_keys: key and file name of every run of adjacent records of one image.
         seconds: by stage and by kind, see `THROUGHPUT_SCHEMA`.
@@ -156,6 +156,7 @@ class ShardMarker(Marker):
     image_keys: list[tuple[str, str]]
     seconds: dict[str, float]
     facts: ShardFacts
+    absent: int = 0
     baseline: Baseline | None = None
 
 

@@ -22,13 +22,17 @@ _PAYLOAD = "payload"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model says to one phrase, and the signals that come with it; none that describe an empty mask."""
+    """What the model says to one phrase, and the signals that come with it; none that describe an empty mask.
+
+    `is_absent` is whether it says that there is no such object; the mask is empty then.
+    """
 
     mask: EncodedMask
     score: float
     num_visual_tokens: int
     num_retained_tokens: int
     signals: dict[str, float | int | None] = field(default_factory=dict)
+    is_absent: bool = False
 
 
 @dataclass(kw_only=True)

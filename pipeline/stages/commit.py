@@ -13,7 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from litelvlm.pipeline.schemas import SHARD_SCHEMA, STATUS_DROPPED, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
+from litelvlm.pipeline.schemas import (
+    SHARD_SCHEMA,
+    STATUS_ABSENT,
+    STATUS_DROPPED,
+    STATUS_EMPTY,
+    STATUS_FAILED,
+    STATUS_OK,
+)
 from litelvlm.pipeline.shards.markers import DataFile, ShardMarker, create_marker, write_data
 from litelvlm.pipeline.shards.payload import ShardResult
 from litelvlm.pipeline.stages.failures import run_stage
@@ -50,6 +57,7 @@ def _marker(result: ShardResult, data: DataFile, *, commit_s: float) -> ShardMar
         records=len(result.records),
         ok=statuses[STATUS_OK],
         empty=statuses[STATUS_EMPTY],
+        absent=statuses[STATUS_ABSENT],
         failed=statuses[STATUS_FAILED],
         dropped=statuses[STATUS_DROPPED],
         reasons=dict(reasons.most_common(_TOP_REASONS)),

@@ -96,7 +96,7 @@ class LiteLVLMEngine:
             ValueError, OSError: naming the setting or file that does not fit.
         """
         self._pruning(unpruned=False)
-        self._template()
+        self.template()
         self.preprocessor()
         self._check_signals()
         num_tokens, budget = self.preprocessor().config.num_visual_tokens, self.model.num_retain_tokens
@@ -161,7 +161,7 @@ class LiteLVLMEngine:
 
     def check_phrase(self, preprocessor: Preprocessor, phrase: str) -> str:
         """The phrase as it enters the prompt. Raises ValueError with the reason why it cannot."""
-        return preprocessor.check_phrase(phrase, self._template())
+        return preprocessor.check_phrase(phrase, self.template())
 
     def annotate(
         self, annotator: Annotator, images: list[PreparedImage], phrases: list[list[str]], *, unpruned: bool = False
@@ -174,7 +174,7 @@ class LiteLVLMEngine:
             requests,
             pruning=self._pruning(unpruned=unpruned),
             layout=self.model.layout,
-            template=self._template(),
+            template=self.template(),
             batch_images=self.batch_images,
             keep_logits=False,
             signals=self.model.signals,
@@ -201,7 +201,7 @@ class LiteLVLMEngine:
         """Needed operations, 1e12, for one image that is asked these phrases in a layout, by the model's sizes."""
         from litelvlm.prompts import build_prompts
 
-        config, pruning, template = self.preprocessor().config, self._pruning(unpruned=False), self._template()
+        config, pruning, template = self.preprocessor().config, self._pruning(unpruned=False), self.template()
         visual = config.num_visual_tokens
         prompts = build_prompts(
             [self.check_phrase(self.preprocessor(), phrase) for phrase in phrases],
@@ -244,10 +244,15 @@ class LiteLVLMEngine:
             num_retain_tokens=model.num_retain_tokens, rule=model.rule, order=model.order, positions=model.positions
         )
 
-    def _template(self) -> PromptTemplate:
-        from litelvlm import PromptTemplate
-
-        return PromptTemplate(question=self.model.question, answer=self.model.answer)
+    def template(self) -> PromptTemplate:
+        """How a phrase is asked: as configured, else as the model is asked by itself."""
+        own, asked = self.preprocessor().config.template, self.model
+        return dataclasses.replace(
+            own,
+            question=own.question if asked.question is None else asked.question,
+            answer=own.answer if asked.answer is None else asked.answer,
+            lower_case=asked.phrase_case == "lower",
+        )
 
 
 def choose_engine(config: RunConfig) -> Engine:

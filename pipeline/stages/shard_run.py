@@ -21,7 +21,7 @@ from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.masks import EncodedMask, encode_answers
 from litelvlm.pipeline.ontology import OBJECT, Category, Ontology
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
+from litelvlm.pipeline.schemas import STATUS_ABSENT, STATUS_DROPPED, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from litelvlm.pipeline.shards.manifest import Shard, record_key
 from litelvlm.pipeline.shards.payload import Answer, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import Annotated, Engine, device_is_broken
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 #: Most images and phrases that one call to the model takes. Fixed, so that a shard meets the same batches in every run.
 CALL_IMAGES = 32
 CALL_PHRASES = 256
-ASKED_SIGNALS = ("seg_probability", "clip_similarity")  # by --signals
+MODEL_SIGNALS = ("seg_probability", "clip_similarity", "absent_probability")  # by --signals, or the model's own
 #: Columns that are filled from an answer, or from all of its image when they are there (`mask_signals`).
-MASK_SIGNALS = ("overlap", "num_equal", "components", "holes", "area_share", "borders", *ASKED_SIGNALS)
+MASK_SIGNALS = ("overlap", "num_equal", "components", "holes", "area_share", "borders", *MODEL_SIGNALS)
 _KILLED = "this record killed the worker that annotated it, every time"
 _BLANK_SIZE_HW, _BLANK_PHRASE = (64, 64), "object"
 _NO_SCORE = "the model returned a score that is no number from 0 to 1"
@@ -145,14 +145,16 @@ class ShardRun:
 
     def _answers(self, result: AnnotationResult) -> Iterator[Answer]:
         started = time.perf_counter()
-        masks = zip(encode_answers(result), result.run_lengths, result.scores, _asked_signals(result), strict=True)
-        for mask, lengths, score, asked in masks:
+        absent = [False] * len(result.scores) if result.absent is None else result.absent
+        masks = encode_answers(result), result.run_lengths, result.scores, _asked_signals(result), absent
+        for mask, lengths, score, asked, is_absent in zip(*masks, strict=True):
             yield Answer(
                 mask=mask,
                 score=float(score),
                 num_visual_tokens=result.num_visual_tokens,
                 num_retained_tokens=result.num_retained_tokens,
                 signals=asked | _signals(mask, lengths),
+                is_absent=bool(is_absent),
             )
         self._add_seconds("encode", time.perf_counter() - started)
 
@@ -169,7 +171,7 @@ class ShardRun:
 
 def _asked_signals(result: AnnotationResult) -> Iterator[dict[str, float | int | None]]:
     """The columns of `RECORD_SCHEMA` that the model fills for each phrase if it is asked; None where it has no say."""
-    columns = {name: getattr(result, name) for name in ASKED_SIGNALS}
+    columns = {name: getattr(result, name) for name in MODEL_SIGNALS}
     for place in range(len(result.scores)):
         found = {name: float(values[place]) for name, values in columns.items() if values is not None}
         yield {name: value if math.isfinite(value) else None for name, value in found.items()}
@@ -266,4 +268,6 @@ def _status(draft: Draft, mask: EncodedMask | None) -> str:
         return STATUS_FAILED
     if draft.dropped is not None:
         return STATUS_DROPPED
+    if draft.answer is not None and draft.answer.is_absent:
+        return STATUS_ABSENT
     return STATUS_OK if mask else STATUS_EMPTY

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from litelvlm.config import PruningConfig
-from tests.fakes import BAD_PHRASE, FakeAnnotator, FakeEngine, true_mask
+from litelvlm.config import PromptTemplate, PruningConfig
+from tests.fakes import ABSENT_PHRASE, BAD_PHRASE, FakeAnnotator, FakeEngine, true_mask
 
 NUM_VISUAL_TOKENS = 16
 UNTAKEN_PHRASE = "too much for it"
@@ -47,6 +47,11 @@ class FakeAnswer:
     num_visual_tokens = NUM_VISUAL_TOKENS
 
     @property
+    def absent(self) -> np.ndarray | None:
+        absent = np.array([phrase.startswith(ABSENT_PHRASE) for phrase in self.phrases], dtype=bool)
+        return absent if absent.any() else None
+
+    @property
     def num_prompts(self) -> int:
         return len(self.phrases)
 
@@ -71,6 +76,9 @@ class FakeEvaluation(FakeEngine):
 
     def num_visual_tokens(self) -> int:
         return NUM_VISUAL_TOKENS
+
+    def template(self) -> PromptTemplate:
+        return PromptTemplate()
 
     def sizes(self) -> None:
         return None

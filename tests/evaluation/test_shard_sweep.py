@@ -14,7 +14,7 @@ from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardTask, ShardWork
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 from tests.evaluation.fakes import UNTAKEN_PHRASE, CountingAnnotator, FakeEvaluation
-from tests.fakes import true_mask
+from tests.fakes import ABSENT_PHRASE, true_mask
 from tests.pipeline.samples import picture
 
 SHARD = Shard(
@@ -76,6 +76,14 @@ def test_rows_hold_what_the_masks_have_in_common() -> None:
         assert rows[index]["mask_rle"] is None
     assert rows[0]["boundary_f"] == 1.0
     assert rows[0]["num_words"] == 3
+
+
+def test_what_the_model_rejects_counts_as_an_empty_mask() -> None:
+    sweep, _ = _sweep([_image(3, ["a dog", ABSENT_PHRASE])])
+    rows = [row for row in sweep.evaluate(range(1), frozenset()) if row["combination"] == 0]
+    assert true_mask(picture(3), ABSENT_PHRASE).any()
+    assert [row["predicted_area"] > 0 for row in rows] == [True, False]
+    assert rows[1]["intersection"] == 0
 
 
 def test_examples_keep_masks_and_tokens() -> None:

@@ -46,6 +46,8 @@ class MaskResult:
     num_retained_tokens: int = 21
     num_text_tokens: int = 7
     seg_probability: None = None
+    absent_probability: None = None
+    absent: None = None
     clip_similarity: None = None
 
     @property

@@ -32,6 +32,16 @@ def glamm_shapes(llm: LlmSizes, sam: SamSizes, clip: ClipSizes) -> Shapes:
     return shapes | {f"model.grounding_encoder.{name}": shape for name, shape in sam_shapes(sam).items()}
 
 
+def lisa_shapes(llm: LlmSizes, sam: SamSizes, clip: ClipSizes) -> Shapes:
+    """As LISA's state dict names them: SAM is `visual_model`, the projector a single layer."""
+    shapes = {
+        name.replace("model.grounding_encoder.", "model.visual_model."): shape
+        for name, shape in glamm_shapes(llm, sam, clip).items()
+        if not name.startswith("model.mm_projector.")
+    }
+    return shapes | _linear("model.mm_projector", clip.vision_width, llm.hidden_size)
+
+
 def sam_shapes(sam: SamSizes) -> Shapes:
     """SAM under its original parameter names."""
     width, channels = sam.hidden_size, sam.output_channels

@@ -28,7 +28,7 @@ def test_absent_files_are_named(glamm_copy: Path, tmp_path: Path) -> None:
 
 
 def test_another_models_config_is_refused(glamm_copy: Path) -> None:
-    with pytest.raises(ValueError, match="is this a GLaMM checkpoint"):
+    with pytest.raises(ValueError, match=r"config\.json says CLIPModel; known are GLaMM \(GLaMMForCausalLM\)"):
         open_checkpoint(CLIP_TINY)
     with pytest.raises(ValueError, match="mm_hidden_size"):
         open_checkpoint(glamm_copy)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from litelvlm import PromptTemplate
+from litelvlm.models.lisa import LISA
 from litelvlm.prompts import MAX_PHRASE_CHARS, build_prompts, check_phrase, normalize_phrase
 from litelvlm.tokenizer import IMAGE_ID, GlammTokenizer
 from tests.parity.fixtures import GLAMM_TINY
+from tests.parity.lisa_fixtures import LISA_TINY
 
 TEMPLATE = PromptTemplate()
 
@@ -31,6 +33,11 @@ def tokenizer() -> GlammTokenizer:
 )
 def test_normalize_phrase(phrase: str, expected: str) -> None:
     assert normalize_phrase(phrase) == expected
+
+
+def test_a_template_keeps_the_case(tokenizer: GlammTokenizer) -> None:
+    assert check_phrase("  Ampel (Grün)\n", PromptTemplate(lower_case=False), tokenizer) == "Ampel (Grün)"
+    assert check_phrase("  Ampel (Grün)\n", TEMPLATE, tokenizer) == "ampel (grün)"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,16 @@ def test_rounds_are_continued_in_a_new_conversation_when_the_context_is_full(tok
     assert len(parts) > 1
     assert [i for part in parts for i in part.phrase_indices] == list(range(40))
     assert all(part.num_text_tokens <= 400 for part in parts)
+
+
+def test_rounds_of_a_model_with_a_short_first_frame_keep_to_the_context() -> None:
+    """What begins LISA's later rounds is longer than what begins its first."""
+    tokenizer = GlammTokenizer(LISA_TINY, LISA)
+    template = PromptTemplate(question="{phrase}", answer="[SEG]")
+    for limit in range(114, 200):
+        prompts = build_prompts(["a"] * 12, template, tokenizer, layout="rounds", max_text_tokens=limit)
+        assert max(prompt.num_text_tokens for prompt in prompts) <= limit
+        assert [i for prompt in prompts for i in prompt.phrase_indices] == list(range(12))
 
 
 def test_separate_is_one_prompt_per_phrase(tokenizer: GlammTokenizer) -> None:

@@ -10,8 +10,9 @@ from litelvlm.checkpoint import clip_sizes, open_checkpoint
 from litelvlm.config import ClipSizes, GlammConfig
 from litelvlm.glamm import GlammModel
 from litelvlm.loading import CheckpointError, check_shapes
+from litelvlm.models.glamm import GLAMM
 from litelvlm.weight_files import iter_shapes
-from litelvlm.weight_names import Placement, place_clip, place_converted, place_glamm, place_open_clip
+from litelvlm.weight_names import Placement, place_clip, place_converted, place_open_clip, place_published
 from tests.litelvlm.published_layout import clip_shapes, glamm_shapes
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
@@ -20,6 +21,8 @@ PUBLISHED_CONFIG = {
     "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
     "mm_hidden_size": 1024, "architectures": ["GLaMMForCausalLM"], "model_type": "llava", "out_dim": 256,
 }  # fmt: skip
+
+place_glamm = place_published(GLAMM)
 
 
 def test_layout_rules_equal_the_recorded_checkpoints() -> None:

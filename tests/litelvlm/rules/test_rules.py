@@ -103,7 +103,86 @@ def literal_divprune(row: Row, budget: int) -> Kept:
     return sorted(kept), None
 
 
+def z_order(num_tokens: int) -> list[int]:
+    """Tokens along the curve: quadrant by quadrant, upper left, upper right, lower left, lower right."""
+    width = next(side for side in range(1, 99) if side**2 >= num_tokens)
+
+    def walk(top: int, left: int, side: int) -> list[int]:
+        if top >= width or left >= width:
+            return []
+        if side == 1:
+            return [top * width + left] if top * width + left < num_tokens else []
+        half = side // 2
+        return [i for y in (0, half) for x in (0, half) for i in walk(top + y, left + x, half)]
+
+    return walk(0, 0, 128)
+
+
+def runs(num_tokens: int, count: int) -> list[list[int]]:
+    order = z_order(num_tokens)
+    return [[i for place, i in enumerate(order) if place * count // num_tokens == run] for run in range(count)]
+
+
+def literal_payn(row: Row, budget: int) -> Kept:
+    order = z_order(row["context"].size)
+    return sorted(order[int((run + 0.5) * len(order) / budget)] for run in range(budget)), None
+
+
+def literal_evtp(row: Row, budget: int) -> Kept:
+    tokens = row["patches"]
+    width = next(side for side in range(1, 99) if side**2 >= len(tokens))
+
+    def distance(i: int, j: int) -> float:
+        squares = (i // width - j // width) ** 2 + (i % width - j % width) ** 2
+        return 1 - cosine(tokens[i], tokens[j]) + float(np.sqrt(squares) / np.sqrt(2 * max(width - 1, 1) ** 2))
+
+    kept = highest(row["context"], 1)
+    while len(kept) < budget:
+        left = [i for i in range(len(tokens)) if i not in kept]
+        kept.append(max(left, key=lambda i: (min(distance(i, j) for j in kept), -i)))
+    return sorted(kept), None
+
+
+def literal_csp(row: Row, budget: int) -> Kept:
+    attention, patches = row["attention"], row["patches"]
+    centres = highest(attention, budget - budget // 2)
+    members: dict[int, list[int]] = {centre: [] for centre in centres}
+    for index in highest(attention, attention.size):
+        if index not in centres:
+            members[max(centres, key=lambda c: (cosine(patches[index], patches[c]), -c))].append(index)
+    kept = list(centres)
+    while len(kept) < budget:
+        turn = [cluster.pop(0) for cluster in members.values() if cluster]
+        kept += sorted(turn, key=lambda i: (-attention[i], i))[: budget - len(kept)]
+    return sorted(kept), None
+
+
+def literal_altp(row: Row, budget: int) -> Kept:
+    patches = row["patches"] / np.linalg.norm(row["patches"], axis=1, keepdims=True)
+    quotients = np.zeros(len(patches))
+    for region in runs(len(patches), max(1, budget // 4)):
+        distinct = np.array(
+            [sum(1 - cosine(patches[i], patches[j]) for j in region if j != i) for i in sorted(region)], dtype=float
+        )
+        for number, place in enumerate(highest(distinct, len(region))):
+            quotients[sorted(region)[place]] = distinct.sum() / (number + 1) if number else np.inf
+    return sorted(highest(quotients, budget)), None
+
+
+def literal_nuwa(row: Row, budget: int) -> Kept:
+    attention, anchors = row["attention"], {}
+    for part in runs(attention.size, budget):
+        anchor = min(part, key=lambda i: (-attention[i], i))
+        anchors[anchor] = sum(attention[i] * alone(i, attention.size) for i in part) / attention[part].sum()
+    return sorted(anchors), [anchors[place] for place in sorted(anchors)]
+
+
 LITERAL = {
+    "payn": literal_payn,
+    "evtp": literal_evtp,
+    "csp": literal_csp,
+    "altp": literal_altp,
+    "nuwa": literal_nuwa,
     "trim": literal_trim,
     "visionzip": literal_visionzip,
     "prumerge": literal_prumerge,

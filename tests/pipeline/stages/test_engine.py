@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from litelvlm.checkpoint import open_checkpoint
-from litelvlm.config import RULES
+from litelvlm.config import RULES, PromptTemplate
 from litelvlm.flops import clip_text_flop
 from litelvlm.pipeline.config import ModelConfig
 from litelvlm.pipeline.stages.engine import Annotated, LiteLVLMEngine
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
+from tests.parity.lisa_fixtures import LISA_CLIP_TINY, LISA_TINY
 
 SCORING = {"release", "paper", "low_similarity", "high_similarity", "trim"}
 DONE = Annotated(images=2, prompts=6, phrases=6, visual_tokens=6 * 144, retained_tokens=6 * 48, text_tokens=300)
@@ -47,3 +48,24 @@ def test_a_signal_that_the_checkpoint_has_no_weights_for_is_refused_before_anyth
     LiteLVLMEngine(model=ModelConfig(model="demo", signals=("clip",))).check()
     tiny = ModelConfig(model=str(GLAMM_TINY), clip=str(CLIP_TINY), num_retain_tokens=5, signals=("seg",))
     LiteLVLMEngine(model=tiny).check()
+
+
+def test_a_phrase_is_asked_in_the_models_own_words_unless_others_are_given() -> None:
+    lisa = ModelConfig(model=str(LISA_TINY), clip=str(LISA_CLIP_TINY))
+    own = open_checkpoint(LISA_TINY, LISA_CLIP_TINY).config.template
+    assert LiteLVLMEngine(model=lisa).template() == own
+    assert own.question == " What is {phrase} in this image? Please output segmentation mask."
+    asked = replace(lisa, question="{phrase}?", phrase_case="keep")
+    assert LiteLVLMEngine(model=asked).template() == replace(own, question="{phrase}?", lower_case=False)
+    engine = LiteLVLMEngine(model=asked)
+    assert engine.check_phrase(engine.preprocessor(), " A Dog ") == "A Dog"
+    assert LiteLVLMEngine(model=ModelConfig()).template() == PromptTemplate()
+
+
+def test_another_family_is_checked_and_counted_like_the_first() -> None:
+    engine = LiteLVLMEngine(model=ModelConfig(model=str(LISA_TINY), clip=str(LISA_CLIP_TINY), num_retain_tokens=20))
+    assert engine.check() == []
+    engine.check_weights()
+    assert (engine.needed_tflop(DONE) or 0) > 0
+    separate, shared = (engine.tflop_an_image(["a dog", "a cat", "a bird"], one) for one in ("separate", "shared"))
+    assert shared < separate

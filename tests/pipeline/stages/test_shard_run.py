@@ -11,7 +11,16 @@ import pytest
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
 from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, CALL_PHRASES, MASK_SIGNALS, ShardRun, model_calls
-from tests.fakes import BAD_PHRASE, EMPTY_PHRASE, NAN_PHRASE, FakeEngine, FakeResult, true_mask, true_score
+from tests.fakes import (
+    ABSENT_PHRASE,
+    BAD_PHRASE,
+    EMPTY_PHRASE,
+    NAN_PHRASE,
+    FakeEngine,
+    FakeResult,
+    true_mask,
+    true_score,
+)
 from tests.pipeline.samples import picture
 from tests.pipeline.stages.shard_work import image_work, shard_work, timed_model
 
@@ -64,6 +73,18 @@ def test_what_the_model_was_asked_beside_comes_by_phrase_and_is_null_where_it_ha
     assert (dog["seg_probability"], dog["clip_similarity"]) == (0.25, -0.5)
     assert (empty["seg_probability"], empty["clip_similarity"]) == (0.5, None)
     assert empty["components"] is None
+
+
+def test_what_the_model_rejects_is_absent_with_its_probability_and_without_a_mask() -> None:
+    run = shard_run([image_work(4, "a dog", ABSENT_PHRASE, EMPTY_PHRASE)])
+    records = run.annotate(range(1))
+    run.compare(records)
+    dog, absent, _ = records
+    assert [one["status"] for one in records] == ["ok", "absent", "empty"]
+    assert [one["absent_probability"] for one in records] == [0.125, 0.875, 0.125]
+    assert true_mask(picture(4), ABSENT_PHRASE).any()
+    assert (absent["mask_rle"], absent["score"], absent["area"], absent["bbox_xywh"]) == (None, None, 0, None)
+    assert (dog["overlap"], dog["num_equal"], absent["components"]) == (0.0, 0, None)
 
 
 def test_masks_are_compared_over_all_of_the_shard_however_it_was_annotated() -> None:

@@ -1,0 +1,7 @@
+"""The models there are: each a description in a file of its own, which registers itself. docs/models.md says how."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
