@@ -100,8 +100,8 @@ def test_inputs_and_hidden_states_match(lisa: Annotator, case: LisaCase) -> None
         visual = runner.project(runner.encode_clip([lisa.preprocessor.prepare(case.image)]))
         for row, prompt in enumerate(_prompts(lisa, case)):
             plan = plan_packing([prompt], NUM_VISUAL, text_start=NUM_VISUAL)
-            everywhere = range(plan.num_tokens)
-            plan = replace(plan, read=[*everywhere], read_slots=[*everywhere])
+            everywhere = np.arange(plan.num_tokens)
+            plan = replace(plan, read=everywhere, read_slots=everywhere)
             packed = runner.pack(plan, visual, [0], kept, original=False)
             hidden = runner._llama(packed, runner._prefix(plan.prefix_ids))
             before = lisa.model.llm.embed_tokens(torch.tensor(plan.prefix_ids))
