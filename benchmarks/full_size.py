@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +132,7 @@ def random_model(config: GlammConfig, device: torch.device, dtype: torch.dtype) 
 
 def balance(annotator: Annotator, size: Size) -> None:
     """Centres and scales what the mask decoder's last upscaling yields for some records, so that masks cross zero."""
-    convolution = annotator.model.grounding_encoder.mask_decoder.upscale_conv2
+    convolution: Any = annotator.model.grounding_encoder.mask_decoder.upscale_conv2
     outputs: list[Tensor] = []
     handle = convolution.register_forward_hook(lambda module, args, output: outputs.append(output))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,7 +56,7 @@ def take_turns(contestants: Mapping[str, Call], device: torch.device, rounds: in
     found: dict[str, list[Timing]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, call in contestants.items():
-            timing = time_calls([lambda call=call, number=number: call(number)], device)
+            timing = time_calls([functools.partial(call, number)], device)
             if number:
                 found[name].append(timing)
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 
 from benchmarks.full_size import Contest
 from benchmarks.gpu import trace
