@@ -78,6 +78,18 @@ def draw_image(config: GlammConfig, size_hw: tuple[int, int], seed: int) -> Prep
     return PreparedImage(clip_pixels=clip.copy(), sam_pixels=sam.copy(), original_size_hw=size_hw)
 
 
+def jpeg(size_hw: tuple[int, int]) -> bytes:
+    """A picture with the smoothness and the noise of a photograph."""
+    height, width = size_hw
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    noisy = (smooth + rng.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noisy).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
 def _phrase(nouns: Sequence[str], traits: Sequence[str], places: Sequence[str], number: str) -> str:
     noun, trait, place = (" ".join(words) for words in (nouns, traits, places))
     return f"{trait} {noun} number {number} on the {place}"

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.full_size import SIZES
-from benchmarks.gpu import environment, float8, formulations, marked_tests, masks, parity, release, sam, trace
+from benchmarks.gpu import environment, float8, formulations, host, marked_tests, masks, parity, release, sam, trace
 from benchmarks.gpu.session import Findings, Session, Step
 
 
@@ -40,6 +40,7 @@ STEPS = (
     Step(name="float8", title="Float8", run=float8.run, seconds=20),
     Step(name="matrix", title="Other budgets, rounds, and what pruning gains", run=release.run_rest, seconds=10),
     Step(name="trace", title="Kernels by stage", run=trace.run, seconds=15),
+    Step(name="host", title="Cores that one device needs", run=host.run, seconds=10),
     Step(name="masks", title="Run lengths of blobs", run=masks.run, seconds=5),
     Step(name="sam", title="SAM's encoder in parts", run=sam.run, seconds=10),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import pytest
@@ -15,7 +16,11 @@ CPU = torch.device("cpu")
 
 def test_contestants_take_turns_and_the_first_turn_does_not_count() -> None:
     order: list[tuple[str, int]] = []
-    found = take_turns({name: lambda number, name=name: order.append((name, number)) for name in "ab"}, CPU, 2)
+
+    def call(name: str, number: int) -> None:
+        order.append((name, number))
+
+    found = take_turns({name: functools.partial(call, name) for name in "ab"}, CPU, 2)
     assert order == [(name, number) for number in range(3) for name in "ab"]
     assert {name: len(timings) for name, timings in found.items()} == {"a": 2, "b": 2}
 

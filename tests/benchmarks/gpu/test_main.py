@@ -16,7 +16,7 @@ import torch
 from benchmarks.full_size import Contest
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import formulations, parity, release
-from benchmarks.gpu.session import Findings, Session
+from benchmarks.gpu.session import Findings, Session, Skipped, Step
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = [step.name for step in command.STEPS]
@@ -36,8 +36,8 @@ class Without(PathFinder):
         return None if name.partition(".")[0] in {REFUSED} else super().find_spec(name, path, target)
 
 sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
-from benchmarks.gpu import __main__ as command, masks, parity, release
-masks.SIZES_HW = dict(tiny=(48, 64))
+from benchmarks.gpu import __main__ as command, host, masks, parity, release
+host.SIZES_HW = masks.SIZES_HW = dict(tiny=(48, 64))
 release.PHRASES, release.ROUNDS = (1, 3), 1
 cases = parity.load_cases()[4:6]
 parity.load_cases = lambda: cases
@@ -108,7 +108,7 @@ def test_a_step_that_fails_on_purpose_spoils_the_exit_code_alone(
         raise RuntimeError("on purpose")
 
     steps = [
-        command.Step(name=step.name, title=step.title, run=breaks, seconds=0) if step.name == "environment" else step
+        Step(name=step.name, title=step.title, run=breaks, seconds=0) if step.name == "environment" else step
         for step in command.STEPS
     ]
     monkeypatch.setattr(command, "STEPS", steps)
@@ -129,7 +129,7 @@ def test_no_device_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_version_without_races_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "litelvlm.engine.race", None)
     session = Session("small", torch.device("cpu"), tmp_path, 10)
-    with pytest.raises(formulations.Skipped, match=r"^no formulations in this version$"):
+    with pytest.raises(Skipped, match=r"^no formulations in this version$"):
         formulations.run(session, Findings(title="races"))
 
 
@@ -141,7 +141,7 @@ def test_races_are_told_candidate_by_candidate(
     module = SimpleNamespace(race_sam=lambda model: raced, race_llama=lambda model: failed)
     monkeypatch.setitem(sys.modules, "litelvlm.engine.race", module)
     session = Session("small", torch.device("cpu"), tmp_path, 60)
-    with pytest.raises(formulations.Skipped, match="CUDA device alone"):
+    with pytest.raises(Skipped, match="CUDA device alone"):
         formulations.run(session, Findings(title="races"))
     session.device = torch.device("cuda")
     monkeypatch.setattr(small_contest.annotator, "formulation", "sam=b,llama=c", raising=False)
