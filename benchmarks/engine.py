@@ -59,7 +59,7 @@ def draw_records(annotator: Annotator, num_images: int, num_phrases: int, number
     for seed in range(num_images):
         scene = draw_scene(_FIRST_SEED + seed)
         asked = [scene.phrases[n % len(scene.phrases)] for n in range(num_phrases)]
-        phrases = [f"{phrase} {number} {n}" for n, phrase in enumerate(asked)]
+        phrases = [f"{phrase} {number * num_phrases + n}" for n, phrase in enumerate(asked)]
         records.append((annotator.preprocessor.prepare(scene.image), phrases))
     return records
 

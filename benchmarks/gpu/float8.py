@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from benchmarks.contest import pruning_to, run_engine
 from benchmarks.full_size import Contest, random_annotator
-from benchmarks.gpu.release import RULE
+from benchmarks.gpu.release import RULE, expected_seconds
 from benchmarks.gpu.session import Findings, Session, Skipped
 from benchmarks.precision import SCENES, float8_agreement
 from benchmarks.timing import median_wall_s, take_turns
@@ -51,6 +51,8 @@ def measure_speed(session: Session, found: Findings, narrow: Annotator) -> None:
     pruning = pruning_to(wide.annotator, RULE, budget)
     others = Contest(annotator=narrow, size=session.size)
     for num_phrases, layout in SETTINGS:
+        wide_s = expected_seconds(session, budget, num_phrases, [layout], 0)
+        session.require(2 * wide_s)
         contestants = {
             name: functools.partial(_annotate, contest, num_phrases, layout)
             for name, contest in (("bfloat16", wide), ("float8", others))

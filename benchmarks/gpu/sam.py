@@ -21,7 +21,7 @@ from benchmarks.timing import time_kernel
 from litelvlm.config import SamSizes
 
 BATCH = 8
-_CALLS = {"cuda": 5, "cpu": 1}
+_CALLS = {"cuda": 10, "cpu": 1}
 _SECONDS = 25.0
 _BACKENDS = {
     "cuda": (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION),

@@ -142,7 +142,7 @@ class Session:
         """Both result files, each of them replaced as a whole."""
         content = self._head | {"steps": {name: vars(found) for name, found in self.findings.items()}}
         self.output.mkdir(parents=True, exist_ok=True)
-        _replace(self.output / "results.json", json.dumps(content, indent=1) + "\n")
+        _replace(self.output / "results.json", json.dumps(content, indent=1, default=str) + "\n")
         _replace(self.output / "results.md", as_markdown(content))
 
     def _run_step(self, step: Step) -> None:
