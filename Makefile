@@ -50,8 +50,8 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (about 15 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.rules
 
-bench-gpu: $(READY)  ## the same on a CUDA device with full-size models of random weights (under 8 minutes)
-	$(BIN)/python -m benchmarks.gpu
+bench-gpu: $(READY)  ## on a CUDA device: parity, speed with a full-size model of random weights, float8 (8 minutes)
+	$(BIN)/python -m benchmarks.gpu --output benchmarks/results/gpu
 
 browser: EXTRAS := dev,browser
 browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, or CHROMIUM=/path)

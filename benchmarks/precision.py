@@ -1,7 +1,7 @@
 """What float8 changes in the masks: their IoU with those of the wider precision, on trained weights.
 
     python -m benchmarks.precision                  # float8 simulated in float32, against float32
-    python -m benchmarks.precision --device cuda    # torchao's float8 against bfloat16
+    python -m benchmarks.precision --device cuda    # the engine's float8 against bfloat16
 
 Random weights give noise for masks, so the shipped checkpoint answers here, whatever size the speed was measured at.
 """
@@ -90,10 +90,10 @@ def mask_agreement(first: Annotator, second: Annotator, scenes: Sequence[Scene],
 def float8_agreement(device: str = "cpu", num_scenes: int = SCENES, budget: int = BUDGET) -> Agreement:
     """Float8 against what it replaces, on the shipped checkpoint and held-out scenes.
 
-    On a GPU torchao's layers against bfloat16, on a CPU simulated ones against float32.
+    On a GPU the engine's layers against bfloat16, on a CPU simulated ones against float32.
 
     Raises:
-        ValueError: on a GPU that has no float8, or without torchao.
+        ValueError: on a GPU that has no float8.
     """
     scenes = [draw_scene(HELD_OUT_SEED + index) for index in range(num_scenes)]
     pruning = PruningConfig(rule="release", num_retain_tokens=budget)

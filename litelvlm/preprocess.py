@@ -193,8 +193,8 @@ def resize_fast(
 
     top, left, crop_height, crop_width = crop_tlhw or (0, 0, *size_hw)
     if image.shape[:2] != size_hw:
-        planes = torch.from_numpy(np.require(image, requirements=["C", "W"])[None]).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).unsqueeze(0)
         mode = "bicubic" if resample == Image.Resampling.BICUBIC else "bilinear"
-        red_green_blue = interpolate(planes, size_hw, mode=mode, antialias=True)[0].numpy()
-        return np.stack([one[top : top + crop_height, left : left + crop_width] for one in red_green_blue], axis=-1)
+        # A batch whose strides say that channels come last stays so, and is resized without being taken apart.
+        image = interpolate(pixels.permute(0, 3, 1, 2), size_hw, mode=mode, antialias=True)[0].permute(1, 2, 0).numpy()
     return np.ascontiguousarray(image[top : top + crop_height, left : left + crop_width])

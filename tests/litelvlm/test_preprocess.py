@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from litelvlm import Preprocessor
@@ -56,6 +57,24 @@ def test_fast_pixels_are_almost_the_same(size: Any) -> None:
         assert difference.max() <= 2
         assert (difference > 1).mean() < 1e-4
         assert (difference > 0).mean() < 0.05
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_fast_pixels_do_not_depend_on_how_they_lie_in_memory(size: Any, resample: Image.Resampling) -> None:
+    """Resized channel by channel, and cut out of a larger image, they are the same to the bit."""
+    image, target, crop = photo(size), (341, 455), (5, 7, 300, 401)
+    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    mode = "bicubic" if resample == Image.Resampling.BICUBIC else "bilinear"
+    expected = torch.nn.functional.interpolate(planes, target, mode=mode, antialias=True)[0].numpy().transpose(1, 2, 0)
+    whole, part = resize_fast(image, target, resample), resize_fast(image, target, resample, crop)
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(part, expected[5:305, 7:408])
+    assert whole.flags.c_contiguous
+    assert part.flags.c_contiguous
+    large = np.zeros((size[0] + 3, size[1] + 5, 3), np.uint8)
+    large[3:, 5:] = image
+    np.testing.assert_array_equal(resize_fast(large[3:, 5:], target, resample), expected)
 
 
 def test_a_smaller_decoding_gives_pixels_of_the_same_shape_and_masks_of_the_original_size() -> None:

@@ -1,0 +1,1 @@
+"""Everything worth measuring on a CUDA device, in one process: `python -m benchmarks.gpu --output DIR`."""
