@@ -1,4 +1,4 @@
-"""Answers that finished runs have given already: the same image, phrase, model, rule and budget, read from their records.
+"""Answers that finished runs have given already: same image, phrase, model, rule and budget, read from their records.
 
 An image is found by its perceptual hash, of which 16 bytes a record lie in memory, and is the same one only if the key
 that the run gave it, a hash of its id and its bytes, is that of these bytes.
@@ -6,6 +6,7 @@ that the run gave it, a hash of its id and its bytes, is that of these bytes.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -92,6 +93,7 @@ class _Run:
         self._markers = list(committed(storage, ShardMarker))
         self.index = self._indexed()
         self._shards: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def check(self, model: ModelConfig, revision: str) -> None:
         """Raises ValueError where no answer of this run could be one of the service's."""
@@ -136,12 +138,13 @@ class _Run:
         return found
 
     def _records(self, shard: int) -> list[dict[str, Any]]:
-        if shard not in self._shards:
-            self._shards[shard] = read_data(self._storage, self._markers[shard], SHARD_SCHEMA).to_pylist()
-        self._shards.move_to_end(shard)
-        while len(self._shards) > _SHARDS_HELD:
-            self._shards.popitem(last=False)
-        return self._shards[shard]
+        with self._lock:
+            if shard not in self._shards:
+                self._shards[shard] = read_data(self._storage, self._markers[shard], SHARD_SCHEMA).to_pylist()
+            self._shards.move_to_end(shard)
+            while len(self._shards) > _SHARDS_HELD:
+                self._shards.popitem(last=False)
+            return self._shards[shard]
 
 
 def _budget(num_retain_tokens: int | None, rule: str, num_visual_tokens: int) -> tuple[int, str]:

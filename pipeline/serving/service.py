@@ -1,4 +1,4 @@
-"""A request's way: its image read, what runs have answered looked up, the rest asked of the replica that holds the image.
+"""A request's way: its image read, what runs have answered looked up, the rest asked of a replica that holds the image.
 
 Nothing here knows HTTP or Ray: `Backend` is where questions go.
 """
