@@ -10,7 +10,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from litelvlm.pipeline.export.run_images import MaskedImage, MaskedObject
-from litelvlm.pipeline.masks import decode_mask
+from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.ontology import OBJECT
 from litelvlm.pipeline.review.readers.brush import encode_brush
 
@@ -98,9 +98,12 @@ def _brush(one: MaskedObject) -> dict[str, Any]:
 
 
 def _bitmask(one: MaskedObject, label: str) -> dict[str, Any]:
-    """The mask as a PNG, white inside and transparent outside."""
-    alpha = Image.fromarray(decode_mask(one.mask)).convert("L")
+    return {"type": "bitmasklabels", "value": {"imageDataURL": bitmask_url(one.mask), "bitmasklabels": [label]}}
+
+
+def bitmask_url(mask: EncodedMask) -> str:
+    """The mask as a PNG in a `data:` URL, white inside and transparent outside."""
+    alpha = Image.fromarray(decode_mask(mask)).convert("L")
     stream = io.BytesIO()
     Image.merge("LA", (Image.new("L", alpha.size, 255), alpha)).convert("RGBA").save(stream, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-    return {"type": "bitmasklabels", "value": {"imageDataURL": url, "bitmasklabels": [label]}}
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,189 @@
+"""The HTTP API over a service: routes, bodies within their limits, every error in one form."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from litelvlm.pipeline.serving.access import Gate
+from litelvlm.pipeline.serving.api import AnnotateRequest, AnnotateResponse, ErrorResponse, parse_request
+from litelvlm.pipeline.serving.config import LimitConfig
+from litelvlm.pipeline.serving.errors import Refusal
+from litelvlm.pipeline.serving.http_guard import App, HttpGuard
+from litelvlm.pipeline.serving.label_studio import LabelStudioBackend
+from litelvlm.pipeline.serving.service import AnnotationService
+
+ROUTES = frozenset(
+    {
+        "/",
+        "/v1/annotate",
+        "/v1/model",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/openapi.json",
+        "/predict",
+        "/setup",
+        "/webhook",
+    }
+)
+_LARGE = 1 << 20  # bytes of JSON that are parsed beside the event loop
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": words}
+    for status, words in (
+        (400, "The body is not JSON"),
+        (401, "The token is missing or wrong"),
+        (403, "The URI may not be read, or the request comes from elsewhere"),
+        (408, "The body took too long"),
+        (413, "The body or the image is too large"),
+        (422, "A field does not fit"),
+        (429, "Too many requests wait; come back after Retry-After"),
+        (503, "Loading, draining, or no copy of the model answers"),
+        (504, "No answer in time"),
+    )
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": AnnotateRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            }
+        },
+    }
+}
+
+
+def build_app(service: AnnotationService, gate: Gate, backend: LabelStudioBackend) -> App:
+    """The application. `backend` speaks Label Studio's protocol."""
+    app = FastAPI(title="LiteLVLM Annotate", version=service.facts.version, docs_url=None, redoc_url=None)
+    _handle_errors(app)
+    _add_probes(app, service)
+    _add_annotate(app, service)
+    _add_label_studio(app, service, backend)
+    return HttpGuard(app, gate, service.meters, ROUTES)
+
+
+async def read_body(request: Request, limits: LimitConfig) -> bytes:
+    """A request's body. Raises Refusal where it is too large or too slow."""
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limits.max_body:
+        raise _too_large(limits)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.upload_timeout):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.max_body:
+                    raise _too_large(limits)
+                parts.append(part)
+    except TimeoutError:
+        raise Refusal(408, "slow_body", f"the body took more than {limits.upload_timeout:g} s") from None
+    except ClientDisconnect:
+        raise Refusal(400, "disconnected", "the client left while it sent its body") from None
+    return b"".join(parts)
+
+
+def _too_large(limits: LimitConfig) -> Refusal:
+    return Refusal(413, "too_many_bytes", f"the body has more than {limits.max_body} bytes")
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
+        request.state.exchange.facts["code"] = refusal.code
+        return JSONResponse(refusal.body(), refusal.status, refusal.headers())
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        code = _CODES.get(error.status_code, "http")
+        answer = await refused(request, Refusal(error.status_code, code, str(error.detail)))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return await refused(request, Refusal(422, "invalid", "the request does not fit"))
+
+
+def _add_probes(app: FastAPI, service: AnnotationService) -> None:
+    page = importlib.resources.files("litelvlm.pipeline.serving").joinpath("templates/page.html").read_text("utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+    @app.get("/health", summary="Whether the service is alive")
+    async def health() -> dict[str, str]:
+        return {"status": "UP", "model_class": "LiteLVLM"}
+
+    @app.get("/ready", summary="Whether a model is loaded and requests are taken", responses={503: _ERRORS[503]})
+    async def ready() -> dict[str, str]:
+        state = await service.state()
+        if state != "ready":
+            raise Refusal(503, state, f"the service is {state}", retry_after_s=2)
+        return {"status": "ready", "model_version": service.facts.version}
+
+    @app.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(service.meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/model", summary="The model, and what is asked where a request says nothing")
+    async def model() -> dict[str, Any]:
+        asked, limits = service.config.model, service.config.limits
+        return {
+            "model_version": service.facts.version,
+            "num_visual_tokens": service.facts.num_visual_tokens,
+            "num_retain_tokens": asked.num_retain_tokens,
+            "rule": asked.rule,
+            "max_bytes": limits.max_bytes,
+            "max_pixels": limits.max_pixels,
+            "max_phrases": limits.max_phrases,
+        }
+
+
+def _add_annotate(app: FastAPI, service: AnnotationService) -> None:
+    limits = service.config.limits
+
+    @app.post("/v1/annotate", response_model=AnnotateResponse, responses=_ERRORS, openapi_extra=_BODY)
+    async def annotate(request: Request) -> Response:
+        """Masks for the phrases of an image."""
+        body = await read_body(request, limits)
+        if len(body) > _LARGE:
+            asked = await asyncio.to_thread(parse_request, body, limits.max_phrases)
+        else:
+            asked = parse_request(body, limits.max_phrases)
+        facts = request.state.exchange.facts
+        facts["phrases"] = asked.phrases if service.config.log_content else len(asked.phrases)
+        told = await service.annotate(asked)
+        facts |= {"cached_image": told.cached_image, "width": told.width, "height": told.height}
+        return Response(told.model_dump_json(exclude_defaults=False), media_type="application/json")
+
+
+def _add_label_studio(app: FastAPI, service: AnnotationService, backend: LabelStudioBackend) -> None:
+    limits = service.config.limits
+
+    @app.post("/setup", tags=["Label Studio"], summary="A project is connected")
+    async def setup(request: Request) -> dict[str, Any]:
+        return backend.setup(await read_body(request, limits))
+
+    @app.post("/predict", tags=["Label Studio"], summary="Predictions for tasks")
+    async def predict(request: Request) -> dict[str, Any]:
+        return await backend.predict(await read_body(request, limits))
+
+    @app.post("/webhook", tags=["Label Studio"], summary="What annotators did")
+    async def webhook(request: Request) -> dict[str, Any]:
+        return await backend.webhook(await read_body(request, limits))

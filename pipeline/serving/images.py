@@ -1,0 +1,78 @@
+"""Image bytes of a request to what the model reads: the URI policy and the decoders of a run, in a bounded number of
+threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from litelvlm.pipeline.fetch.fetcher import ImageFetcher
+from litelvlm.pipeline.fetch.policy import UriPolicy
+from litelvlm.pipeline.images.decode import decode_image
+from litelvlm.pipeline.images.perceptual_hash import perceptual_hash
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.storage.retries import RetryPolicy
+
+if TYPE_CHECKING:
+    from litelvlm import PreparedImage
+
+_TRIES = 2  # a client waits: whoever wants more asks again
+
+
+class ImagePreprocessor(Protocol):
+    """The part of `litelvlm.Preprocessor` that images need."""
+
+    def needed_size(self, size_hw: tuple[int, int]) -> tuple[int, int] | None: ...
+
+    def prepare(self, image: Any, original_size_hw: tuple[int, int] | None = None) -> PreparedImage: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadImage:
+    """An image ready for the model.
+
+    Attributes:
+        prepared: for both encoders.
+        size_hw: of the upright image in pixels.
+        perceptual_hash: 16 hex digits.
+    """
+
+    prepared: PreparedImage
+    size_hw: tuple[int, int]
+    perceptual_hash: str
+
+
+class ImageReader:
+    """Fetches and decodes. Its methods may be called from several threads."""
+
+    def __init__(self, config: ServeConfig, preprocessor: ImagePreprocessor) -> None:
+        self._max_bytes, self._max_pixels = config.limits.max_bytes, config.limits.max_pixels
+        policy = UriPolicy(
+            image_root=config.image_root,
+            allowed_prefixes=config.allow_prefixes,
+            manifest_is_local=False,
+            max_bytes=self._max_bytes,
+            timeout_s=min(30.0, config.limits.timeout / 2),
+            max_attempts=_TRIES,
+        )
+        retry = RetryPolicy(seconds=config.limits.timeout / 4, tries=_TRIES, patient_tries=_TRIES)
+        self._fetcher = ImageFetcher(policy, config.storage_options, retry=retry)
+        self._preprocessor = preprocessor
+
+    def fetch(self, uri: str) -> bytes:
+        """The bytes at a URI. Raises FetchError, and CredentialsError where a store refuses the service's own."""
+        return self._fetcher.fetch(uri)
+
+    def read(self, data: bytes) -> ReadImage:
+        """Decode an image. Raises ImageError with a reason that depends on the bytes alone."""
+        decoded = decode_image(
+            data,
+            max_pixels=self._max_pixels,
+            max_bytes=self._max_bytes,
+            needed_size=self._preprocessor.needed_size,
+        )
+        return ReadImage(
+            prepared=self._preprocessor.prepare(decoded.rgb, decoded.size_hw),
+            size_hw=decoded.size_hw,
+            perceptual_hash=perceptual_hash(decoded.rgb),
+        )
