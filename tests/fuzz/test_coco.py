@@ -18,12 +18,13 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from litelvlm.pipeline.masks import decode_mask, encode_mask
-from litelvlm.pipeline.output.coco import MAX_PHRASE_CHARS, CocoAnnotation, CocoWriter
+from litelvlm.pipeline.output.coco import MAX_PHRASE_CHARS, CocoAnnotation
 from litelvlm.pipeline.output.image_index import ImageIndex
 from litelvlm.pipeline.output.names import safe_file_name
 from litelvlm.pipeline.output.unique_names import hashes_of, whole_name
 from tests.fuzz.profiles import fuzz
 from tests.fuzz.test_records import HOSTILE_TEXTS
+from tests.pipeline.output.coco_writer import CocoWriter
 
 pytestmark = pytest.mark.slow
 
