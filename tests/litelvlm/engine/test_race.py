@@ -83,7 +83,7 @@ def test_open_parts_are_raced_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(module, "race_key", lambda model: "a GPU")
     for part, fastest in (("sam", "kernel"), ("llama", "kernels")):
         result = {"fastest": fastest, "candidates": {}}
-        monkeypatch.setattr(module, f"race_{part}", lambda model, p=part, r=result: (races.append(p), r)[1])  # type: ignore[misc]
+        monkeypatch.setattr(module, f"race_{part}", lambda model, p=part, r=result: (races.append(p), r)[1])  # type: ignore[func-returns-value]
     file = tmp_path / "deep" / "formulations.json"
     assert choose(OnGpu(), "sam=folded,llama=padded", cache=file) == Formulation(sam="folded")
     assert races == []
