@@ -16,10 +16,9 @@ import numpy as np
 import sentencepiece
 from PIL import Image
 
-from litelvlm.config import GlammConfig, PromptTemplate
+from litelvlm.config import GlammConfig
+from litelvlm.models.glamm import GLAMM
 from litelvlm.preprocess import PreparedImage, sam_input_size
-from litelvlm.prompts import OVERVIEW, SYSTEM
-from litelvlm.tokenizer import GLAMM_TOKENS
 
 _NOUNS = ("person", "dog", "car", "table", "tree", "chair", "bottle", "child")
 _TRAITS = ("red", "blue", "small", "large", "striped", "wooden")
@@ -30,8 +29,9 @@ _FIRST_ADDED_ID = 32000  # where LLaMA's own vocabulary ends
 
 def write_tokenizer(directory: Path) -> None:
     """`tokenizer.model` and `added_tokens.json`, as a checkpoint has them, with GLaMM's ids of added tokens."""
-    question, answer = PromptTemplate().question, PromptTemplate().answer
-    texts = [f"{SYSTEM} USER: The", OVERVIEW, f"{question} ASSISTANT: {answer}", _phrase(_NOUNS, _TRAITS, _PLACES, "7")]
+    opening = f"{GLAMM.system} {GLAMM.user}{GLAMM.before_image}".strip()
+    asked = f"{GLAMM.question}{GLAMM.assistant}{GLAMM.answer}"
+    texts = [opening, GLAMM.after_image, asked, _phrase(_NOUNS, _TRAITS, _PLACES, "7")]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*texts, "0 1 2 3 4 5 6 7 8 9"] * 20),  # what is rare would not become a token
@@ -48,7 +48,7 @@ def write_tokenizer(directory: Path) -> None:
         minloglevel=2,
     )
     (directory / "tokenizer.model").write_bytes(model.getvalue())
-    ids = {token: _FIRST_ADDED_ID + offset for offset, token in enumerate(GLAMM_TOKENS)}
+    ids = {token: _FIRST_ADDED_ID + offset for offset, token in enumerate(GLAMM.added_tokens)}
     (directory / "added_tokens.json").write_text(json.dumps(ids), encoding="utf-8")
 
 

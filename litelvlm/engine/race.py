@@ -1,9 +1,9 @@
 """A short race of formulations on the device, when the model is loaded.
 
 Every candidate runs on the race's own inputs and is compared with the plainest one that runs on a GPU. One that fails,
-is not exact to tolerance or is not faster is not taken. Results are remembered for a device, a version of PyTorch and a
-model's sizes in a JSON file under the user's cache directory, which several processes may write: each replaces it as a
-whole, so that a lost entry is a race more.
+is not exact to tolerance or is not faster is not taken; without memory for a race there is none. Results are remembered
+for a device, a version of PyTorch and a model's sizes in a JSON file under the user's cache directory, which several
+processes may write: each replaces it as a whole, so that a lost entry is a race more.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def choose(model: GlammModel, asked: str, *, cache: Path | None = None) -> Formu
     known = remembered(path).get(key, {})
     if any(part not in known for part in open_parts):
         races = {"sam": race_sam, "llama": race_llama}
-        known |= {part: races[part](model) for part in open_parts if part not in known}
+        try:
+            known |= {part: races[part](model) for part in open_parts if part not in known}
+        except torch.OutOfMemoryError:
+            return Formulation(**REFERENCES | {part: one["fastest"] for part, one in known.items()} | fixed)
         remember(path, key, known)
     return Formulation(**fixed | {part: known[part]["fastest"] for part in open_parts})
 

@@ -11,7 +11,7 @@ from litelvlm.glamm import GlammModel
 from litelvlm.packed_prompts import PackedPrompts
 from litelvlm.prompts import Prompt
 
-_IMAGES = 4
+_IMAGES = 8  # the batch that a GPU runs, so that what is compiled here is used later
 _PREFIX, _TEXT = 35, 34  # tokens before the image, and of a phrase behind it
 _BRANCHES = 3
 _TOKENS = 4096  # of all prompts of a race

@@ -81,7 +81,8 @@ def head_of_80(dtype: torch.dtype) -> None:
     places = torch.cat([one_hot.repeat_interleave(side, 0), one_hot.repeat(side, 1)], dim=1)
     windows = _partition(qkv.float(), side, bias.float())
     parts = windows.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    attended = folded_attention(*parts, (rows.float(), columns.float(), places), size**-0.5)
+    queries, keys, values = parts.unbind(0)
+    attended = folded_attention(queries, keys, values, (rows.float(), columns.float(), places), size**-0.5)
     expected = _unpartition(attended.transpose(1, 2).flatten(-2), side, grid, 1)
     found = attend_on_grid(qkv, bias, table, side, heads, size**-0.5)
     tolerance = 1e-4 if dtype == torch.float32 else 2e-2

@@ -83,7 +83,7 @@ def test_open_parts_are_raced_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(module, "race_key", lambda model: "a GPU")
     for part, fastest in (("sam", "kernel"), ("llama", "kernels")):
         result = {"fastest": fastest, "candidates": {}}
-        monkeypatch.setattr(module, f"race_{part}", lambda model, p=part, r=result: (races.append(p), r)[1])  # type: ignore[misc]
+        monkeypatch.setattr(module, f"race_{part}", lambda model, p=part, r=result: (races.append(p), r)[1])  # type: ignore[func-returns-value]
     file = tmp_path / "deep" / "formulations.json"
     assert choose(OnGpu(), "sam=folded,llama=padded", cache=file) == Formulation(sam="folded")
     assert races == []
@@ -91,6 +91,17 @@ def test_open_parts_are_raced_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert choose(OnGpu(), "auto", cache=file) == Formulation(sam="kernel", llama="kernels")
     assert choose(OnGpu(), "auto", cache=file) == Formulation(sam="kernel", llama="kernels")
     assert races == ["llama", "sam"]
+
+
+def test_without_memory_for_a_race_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(model: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "race_key", lambda model: "a GPU")
+    monkeypatch.setattr(module, "race_sam", full)
+    file = tmp_path / "formulations.json"
+    assert choose(OnGpu(), "llama=kernels", cache=file) == Formulation(sam="folded", llama="kernels")
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 3}', '{"a": {"llama": {"fastest": "slow"}, "x": 1}}'])
@@ -136,6 +147,7 @@ def test_candidates_of_a_model_agree(tiny_annotator: Annotator, monkeypatch: pyt
     """On a CPU, with a stand-in for the kernel of stretches; what needs Triton or a compiler is left out."""
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", fakes_attention.varlen_attn)
     monkeypatch.setattr(module, "_seconds", lambda run: 1.0)
+    monkeypatch.setattr("litelvlm.engine.race_inputs._IMAGES", 1)
     monkeypatch.setattr(module, "CANDIDATES", {"sam": ("plain", "folded"), "llama": ("padded", "stretches")})
     for found in (race_sam(tiny_annotator.model), race_llama(tiny_annotator.model)):
         assert len(found["candidates"]) == 2

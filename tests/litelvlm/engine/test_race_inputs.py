@@ -11,7 +11,7 @@ from litelvlm.engine.race_inputs import race_pixels, race_prompts
 def test_pixels(demo_annotator: Annotator) -> None:
     size = demo_annotator.config.sam.image_size
     pixels = race_pixels(demo_annotator.model)
-    assert pixels.shape == (4, 3, size, size)
+    assert pixels.shape == (8, 3, size, size)
     assert torch.equal(pixels, race_pixels(demo_annotator.model))
     assert 0.9 < pixels.std() < 1.1
 
