@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from litelvlm import Annotator, PruningConfig
 from litelvlm.config import GlammConfig, LlmSizes, PromptTemplate, SamSizes
+from litelvlm.engine.packing import packed_length
 from litelvlm.flops import clip_text_flop, clip_vision_flop, mask_decoder_flop, mask_prompt_flop, sam_encoder_flop
 from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import Prompt, build_prompts
@@ -29,7 +31,7 @@ class PromptShape:
         trunk: visual tokens kept and, unless there are branches, the text behind them up to the last one that is read.
         branches: of each branch up to the one that is read; a branch sees prefix, trunk and itself.
         seen: how many tokens each one that is read sees, itself included.
-        packed: what is computed of it: trunk, branches, and the `[SEG]`s between them.
+        packed: what the engine computes of it, `[SEG]`s between branches included where it does.
     """
 
     prefix: int
@@ -62,8 +64,6 @@ def count_call(
     records: Sequence[tuple[PreparedImage, list[str]]],
     pruning: PruningConfig,
     layout: str,
-    *,
-    pads_sam_products: bool,
 ) -> Operations:
     """Operations of annotating these records in one call with nothing remembered but the prefix.
 
@@ -72,7 +72,6 @@ def count_call(
         records: prepared images with their phrases.
         pruning: a rule that chooses before the language model.
         layout: of the prompts.
-        pads_sam_products: whether windows are padded ahead of SAM's products, as in the release, or behind them.
     """
     config, texts = annotator.config, {PromptTemplate().ask(phrase) for _, phrases in records for phrase in phrases}
     shapes = prompt_shapes(annotator, records, pruning, layout)
@@ -83,8 +82,9 @@ def count_call(
     )
     needed = executed = both
     needed += len(records) * sam_needed_flop(config.sam) + llm_needed_flop(config.llm, shapes)
-    executed += len(records) * sam_executed_flop(config.sam, pads_products=pads_sam_products)
-    executed += llm_executed_flop(config.llm, shapes)
+    sam, llama = formulation_of(annotator)
+    executed += len(records) * sam_executed_flop(config.sam, sam)
+    executed += llm_executed_flop(config.llm, shapes) if llama == "padded" else llm_needed_flop(config.llm, shapes)
     kept = min(config.num_visual_tokens, len(shapes) / len(records) * pruning.budget(config.num_visual_tokens))
     needed += len(records) * kept * _projector_token_flop(config)
     executed += len(records) * config.num_visual_tokens * _projector_token_flop(config)
@@ -93,6 +93,17 @@ def count_call(
         needed += sum(clip_text_flop(config.clip, length) for length in lengths)
         executed += len(texts) * clip_text_flop(config.clip)
     return Operations(needed=needed, executed=executed)
+
+
+def formulation_of(annotator: Annotator) -> tuple[str, str]:
+    """How the engine computes SAM's attention ("plain", "folded" or "kernel") and LLaMA's ("padded": in rows, or not).
+
+    An engine that does not tell has one formulation for each kind of device.
+    """
+    told: Any = getattr(annotator, "formulation", None)
+    if told is None:
+        return ("folded" if annotator.device.type == "cuda" else "plain"), "padded"
+    return str(told.sam).partition("+")[0], str(told.llama)
 
 
 def prompt_shapes(
@@ -112,12 +123,13 @@ def prompt_shape(prompt: Prompt, num_retained: int) -> PromptShape:
     """Of a prompt that keeps so many visual tokens; what is read stands just before each `[SEG]`."""
     prefix, image = prompt.image_index, prompt.image_index + 1
     places = [segment - image + num_retained for segment in prompt.seg_indices]
+    packed = packed_length(prompt, num_retained)
     if not prompt.branch_starts:
         seen = tuple(prefix + place for place in places)
-        return PromptShape(prefix=prefix, trunk=places[-1], branches=(), seen=seen, packed=places[-1])
+        return PromptShape(prefix=prefix, trunk=places[-1], branches=(), seen=seen, packed=packed)
     branches = tuple(end - start for start, end in zip(prompt.branch_starts, prompt.seg_indices, strict=True))
     seen = tuple(prefix + num_retained + branch for branch in branches)
-    return PromptShape(prefix=prefix, trunk=num_retained, branches=branches, seen=seen, packed=places[-1])
+    return PromptShape(prefix=prefix, trunk=num_retained, branches=branches, seen=seen, packed=packed)
 
 
 def llm_needed_flop(sizes: LlmSizes, shapes: Iterable[PromptShape]) -> float:
@@ -145,10 +157,12 @@ def sam_needed_flop(sizes: SamSizes) -> float:
     return sam_encoder_flop(sizes) - products - attention
 
 
-def sam_executed_flop(sizes: SamSizes, *, pads_products: bool) -> float:
-    """The same with the queries of padding, and with its products where windows are padded ahead of them."""
+def sam_executed_flop(sizes: SamSizes, kind: str) -> float:
+    """The same as it is run: "plain" pads windows ahead of the products, "folded" behind them, "kernel" not at all."""
     products, _ = _sam_padding_flop(sizes)
-    return sam_encoder_flop(sizes) - (0 if pads_products else products)
+    if kind == "kernel":
+        return sam_needed_flop(sizes)
+    return sam_encoder_flop(sizes) - (products if kind == "folded" else 0)
 
 
 def _sam_padding_flop(sizes: SamSizes) -> tuple[float, float]:

@@ -85,11 +85,7 @@ def measure(
     phrases, loop_phrases = (sum(len(asked) for _, asked in records) for records in (last[0], few[-1]))
     rates = {name: phrases / median_wall_s(timings[name]) for name in layouts}
     loops = {name: loop_phrases / median_wall_s(timings[name]) for name in timings if name not in layouts}
-    on_gpu = device.type == "cuda"
-    work = [
-        count_call(annotator, records, pruning, layout, pads_sam_products=not on_gpu)
-        for records, layout in zip(last, layouts, strict=True)
-    ]
+    work = [count_call(annotator, records, pruning, layout) for records, layout in zip(last, layouts, strict=True)]
     return [
         _row(pruning, layout, phrases, len(records), timings[layout], operations, peak_flop_per_s)
         | {f"against_{name.replace(' ', '_')}": round(rates[layout] / rate, 2) for name, rate in loops.items()}

@@ -73,8 +73,8 @@ def expected_seconds(
     """What a setting takes at most on a device that reaches a fifth of its peak."""
     annotator, records = session.contest.annotator, session.records(num_phrases, 0)
     pruning = pruning_to(annotator, RULE, budget)
-    work = [count_call(annotator, records, pruning, layout, pads_sam_products=True).needed for layout in layouts]
-    alone = count_call(annotator, records[:1], pruning, "separate", pads_sam_products=True).needed
+    work = [count_call(annotator, records, pruning, layout).needed for layout in layouts]
+    alone = count_call(annotator, records[:1], pruning, "separate").needed
     flop = sum(work) + 2 * num_phrases * num_loop_images * alone
     return (ROUNDS + 1) * flop / (_USUAL_SHARE * session.peak.flop_per_s)
 

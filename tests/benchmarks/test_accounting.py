@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -10,6 +12,7 @@ from benchmarks.accounting import (
     Operations,
     PromptShape,
     count_call,
+    formulation_of,
     llm_executed_flop,
     llm_needed_flop,
     prompt_shape,
@@ -19,6 +22,7 @@ from benchmarks.accounting import (
 from benchmarks.contest import pruning_to, run_engine
 from benchmarks.full_size import Contest
 from litelvlm.config import LAYOUTS, GlammConfig, LlmSizes, SamSizes
+from litelvlm.engine.packing import packed_length
 from litelvlm.flops import clip_vision_flop, mask_decoder_flop, sam_encoder_flop
 from litelvlm.prompts import Prompt
 
@@ -39,13 +43,14 @@ def test_a_prompt_is_read_just_before_seg() -> None:
 
 
 def test_branches_share_what_stands_before_them() -> None:
-    """Two branches of 2 and 3 tokens with a `[SEG]` each, of which the first one is computed for nothing."""
+    """Two branches of 2 and 3 tokens with a `[SEG]` each, of which the first one need not be computed."""
     prompt = Prompt(
         input_ids=(1, -200, 7, 7, 9, 8, 8, 8, 9), image_index=1, seg_indices=(4, 8), phrase_indices=(0, 1),
         branch_starts=(2, 5),
     )  # fmt: skip
     shape = prompt_shape(prompt, 5)
-    assert shape == PromptShape(prefix=1, trunk=5, branches=(2, 3), seen=(8, 9), packed=11)
+    assert shape == PromptShape(prefix=1, trunk=5, branches=(2, 3), seen=(8, 9), packed=packed_length(prompt, 5))
+    assert shape.packed in (10, 11)
     assert shape.num_tokens == 10
 
 
@@ -79,10 +84,10 @@ def test_padding_of_windows_by_hand() -> None:
     )  # fmt: skip
     products, attention = 2 * 17 * 8 * 32**2, 2 * 17 * 4 * 32 * (9 + 3)
     whole = sam_encoder_flop(sizes)
-    assert sam_executed_flop(sizes, pads_products=True) == whole
-    assert sam_executed_flop(sizes, pads_products=False) == whole - products
-    assert sam_needed_flop(sizes) == whole - products - attention
-    assert sam_executed_flop(SamSizes(), pads_products=False) / 1e12 == pytest.approx(5.67, abs=0.005)
+    assert sam_executed_flop(sizes, "plain") == whole
+    assert sam_executed_flop(sizes, "folded") == whole - products
+    assert sam_needed_flop(sizes) == sam_executed_flop(sizes, "kernel") == whole - products - attention
+    assert sam_executed_flop(SamSizes(), "folded") / 1e12 == pytest.approx(5.67, abs=0.005)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,7 @@ def test_executed_is_what_torch_counts(small_contest: Contest, layout: str, num_
             run_engine(annotator, records, pruning, layout)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-    work = count_call(annotator, records, pruning, layout, pads_sam_products=True)
+    work = count_call(annotator, records, pruning, layout)
     assert work.executed == pytest.approx(counter.get_total_flops(), rel=0.002)
     assert 0.6 * work.executed < work.needed < work.executed
 
@@ -126,6 +131,19 @@ def test_the_prefix_is_counted_as_keys_alone(small_contest: Contest) -> None:
     short, long = _prompt(0, 12, 33), _prompt(100, 12, 33)
     keys = 4 * llm.hidden_size * 100 * ((llm.num_hidden_layers - 1) * 45 + 1)
     assert llm_needed_flop(llm, [long]) - llm_needed_flop(llm, [short]) == keys
+
+
+def test_an_engine_may_tell_how_it_computes(small_contest: Contest, monkeypatch: pytest.MonkeyPatch) -> None:
+    annotator, records = small_contest.annotator, small_contest.records(3, 900)
+    pruning = pruning_to(annotator, "paper", 12)
+    plain = count_call(annotator, records, pruning, "separate")
+    told = SimpleNamespace(sam="kernel+compiled", llama="stretches")
+    monkeypatch.setattr(annotator, "formulation", told, raising=False)
+    assert formulation_of(annotator) == ("kernel", "stretches")
+    kernel = count_call(annotator, records, pruning, "separate")
+    assert kernel.needed == plain.needed < kernel.executed < plain.executed
+    monkeypatch.setattr(annotator, "formulation", None)
+    assert formulation_of(annotator) == ("plain", "padded")
 
 
 def test_waste_is_what_is_not_needed() -> None:
