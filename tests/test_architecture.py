@@ -46,6 +46,17 @@ ALLOWED = {
     "planner": {"report", "measure", "storage"},
     "export": {"output", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
     "review": {"export", "output", "report", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
+    "serving": {
+        "review",
+        "export",
+        "stages",
+        "output",
+        "fetch",
+        "shards",
+        "images",
+        "storage",
+        "cluster",
+    },
     "prepare": {"output", "fetch", "table", "measure", "images", "storage", "cluster"},
 }
 #: The packages that import nothing of `pipeline` but themselves, not even the ground floor.

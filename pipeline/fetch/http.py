@@ -70,7 +70,8 @@ def _get_once(target: Target, policy: UriPolicy, deadline: float, resolver: Reso
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(host, port)
         connection.sock = connected
-        connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=_HEADERS)
+        headers = _HEADERS | policy.headers_for(target.location)
+        connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=headers)
         response = connection.getresponse()
         try:
             if response.status in _REDIRECT_STATUS and (location := response.getheader("Location")):

@@ -6,7 +6,7 @@ network. So every way of reading is refused unless something that the user said,
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
@@ -59,6 +59,7 @@ class UriPolicy:
         (``https://``) allows every public host.
     manifest_is_local: the table lies on this machine. Only then may it name local files and any bucket.
     max_bytes, timeout_s, max_attempts: limits on one fetch; the timeout covers one attempt as a whole.
+    authorizations: pairs of a URL prefix and the header `Authorization` for what lies below it.
     """
 
     image_root: str | None = None
@@ -67,6 +68,7 @@ class UriPolicy:
     max_bytes: int = 256 * 2**20
     timeout_s: float = 30.0
     max_attempts: int = 4
+    authorizations: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.max_bytes < 1 or self.timeout_s <= 0 or self.max_attempts < 1:
@@ -89,6 +91,10 @@ class UriPolicy:
         if not here and scheme.lower() in OBJECT_SCHEMES:
             allowed_prefixes = (*allowed_prefixes, f"{scheme}://{rest.partition('/')[0]}/")
         return cls(image_root=image_root, allowed_prefixes=allowed_prefixes, manifest_is_local=here)
+
+    def headers_for(self, url: str) -> dict[str, str]:
+        """What a request for a URL that was resolved carries besides the usual headers."""
+        return next(({"Authorization": value} for prefix, value in self.authorizations if _is_below(url, prefix)), {})
 
     def resolve(self, uri: str) -> Target:
         """What to read for `uri`, without touching a disk or a network. Raises FetchError when it may not be read."""

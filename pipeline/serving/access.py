@@ -47,8 +47,8 @@ class Gate:
 
     Args:
         token: that has to be shown as `Authorization: Bearer TOKEN`, or as the password of `Basic`; None asks none.
-        any_host: whether the service may go by any name. Without a token it may not: a page from elsewhere whose name is
-            made to point at this machine could ask, otherwise.
+        any_host: whether the service may go by any name without a token. A page from elsewhere whose name is made to
+            point at this machine could ask, then.
     """
 
     def __init__(self, token: str | None, *, any_host: bool) -> None:

@@ -71,6 +71,9 @@ class ServeConfig(Settings):
     reviewed: Annotated[
         str | None, Flag("corrections from Label Studio go there, as with review.py ingest", metavar="REVIEWED")
     ] = None
+    label_studio_url: Annotated[
+        str | None, Flag("images that Label Studio keeps come from there, with LABEL_STUDIO_API_KEY", metavar="URL")
+    ] = None
     image_root: Annotated[str | None, Flag("directory or prefix that relative image URIs start from")] = None
     allow_prefixes: Annotated[
         tuple[str, ...], Flag("images may come from here", option="--allow-prefix", metavar="URI", repeat=True)

@@ -1,4 +1,4 @@
-"""Around every request: who may ask, how long a body may take and grow, errors in one form, a line in the log, metrics."""
+"""Around every request: who may ask, errors in one form, a line in the log, metrics."""
 
 from __future__ import annotations
 

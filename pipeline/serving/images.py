@@ -3,6 +3,7 @@ threads."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ from litelvlm.pipeline.storage.retries import RetryPolicy
 if TYPE_CHECKING:
     from litelvlm import PreparedImage
 
+LABEL_STUDIO_KEY = "LABEL_STUDIO_API_KEY"
 _TRIES = 2  # a client waits: whoever wants more asks again
 
 
@@ -47,9 +49,12 @@ class ImageReader:
 
     def __init__(self, config: ServeConfig, preprocessor: ImagePreprocessor) -> None:
         self._max_bytes, self._max_pixels = config.limits.max_bytes, config.limits.max_pixels
+        label_studio = [f"{config.label_studio_url.rstrip('/')}/data/"] if config.label_studio_url else []
+        key = os.environ.get(LABEL_STUDIO_KEY)
         policy = UriPolicy(
             image_root=config.image_root,
-            allowed_prefixes=config.allow_prefixes,
+            allowed_prefixes=(*config.allow_prefixes, *label_studio),
+            authorizations=tuple((one, f"Token {key}") for one in label_studio if key),
             manifest_is_local=False,
             max_bytes=self._max_bytes,
             timeout_s=min(30.0, config.limits.timeout / 2),

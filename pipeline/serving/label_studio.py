@@ -1,5 +1,5 @@
-"""Label Studio's protocol for models (`/setup`, `/predict`, `/webhook`): what is typed into a text area is the phrase, masks
-come back as brush strokes or bitmasks, and what annotators correct goes to the reviews of a run."""
+"""Label Studio's protocol for models (`/setup`, `/predict`, `/webhook`): what is typed into a text area is the phrase,
+masks come back as brush strokes or bitmasks, and what annotators correct goes to the reviews of a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LabelStudioBackend:
         return {"model_version": self._service.facts.version}
 
     async def predict(self, body: bytes) -> dict[str, Any]:
-        """A prediction for each task; an empty one where there is no phrase or its image cannot be read. Raises Refusal."""
+        """A prediction for each task, an empty one where nothing is asked. Raises Refusal."""
         given = _object(body)
         tasks, params = given.get("tasks"), given.get("params") or {}
         if not isinstance(tasks, list) or not all(isinstance(one, dict) for one in tasks):

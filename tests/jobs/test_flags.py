@@ -21,6 +21,7 @@ JOBS: dict[str, list[str]] = {
     "throughput": [],
     "report": [],
     "convert": [],
+    "serve": [],
 }
 
 

@@ -1,0 +1,160 @@
+"""Ray Serve: replicas that hold the model, one that speaks HTTP, and the application of both.
+
+A question goes to the replica that holds its image: the key of an image stands for a session, and sessions are spread
+by consistent hashing. Where a replica dies, its questions are asked again elsewhere; answers depend on nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayActorError, RayError, TaskCancelledError
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
+from ray.serve.handle import DeploymentHandle
+
+from litelvlm.pipeline.cpus import num_usable
+from litelvlm.pipeline.serving.access import Gate, read_token
+from litelvlm.pipeline.serving.app import build_app
+from litelvlm.pipeline.serving.assembly import assemble
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
+from litelvlm.pipeline.serving.http_guard import LOG, App
+from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
+from litelvlm.pipeline.serving.served_model import LoadedModel
+from litelvlm.pipeline.serving.service import Unavailable
+from litelvlm.pipeline.serving.worker import Worker
+from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+
+APP_NAME = "litelvlm"
+_QUIET = {"log_level": "WARNING", "enable_access_log": False}  # Serve's own lines; ours are without phrases and images
+_ROOM_FOR_REFUSALS = 1024  # requests beyond the queue that are told to come back, and those of probes
+_RETRY_PAUSE_S = 0.2
+_READY_WAIT_S = 0.8
+_LOST = (RayActorError, DeploymentUnavailableError, TaskCancelledError)
+
+
+class ModelReplica:
+    """Holds the model and answers batches: what waited while the last batch ran is the next one."""
+
+    def __init__(self, config: ServeConfig, device: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # OpenMP has a pool for each thread
+        self._worker = self._thread.submit(self._load, config, device).result()
+        self._answer.set_max_batch_size(config.batch_requests)  # type: ignore[attr-defined]
+
+    def _load(self, config: ServeConfig, device: str) -> Worker:
+        engine = LiteLVLMEngine(model=config.model, device=device)
+        annotator = engine.annotator(max(1, num_usable() // config.num_replicas) if device == "cpu" else None)
+        model = LoadedModel(engine=engine, annotator=annotator)
+        name = serve.get_replica_context().replica_id.unique_id
+        return Worker(model, EmbeddingCache(config.cache_bytes), name)
+
+    async def ask(self, question: Question) -> Answer | Unanswered:
+        """An answer, in a batch with others'."""
+        answer: Answer | Unanswered = await self._answer(question)  # type: ignore[arg-type, assignment]
+        return answer
+
+    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.0)
+    async def _answer(self, questions: list[Question]) -> list[Answer | Unanswered]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._worker.answer, questions)
+
+    async def is_ready(self) -> bool:
+        """Once this is reached, the model is loaded."""
+        return True
+
+
+class ReplicaBackend:
+    """Asks replicas through a handle; lost questions are asked again until nobody waits for them."""
+
+    def __init__(self, handle: DeploymentHandle[Any], meters: Meters) -> None:
+        self._handle, self._meters = handle, meters
+
+    async def ask(self, question: Question) -> Answer | Unanswered:
+        """Raises Unavailable where no replica can be reached in time."""
+        handle = self._handle.options(session_id=question.image_key)
+        while True:
+            try:
+                return await handle.ask.remote(question)
+            except _LOST:
+                if asyncio.current_task() is not None and asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                    raise asyncio.CancelledError from None
+                self._meters.retries.inc()
+                if time.time() + _RETRY_PAUSE_S > question.expires_at:
+                    raise Unavailable from None
+                await asyncio.sleep(_RETRY_PAUSE_S)
+            except BackPressureError:
+                raise Unavailable from None
+
+    async def is_ready(self) -> bool:
+        """Whether a replica answers at once."""
+        try:
+            async with asyncio.timeout(_READY_WAIT_S):
+                return bool(await self._handle.is_ready.remote())
+        except (TimeoutError, RayError, RayServeException):
+            return False
+
+
+class HttpIngress:
+    """The process that speaks HTTP. It holds no model."""
+
+    def __init__(self, config: ServeConfig, handle: DeploymentHandle[Any]) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        LOG.setLevel(logging.INFO)
+        meters = Meters()
+        self._service, label_studio = assemble(config, ReplicaBackend(handle, meters), meters)
+        self._drain_seconds = config.limits.drain_seconds
+        self._app = build_app(self._service, Gate(read_token(config), any_host=not config.is_loopback), label_studio)
+
+    def __serve_build_asgi_app__(self) -> App:
+        """What Serve hands requests to."""
+        return self._app
+
+    async def drain(self) -> bool:
+        """End what runs, take nothing new. Returns whether all ended in time."""
+        return await self._service.drain(self._drain_seconds)
+
+
+def application(config: ServeConfig, device: str) -> Application:
+    """The replicas of a service and what speaks HTTP for them, for `serve.run`."""
+    limits = config.limits
+    on_gpu = device == "cuda"
+    model = serve.deployment(
+        ModelReplica,
+        name="model",
+        num_replicas=config.num_replicas,
+        max_ongoing_requests=max(limits.max_queue, config.batch_requests),
+        ray_actor_options={"num_cpus": 1, "num_gpus": config.gpus_per_replica if on_gpu else 0},
+        request_router_config=RequestRouterConfig(request_router_class=ConsistentHashRouter),
+        graceful_shutdown_timeout_s=limits.drain_seconds,
+        health_check_period_s=2,
+        logging_config=_QUIET,
+    )
+    http = serve.deployment(
+        serve.ingress()(HttpIngress),
+        name="http",
+        num_replicas=1,
+        max_ongoing_requests=limits.max_queue + _ROOM_FOR_REFUSALS,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=limits.drain_seconds,
+        logging_config=_QUIET,
+    )
+    return http.bind(config, model.bind(config, device))
+
+
+def build(arguments: dict[str, Any]) -> Application:
+    """The application of a Serve config file, whose `args` are the settings by the flags' names.
+
+    Raises:
+        ValueError: a setting that does not fit, naming it.
+    """
+    config = ServeConfig.from_flat({"host": "0.0.0.0", **arguments})
+    device = config.model.device
+    return application(config, "cpu" if device == "auto" else device)

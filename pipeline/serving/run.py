@@ -1,0 +1,108 @@
+"""A service on this machine or on a cluster, from its start to its drained end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+
+from litelvlm.pipeline.cluster import choose_device, is_elsewhere, ray_session
+from litelvlm.pipeline.config import ClusterConfig, InputConfig, RunConfig
+from litelvlm.pipeline.errors import MISTAKES, Interrupted, RunError, UsageError
+from litelvlm.pipeline.serving.access import read_token
+from litelvlm.pipeline.serving.assembly import assemble
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.deployment import APP_NAME, application
+from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
+from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+
+Say = Callable[[str], None]
+_DRAIN_MARGIN_S = 5.0
+
+
+def serve_forever(config: ServeConfig, say: Say, stop: threading.Event | None = None) -> None:
+    """Serve until a signal or `stop`; then drain.
+
+    Raises:
+        UsageError: a setting, the checkpoint, a run or the port does not fit.
+        RunError: the service did not come up.
+        Interrupted: by a signal, once all is ended.
+    """
+    check(config, say)
+    cluster = ClusterConfig(ray_address=config.ray_address)
+    started = time.monotonic()
+    with ray_session(cluster), _service(config, cluster):
+        scheme = "https" if config.tls_key else "http"
+        say(f"ready: {scheme}://{_host(config)}:{config.port}/ after {time.monotonic() - started:.1f} s")
+        try:
+            (stop or threading.Event()).wait()
+        except Interrupted as signalled:
+            signalled.told = True
+            say(f"{signalled.word}: ending what runs")
+            _drain(config)
+            raise
+
+
+def check(config: ServeConfig, say: Say) -> None:
+    """Look at all settings before anything starts. Raises UsageError naming what does not fit."""
+    try:
+        read_token(config)
+        engine = LiteLVLMEngine(model=config.model)
+        for remark in engine.check():
+            say(f"note: {remark}")
+        engine.check_weights()
+        assemble(config, _Nobody(), Meters())
+    except MISTAKES as error:
+        raise UsageError(str(error)) from error
+
+
+class _Nobody:
+    """No replicas, to look at the rest of a service by itself."""
+
+    async def ask(self, question: Question) -> Answer | Unanswered:
+        raise AssertionError("nothing is asked while settings are looked at")
+
+    async def is_ready(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def _service(config: ServeConfig, cluster: ClusterConfig) -> Iterator[None]:
+    for name in ("ray.serve", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options = {"host": config.host, "port": config.port, "keep_alive_timeout_s": 75}
+    if config.tls_key is not None:
+        options |= {"ssl_keyfile": config.tls_key, "ssl_certfile": config.tls_certificate or ""}
+    device = choose_device(RunConfig(source=InputConfig(input=("-",)), model=config.model, cluster=cluster, output="-"))
+    try:
+        serve.start(http_options=options, logging_config={"log_level": "ERROR", "enable_access_log": False})
+        serve.run(application(config, device), name=APP_NAME, route_prefix="/")
+    except (RayError, RayServeException, RuntimeError, OSError) as error:
+        with contextlib.suppress(Exception):
+            serve.shutdown()
+        raise RunError(f"the service did not start: {' '.join(str(error).split())[:300]}") from error
+    try:
+        yield
+    finally:
+        if not is_elsewhere(cluster):
+            serve.shutdown()
+        else:
+            serve.delete(APP_NAME)
+
+
+def _drain(config: ServeConfig) -> None:
+    """Let the HTTP process end what runs."""
+    with contextlib.suppress(RayError, RayServeException, TimeoutError):
+        handle = serve.get_app_handle(APP_NAME)
+        handle.drain.remote().result(timeout_s=config.limits.drain_seconds + _DRAIN_MARGIN_S)
+
+
+def _host(config: ServeConfig) -> str:
+    return f"[{config.host}]" if ":" in config.host else config.host
