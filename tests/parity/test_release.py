@@ -14,6 +14,8 @@ from litelvlm.engine.packing import plan_packing
 from litelvlm.engine.runner import Runner
 from litelvlm.pixels import normalize_clip
 from litelvlm.prompts import Prompt, build_prompts
+from litelvlm.sam_encoders import sam_encoder
+from tests import fakes_attention
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY, Case, load_cases, mask_iou
 
 pytestmark = pytest.mark.slow
@@ -124,6 +126,20 @@ def test_masks_match(results: dict[str, AnnotationResult], case: Case) -> None:
     result = results[case.name]
     assert result.masks.shape == case.masks.shape
     for mask, recorded in zip(result.masks, case.masks, strict=True):
+        assert mask_iou(mask, recorded) >= 0.999
+
+
+@pytest.mark.parametrize("case", CASES[1::5], ids=lambda case: case.name)
+def test_masks_match_in_other_formulations(
+    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    """Attention in stretches, restated for a CPU, and folded heads."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", fakes_attention.varlen_attn)
+    runner: Runner = tiny_annotator._runner
+    monkeypatch.setattr(runner._llama, "kind", "stretches")
+    folded = sam_encoder(tiny_annotator.model.grounding_encoder, "folded")
+    monkeypatch.setattr(runner, "_encode_sam", folded)
+    for mask, recorded in zip(_annotate(tiny_annotator, case).masks, case.masks, strict=True):
         assert mask_iou(mask, recorded) >= 0.999
 
 
