@@ -102,8 +102,7 @@ def read_run(root: str, options: dict[str, Any] | None = None) -> MeasuredRun:
     storage = Storage(root, options)
     try:
         summary = find_summary(storage)
-        # Not `read_table`, which starts threads: a refusal right after it ended the process now and then in an abort.
-        table = pq.ParquetFile(io.BytesIO(storage.read_bytes(THROUGHPUT_NAME))).read(use_threads=False)
+        table = pq.read_table(io.BytesIO(storage.read_bytes(THROUGHPUT_NAME)))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"--run {root}: holds no finished run: no {RUN_NAME} and {THROUGHPUT_NAME}") from error
     except (DataError, pa.ArrowInvalid) as error:
