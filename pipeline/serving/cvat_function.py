@@ -1,7 +1,7 @@
 """A function for CVAT's automatic annotation, which asks a service or loads the model itself.
 
-    cvat-cli task auto-annotate 1 --function-module litelvlm.pipeline.serving.cvat_function -p url=str:http://127.0.0.1:8123 \\
-        -p labels=str:car,person --allow-unmatched-labels
+    cvat-cli task auto-annotate 1 --function-module litelvlm.pipeline.serving.cvat_function \\
+        -p url=str:http://127.0.0.1:8123 -p labels=str:car,person --allow-unmatched-labels
 
 As a file: `--function-file pipeline/serving/cvat_function.py`. Parameters of `create` are given with `-p`.
 """
@@ -96,7 +96,7 @@ def create(
     named = {name.strip(): [name.strip()] for name in (labels or "").split(",") if name.strip()}
     if ontology is not None:
         for category in read_ontology(ontology).categories:
-            named[category.name] = [prompt.text for prompt in category.prompts]
+            named[category.name] = list(category.prompts) or [category.name]
     ask = _of_service(url, num_retain_tokens, rule) if url else _in_process(model, clip, num_retain_tokens, rule)
     return PhraseFunction(named, read_frames(frames) if frames else {}, ask)
 
