@@ -12,7 +12,7 @@ INSTALL = $(BIN)/pip install $(PINNED) uv \
 	|| $(BIN)/pip install $(PINNED) --editable '.[$(EXTRAS)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo clean
+.PHONY: help serve demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -25,6 +25,9 @@ help:  ## what can be made
 
 demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show what came out
 	$(BIN)/python -m demo.run
+
+serve: $(READY)  ## the engine behind HTTP, with a page at http://127.0.0.1:8123/
+	$(BIN)/python jobs/serve.py --model demo --num-retain-tokens 48 --rule paper
 
 test: $(READY)  ## the whole test suite
 	@$(BIN)/python -m compileall -q pipeline evaluation jobs demo litelvlm tests  # hundreds of processes import them

@@ -114,6 +114,11 @@ def _handle_errors(app: FastAPI) -> None:
         answer.headers.update(error.headers or {})
         return answer
 
+    @app.exception_handler(Exception)  # its own text may quote what was asked
+    async def crashed(request: Request, error: Exception) -> JSONResponse:
+        exchange = request.state.exchange
+        return await refused(request, Refusal(500, "internal", f"an error of the service; request {exchange.id}"))
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return await refused(request, Refusal(422, "invalid", "the request does not fit"))

@@ -110,7 +110,7 @@ def test_a_value_that_does_not_fit_is_answered_in_a_line(
     assert "hunter22" not in told
 
 
-@pytest.mark.parametrize("job", [job for job in JOBS if job != "plan"])
+@pytest.mark.parametrize("job", [job for job in JOBS if job not in ("plan", "serve")])
 def test_a_file_of_settings_goes_through_the_same_door(
     job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
