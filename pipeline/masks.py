@@ -30,6 +30,11 @@ class EncodedMask:
         return {"size": list(self.size_hw), "counts": self.counts}
 
 
+def no_mask(size_hw: tuple[int, int]) -> EncodedMask:
+    """A mask of an image of this size without a pixel in it."""
+    return encode_run_lengths(np.array([size_hw[0] * size_hw[1]]), size_hw)
+
+
 def encode_run_lengths(lengths: NDArray[np.int64], size_hw: tuple[int, int]) -> EncodedMask:
     """Encode alternating run lengths, of zeros first, down the columns of an image of this size.
 

@@ -68,7 +68,10 @@ class Mask(BaseModel):
     """The answer to a phrase."""
 
     phrase: str
-    status: Annotated[Literal["ok", "empty", "failed"], Field(description="empty: no pixel is above the threshold")]
+    status: Annotated[
+        Literal["ok", "empty", "absent", "failed"],
+        Field(description="empty: no pixel is above the threshold; absent: the model says there is no such thing"),
+    ]
     score: Annotated[float | None, Field(description="confidence in [0, 1]; null without a mask")] = None
     rle: Rle | None = None
     polygon: Annotated[list[list[float]] | None, Field(description="outlines [x1, y1, x2, y2, …] in pixels")] = None

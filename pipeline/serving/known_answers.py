@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litelvlm.pipeline.config import ModelConfig
-from litelvlm.pipeline.masks import encode_run_lengths
+from litelvlm.pipeline.masks import no_mask
 from litelvlm.pipeline.review.edits import mask_of
-from litelvlm.pipeline.schemas import SHARD_SCHEMA, STATUS_EMPTY, STATUS_OK, SUCCESS_NAME
+from litelvlm.pipeline.schemas import SHARD_SCHEMA, STATUS_ABSENT, STATUS_EMPTY, STATUS_OK, SUCCESS_NAME
 from litelvlm.pipeline.serving.questions import RUN, PhraseAnswer
 from litelvlm.pipeline.shards.claim import claimed_run
 from litelvlm.pipeline.shards.markers import ShardMarker, committed, read_data
@@ -27,8 +27,9 @@ from litelvlm.pipeline.storage.store import Storage
 _SHARDS_HELD = 16  # read last
 _SHARDS_LOOKED_AT = 32  # at most, for one image: those without contrast share a hash
 _INDEX = np.dtype([("hash", np.uint64), ("shard", np.int32), ("row", np.int32)])
+_ANSWERED = (STATUS_OK, STATUS_EMPTY, STATUS_ABSENT)
 #: Settings on which a mask depends besides rule and budget.
-_SAME = ("order", "positions", "layout", "question", "answer", "resizing")
+_SAME = ("order", "positions", "layout", "question", "answer", "phrase_case", "resizing")
 
 
 class KnownAnswers:
@@ -128,7 +129,7 @@ class _Run:
                 continue
             record = self._records(shard)[row]
             phrase = record["phrase"].strip().lower()
-            if phrase not in phrases or phrase in found or record["status"] not in (STATUS_OK, STATUS_EMPTY):
+            if phrase not in phrases or phrase in found or record["status"] not in _ANSWERED:
                 continue
             image_id = record["image_id"]
             if image_id not in keys:
@@ -158,7 +159,7 @@ def _answer(record: dict[str, Any]) -> PhraseAnswer:
     size = record["height"], record["width"]
     return PhraseAnswer(
         status=record["status"],
-        mask=mask_of(record) if record["mask_rle"] else encode_run_lengths(np.array([size[0] * size[1]]), size),
+        mask=mask_of(record) if record["mask_rle"] else no_mask(size),
         score=record["score"],
         num_visual_tokens=record["num_visual_tokens"],
         num_retained_tokens=record["num_retained_tokens"],

@@ -41,7 +41,7 @@ class PhraseAnswer:
     """The answer to a phrase.
 
     Attributes:
-        status: as in a run's records: ok, empty or failed.
+        status: as in a run's records: ok, empty, absent or failed.
         error: why it failed.
         mask: None where it failed.
         score: in [0, 1]; None without a mask.

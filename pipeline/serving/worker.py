@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from litelvlm.pipeline.masks import encode_answers
+from litelvlm.pipeline.masks import encode_answers, no_mask
 from litelvlm.pipeline.redact import Redactor
-from litelvlm.pipeline.schemas import STATUS_EMPTY, STATUS_FAILED, STATUS_OK
+from litelvlm.pipeline.schemas import STATUS_ABSENT, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
 from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, Answer, PhraseAnswer, Question, Unanswered
 from litelvlm.pipeline.serving.served_model import ServedModel
@@ -168,14 +168,18 @@ class Worker:
 
 def _answers(result: AnnotationResult) -> list[PhraseAnswer]:
     found = []
-    for mask, score, retained in zip(encode_answers(result), result.scores, result.retained, strict=True):
+    absent = [False] * len(result.scores) if result.absent is None else result.absent
+    answers = zip(encode_answers(result), result.scores, result.retained, absent, strict=True)
+    for mask, score, retained, is_absent in answers:
         number = float(score)
         if not 0.0 <= number <= 1.0:  # NaN included
             found.append(PhraseAnswer(status=STATUS_FAILED, error=_NO_SCORE))
             continue
+        if is_absent:
+            mask = no_mask(result.size_hw)
         found.append(
             PhraseAnswer(
-                status=STATUS_OK if mask.area else STATUS_EMPTY,
+                status=STATUS_ABSENT if is_absent else STATUS_OK if mask.area else STATUS_EMPTY,
                 mask=mask,
                 score=number if mask.area else None,
                 num_visual_tokens=int(result.num_visual_tokens),

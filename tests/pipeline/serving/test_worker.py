@@ -15,7 +15,7 @@ from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, Answer, 
 from litelvlm.pipeline.serving.served_model import LoadedModel
 from litelvlm.pipeline.serving.worker import Worker
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
-from tests.fakes import EMPTY_PHRASE, NAN_PHRASE, true_mask
+from tests.fakes import ABSENT_PHRASE, EMPTY_PHRASE, NAN_PHRASE, true_mask
 from tests.pipeline.serving.doubles import Model, question
 
 DATA = Path(__file__).parents[2] / "parity/data"
@@ -68,6 +68,15 @@ def test_a_phrase_on_which_the_model_breaks_fails_alone() -> None:
     assert isinstance(answers[0], Answer)
     assert "the model broke" in str(answers[0].phrases[1].error)
     assert answers[0].phrases[2].score is None
+
+
+def test_what_the_model_says_is_absent_has_no_mask_whatever_else_is_asked() -> None:
+    model, rgb = Model(), image(0)
+    [answer] = Worker(model, EmbeddingCache(1 << 20)).answer([question(rgb, ABSENT_PHRASE, "cat")])
+    assert isinstance(answer, Answer)
+    absent, cat = answer.phrases
+    assert (absent.status, absent.score, absent.mask.area, cat.status) == ("absent", None, 0, "ok")
+    assert np.array_equal(decode_mask(cat.mask), true_mask(rgb, "cat"))
 
 
 def test_what_is_not_held_is_asked_for_and_what_nobody_waits_for_is_left() -> None:
