@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import builtins
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -29,7 +30,7 @@ class ImageSource(_Strict):
         StrictStr | None, Field(max_length=MAX_URI_CHARS, description="below what the service was allowed to read")
     ] = None
 
-    def decoded(self, max_bytes: int) -> bytes:
+    def decoded(self, max_bytes: int) -> builtins.bytes:
         """The bytes of an image that is here. Raises Refusal where they are no base64 or too many."""
         assert self.bytes is not None
         if len(self.bytes) > (max_bytes + 2) // 3 * 4:

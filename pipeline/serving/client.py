@@ -98,7 +98,7 @@ class Client:
             OSError: it cannot be reached.
         """
         source = {"uri": image} if isinstance(image, str) else {"bytes": base64.b64encode(image).decode("ascii")}
-        body = {"image": source, "phrases": phrases, "format": format}
+        body: dict[str, Any] = {"image": source, "phrases": phrases, "format": format}
         body |= {"num_retain_tokens": num_retain_tokens} if num_retain_tokens is not None else {}
         told = self._post("/v1/annotate", body | ({"rule": rule} if rule is not None else {}))
         known = {one.name for one in fields(Mask)}

@@ -17,7 +17,6 @@ from ray.exceptions import RayActorError, RayError, TaskCancelledError
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 from ray.serve.handle import DeploymentHandle
 
 from litelvlm.pipeline.cpus import num_usable
@@ -36,6 +35,7 @@ from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 
 APP_NAME = "litelvlm"
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}  # Serve's own lines; ours are without phrases and images
+_ROUTER: Any = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 _ROOM_FOR_REFUSALS = 1024  # requests beyond the queue that are told to come back, and those of probes
 _RETRY_PAUSE_S = 0.2
 _READY_WAIT_S = 0.8
@@ -59,7 +59,7 @@ class ModelReplica:
 
     async def ask(self, question: Question) -> Answer | Unanswered:
         """An answer, in a batch with others'."""
-        answer: Answer | Unanswered = await self._answer(question)  # type: ignore[arg-type, assignment]
+        answer: Answer | Unanswered = await self._answer(question)
         return answer
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.0)
@@ -126,18 +126,18 @@ def application(config: ServeConfig, device: str) -> Application:
     """The replicas of a service and what speaks HTTP for them, for `serve.run`."""
     limits = config.limits
     on_gpu = device == "cuda"
-    model = serve.deployment(
+    model: Any = serve.deployment(
         ModelReplica,
         name="model",
         num_replicas=config.num_replicas,
         max_ongoing_requests=max(limits.max_queue, config.batch_requests),
         ray_actor_options={"num_cpus": 1, "num_gpus": config.gpus_per_replica if on_gpu else 0},
-        request_router_config=RequestRouterConfig(request_router_class=ConsistentHashRouter),
+        request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
         graceful_shutdown_timeout_s=limits.drain_seconds,
         health_check_period_s=2,
         logging_config=_QUIET,
     )
-    http = serve.deployment(
+    http: Any = serve.deployment(
         serve.ingress()(HttpIngress),
         name="http",
         num_replicas=1,
@@ -146,7 +146,8 @@ def application(config: ServeConfig, device: str) -> Application:
         graceful_shutdown_timeout_s=limits.drain_seconds,
         logging_config=_QUIET,
     )
-    return http.bind(config, model.bind(config, device))
+    bound: Application = http.bind(config, model.bind(config, device))
+    return bound
 
 
 def build(arguments: dict[str, Any]) -> Application:

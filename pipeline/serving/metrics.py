@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -17,7 +18,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "litelvlm_serve"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "litelvlm_serve"}
         self.requests = Counter(
             "requests", "Requests by route, status and code of error", ["route", "status", "code"], **own
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 
@@ -74,5 +74,5 @@ def _tensors(encoded: EncodedImage) -> list[Tensor]:
 
 def _apart(encoded: EncodedImage) -> EncodedImage:
     """The same without the rest of its batch."""
-    features = type(encoded.features)(*(cast("Tensor", part).clone() for part in encoded.features if part is not None))
+    features = type(encoded.features)(*(part.clone() for part in encoded.features if part is not None))
     return dataclasses.replace(encoded, features=features, embedding=encoded.embedding.clone())

@@ -280,14 +280,14 @@ def _mask(request: AnnotateRequest, phrase: str, answer: PhraseAnswer) -> Mask:
     if answer.mask is not None:
         found = {"area": answer.mask.area, **shown_mask(answer.mask, request.format)}
         found["bbox"] = list(answer.mask.bbox_xywh) if answer.mask.area else None
+    told: dict[str, Any] = {"status": answer.status, "source": answer.source}
     return Mask(
         phrase=phrase,
-        status=answer.status,
         score=answer.score,
         num_retained_tokens=answer.num_retained_tokens,
         num_visual_tokens=answer.num_visual_tokens,
         retained=list(answer.retained) if request.retained else None,
-        source=answer.source,
         error=answer.error,
+        **told,
         **found,
     )
