@@ -133,7 +133,7 @@ def test_weights_of_another_family_are_refused_by_name(lisa_copy: Path, tmp_path
     assert "\n" not in str(caught.value)
     glamm = Path(shutil.copytree(GLAMM_TINY, tmp_path / "glamm"))
     save_single(glamm, read_state(LISA_TINY))
-    with pytest.raises(CheckpointError, match="these are names of LISA"):
+    with pytest.raises(CheckpointError, match="these are names of GSVA or LISA"):
         check_checkpoint(open_checkpoint(glamm, CLIP_TINY))
 
 
