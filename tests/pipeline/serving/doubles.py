@@ -123,7 +123,7 @@ def service(
     made = AnnotationService(config, reader, backend, facts, None, Meters())
     label_studio = LabelStudioBackend(made, corrections, config.label_studio_url)
     app = build_app(made, Gate(token, any_host=False), label_studio)
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=app)
     client = httpx.AsyncClient(transport=transport, base_url="http://localhost:8123")
     return Service(config, model, backend, made, client)
 

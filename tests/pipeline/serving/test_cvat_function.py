@@ -13,7 +13,7 @@ import pytest
 
 from litelvlm.pipeline.masks import encode_mask
 
-cvataa = pytest.importorskip("cvat_sdk.auto_annotation")
+pytestmark = pytest.mark.review_tools
 
 
 @dataclass

@@ -37,7 +37,8 @@ class _Handle:
 def test_a_lost_question_is_asked_again_of_who_holds_the_image() -> None:
     handle, meters = _Handle(2), Meters()
     asked = question(np.zeros((1, 1, 3), np.uint8), "x", key="key", expires_at=time.time() + 20)
-    assert asyncio.run(ReplicaBackend(handle, meters).ask(asked)) == "an answer"
+    answer: object = asyncio.run(ReplicaBackend(handle, meters).ask(asked))
+    assert answer == "an answer"
     assert handle.sessions == ["key"]
     assert b"replica_retries_total 2.0" in meters.text()
 

@@ -36,6 +36,6 @@ def test_an_answer_that_has_begun_is_not_followed_by_an_error() -> None:
 
     guard = HttpGuard(app, Gate(None, any_host=True), Meters(), frozenset())
     scope = {"type": "http", "path": "/", "method": "GET", "headers": []}
-    asyncio.run(guard(scope, None, send))  # type: ignore[arg-type]
+    asyncio.run(guard(scope, None, send))
     assert [one["status"] for one in sent] == [200]
     assert (b"x-content-type-options", b"nosniff") in sent[0]["headers"]

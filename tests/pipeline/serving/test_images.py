@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def test_an_image_is_decoded_within_the_limits() -> None:
     config = ServeConfig.from_flat({"max_pixels": 24 * 32})
     reader = ImageReader(config, Preprocessor())
     read = reader.read(png(picture(2)))
-    assert np.array_equal(read.prepared.rgb, picture(2))
+    prepared: Any = read.prepared
+    assert np.array_equal(prepared.rgb, picture(2))
     assert (read.size_hw, len(read.perceptual_hash)) == ((24, 32), 16)
     with pytest.raises(ImageError, match="too_many_pixels"):
         reader.read(png(picture(2, height=25)))

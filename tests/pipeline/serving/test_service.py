@@ -21,7 +21,7 @@ class _Known:
 
 def test_only_what_no_run_has_answered_is_asked_and_order_is_kept() -> None:
     made = service()
-    made.service._known = _Known("a", "c")
+    made.service._known = _Known("a", "c")  # type: ignore[assignment]
     image = ImageSource(bytes=base64.b64encode(png(picture(0))).decode())
     told = asyncio.run(made.service.annotate(AnnotateRequest(image=image, phrases=["a", "b", "c", "b"])))
     assert [one.source for one in told.masks] == ["run", "model", "run", "model"]

@@ -84,7 +84,8 @@ def test_what_is_not_held_is_asked_for_and_what_nobody_waits_for_is_left() -> No
     worker = Worker(model, EmbeddingCache(1 << 20))
     answers = worker.answer([question(image(0), "cat", prepared=None), question(image(0), "cat", expires_at=0.0)])
     assert answers == [Unanswered(reason=MISSING_IMAGE), Unanswered(reason=EXPIRED)]
-    assert model.encoded == model.asked == []
+    assert not model.encoded
+    assert not model.asked
 
 
 @pytest.fixture(scope="module")
