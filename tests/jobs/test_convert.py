@@ -30,7 +30,7 @@ def test_a_checkpoint_is_converted_in_the_dtype_asked_for(
     [
         ([*TINY, "--output", "{tmp}"], "output: "),
         (["--model", "{tmp}/none", "--output", "{tmp}/out"], "model: no such directory"),
-        (["--model", str(CLIP_TINY), "--output", "{tmp}/out"], "is this a GLaMM checkpoint"),
+        (["--model", str(CLIP_TINY), "--output", "{tmp}/out"], "its config.json says CLIPModel; known are GLaMM"),
     ],
     ids=["output in use", "no model", "another model"],
 )

@@ -124,4 +124,4 @@ def test_a_file_of_settings_goes_through_the_same_door(
 def test_a_misspelt_source_is_answered_with_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     main = importlib.import_module("litelvlm.jobs.ground_truth").main
     assert main(["tabel"]) == EXIT_USAGE
-    assert capsys.readouterr().err == "error: tabel: choose from refer, table; did you mean table?\n"
+    assert capsys.readouterr().err == "error: tabel: choose from refer, table, coco; did you mean table?\n"

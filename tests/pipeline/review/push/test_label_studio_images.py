@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,17 +13,8 @@ from PIL import Image
 from litelvlm.pipeline.review.formats.label_studio_tasks import local_file_url
 from litelvlm.pipeline.review.push.label_studio_images import UploadedImages
 from litelvlm.pipeline.storage.store import Storage
+from tests.pipeline.review.push.conftest import ApiError
 from tests.pipeline.review.push.test_label_studio import FakeClient
-
-
-class ApiError(Exception):
-    def __init__(self, *, status_code: int, body: str) -> None:
-        super().__init__(status_code, body)
-
-
-@pytest.fixture(autouse=True)
-def _sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "label_studio_sdk.core.api_error", SimpleNamespace(ApiError=ApiError))
 
 
 @pytest.fixture
