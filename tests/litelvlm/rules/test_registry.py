@@ -36,7 +36,8 @@ def test_the_table_of_the_guide_is_the_registry() -> None:
 
 def test_the_order_of_rules_is_that_of_sweeps_made_so_far() -> None:
     published = ("release", "paper", "random", "high_similarity", "low_similarity", "context", "trim", "visionzip")
-    assert ("none", *published, "prumerge", "vispruner", "divprune", "fastv") == RULES
+    later = ("payn", "evtp", "csp", "altp", "nuwa")
+    assert ("none", *published, "prumerge", "vispruner", "divprune", "fastv", *later) == RULES
 
 
 def test_a_rule_is_known_by_its_function_and_stands_last_without_a_place(monkeypatch: pytest.MonkeyPatch) -> None:

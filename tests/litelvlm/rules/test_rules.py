@@ -136,10 +136,11 @@ def literal_evtp(row: Row, budget: int) -> Kept:
         squares = (i // width - j // width) ** 2 + (i % width - j % width) ** 2
         return 1 - cosine(tokens[i], tokens[j]) + float(np.sqrt(squares) / np.sqrt(2 * max(width - 1, 1) ** 2))
 
+    table = [[distance(i, j) for j in range(len(tokens))] for i in range(len(tokens))]
     kept = highest(row["context"], 1)
     while len(kept) < budget:
         left = [i for i in range(len(tokens)) if i not in kept]
-        kept.append(max(left, key=lambda i: (min(distance(i, j) for j in kept), -i)))
+        kept.append(max(left, key=lambda i: (min(table[i][j] for j in kept), -i)))
     return sorted(kept), None
 
 

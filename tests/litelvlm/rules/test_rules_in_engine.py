@@ -113,7 +113,13 @@ def literal(annotator: Annotator, result: AnnotationResult, request: AnnotationR
         embeds = torch.cat(
             [model.llm.embed_tokens(torch.tensor(before)), visual, model.llm.embed_tokens(torch.tensor(after))]
         )
-        hidden = model.llm(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0]
+        places = order if pruning.uses_original_positions else torch.arange(len(order))
+        behind = len(features.patches[0]) if pruning.uses_original_positions else len(order)
+        ids = torch.cat(
+            [torch.arange(len(before)), len(before) + places, len(before) + behind + torch.arange(len(after))]
+        )
+        one = torch.ones_like(ids)[None]  # without it, gaps between ids would count as ends of sequences
+        hidden = model.llm(inputs_embeds=embeds[None], attention_mask=one, position_ids=ids[None]).last_hidden_state[0]
         found.append((order.tolist(), model.mask_prompts(hidden[prompt.seg_indices[0] - 2 + len(order)][None])[0]))
     return found
 
