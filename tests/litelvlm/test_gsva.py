@@ -101,7 +101,12 @@ def test_absent_is_where_the_token_that_rejects_is_the_likeliest(
     """The rows of `lm_head` are turned so that the first phrase is rejected and the others are not."""
     seen: list[torch.Tensor] = []
     whole = GlammModel.mask_prompts
-    monkeypatch.setattr(GlammModel, "mask_prompts", lambda model, hidden: seen.append(hidden) or whole(model, hidden))
+
+    def watch(model: GlammModel, hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden)
+        return whole(model, hidden)
+
+    monkeypatch.setattr(GlammModel, "mask_prompts", watch)
     plain = _ask(annotator, layout)
     hidden = torch.cat(seen).double()
     order = [
