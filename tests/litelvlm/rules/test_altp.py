@@ -1,4 +1,4 @@
-"""ALTP: regions with more detail keep more, and none is left out."""
+"""A token of every region, and more where there is more to see."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from litelvlm.rules.altp import altp
 from litelvlm.rules.evidence import Evidence
 
 
-def kept_of(patches: torch.Tensor, budget: int) -> list[int]:
-    evidence = Evidence(context=torch.zeros(1, len(patches)), patches=patches[None])
-    return torch.nonzero(altp(evidence, budget).kept[0]).flatten().tolist()
+def test_a_region_with_detail_gets_the_places_that_are_left() -> None:
+    """Of two halves of a 4 x 4 grid the lower shows one thing and the upper eight."""
+    patches = torch.ones(1, 16, 9)
+    patches[0, :8] = torch.eye(9)[:8]
+    kept = altp(Evidence(context=torch.zeros(1, 16), patches=patches), 8).kept[0]
+    assert kept.view(2, 8).sum(-1).tolist() == [7, 1]
 
 
-def test_a_flat_region_keeps_one_token_and_the_rest_goes_to_detail() -> None:
-    """The upper half of a grid of 4x4 shows one thing, every token of the lower half another."""
-    patches = torch.eye(16)
-    patches[:8] = patches[0]
-    assert kept_of(patches, 8) == [0, *range(8, 15)]
-
-
-def test_regions_of_equal_detail_share_alike() -> None:
-    assert kept_of(torch.eye(16), 8) == [0, 1, 2, 3, 8, 9, 10, 11]
+def test_equal_regions_share_evenly() -> None:
+    patches = torch.eye(16)[None]
+    kept = altp(Evidence(context=torch.zeros(1, 16), patches=patches), 8).kept[0].view(2, 8)
+    assert kept.sum(-1).tolist() == [4, 4]

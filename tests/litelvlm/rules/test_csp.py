@@ -1,21 +1,26 @@
-"""LVLM-CSP: centres by attention, then members of all clusters in turns."""
+"""Centres by attention, and members of their clusters in turns."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from litelvlm.rules.csp import csp
 from litelvlm.rules.evidence import Evidence
 
 
-@pytest.mark.parametrize(
-    ("budget", "expected"), [(1, [0]), (2, [0, 1]), (4, [0, 1, 2, 5]), (5, [0, 1, 2, 3, 5]), (6, [0, 1, 2, 3, 4, 5])]
-)
-def test_small_clusters_have_their_turn_before_large_ones_have_a_second(budget: int, expected: list[int]) -> None:
-    """`[CLS]` attends to tokens the less the higher their index; 1 and 5 are alike, and so are all others."""
-    patches = torch.tensor([[1.0, 0.0]] * 6)
-    patches[[1, 5]] = torch.tensor([0.0, 3.0])
-    attention = torch.arange(6, 0, -1, dtype=torch.float32)[None]
-    evidence = Evidence(context=torch.zeros(1, 6), attention=attention, patches=patches[None])
-    assert torch.nonzero(csp(evidence, budget).kept[0]).flatten().tolist() == expected
+def kept_of(attention: list[float], groups: list[int], budget: int) -> list[int]:
+    patches = torch.eye(max(groups) + 1)[groups][None]
+    evidence = Evidence(context=torch.zeros(1, len(groups)), attention=torch.tensor([attention]), patches=patches)
+    return torch.nonzero(csp(evidence, budget).kept[0]).flatten().tolist()
+
+
+def test_each_cluster_gives_its_best_member_before_any_gives_a_second() -> None:
+    """Centres are 0 and 3; the large cluster of 0 has 1, 2 and 4, that of 3 has only 5, of the least attention."""
+    attention, groups = [0.9, 0.5, 0.4, 0.8, 0.3, 0.1], [0, 0, 0, 1, 0, 1]
+    assert kept_of(attention, groups, 4) == [0, 1, 3, 5]
+    assert kept_of(attention, groups, 2) == [0, 3]  # a single cluster
+
+
+def test_an_odd_budget_has_one_centre_more() -> None:
+    assert kept_of([0.9, 0.5, 0.8, 0.1], [0, 0, 1, 1], 3) == [0, 1, 2]
+    assert kept_of([0.9, 0.5, 0.8, 0.1], [0, 0, 1, 1], 1) == [0]

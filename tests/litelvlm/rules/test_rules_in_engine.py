@@ -114,13 +114,12 @@ def literal(annotator: Annotator, result: AnnotationResult, request: AnnotationR
             [model.llm.embed_tokens(torch.tensor(before)), visual, model.llm.embed_tokens(torch.tensor(after))]
         )
         places = order if pruning.uses_original_positions else torch.arange(len(order))
-        num_visual = annotator.num_visual_tokens if pruning.uses_original_positions else len(order)
-        start, text_start = len(before), len(before) + num_visual
-        ids = torch.cat([torch.arange(start), start + places, text_start + torch.arange(len(after))])
-        everything = torch.ones(1, len(ids))  # without it, transformers takes a gap in the ids for another sequence
-        hidden = model.llm(
-            inputs_embeds=embeds[None], position_ids=ids[None], attention_mask=everything, use_cache=False
-        ).last_hidden_state[0]
+        behind = len(features.patches[0]) if pruning.uses_original_positions else len(order)
+        ids = torch.cat(
+            [torch.arange(len(before)), len(before) + places, len(before) + behind + torch.arange(len(after))]
+        )
+        one = torch.ones_like(ids)[None]  # without it, gaps between ids would count as ends of sequences
+        hidden = model.llm(inputs_embeds=embeds[None], attention_mask=one, position_ids=ids[None]).last_hidden_state[0]
         found.append((order.tolist(), model.mask_prompts(hidden[prompt.seg_indices[0] - 2 + len(order)][None])[0]))
     return found
 
