@@ -10,9 +10,10 @@ from tests.fakes import FakeEngine
 from tests.pipeline.samples import run_config
 
 
-def main(source: str, output: str) -> int:
-    """Run until somebody says stop. Returns the exit code."""
-    config = run_config(source, output, shard_images=4, num_cpus=4)
+def main(source: str, output: str, ray_address: str | None = None) -> int:
+    """Run until somebody says stop, on a Ray of its own unless one is named. Returns the exit code."""
+    cluster = {"ray_address": ray_address} if ray_address else {"num_cpus": 4}
+    config = run_config(source, output, shard_images=4, **cluster)
     return run_job(lambda secrets: annotate_dataset(config, engine=FakeEngine(seconds_per_image=0.2)), resumes=True)
 
 

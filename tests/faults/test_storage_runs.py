@@ -152,7 +152,7 @@ def test_listings_that_lag(bench: Bench, fault_table: Any, lag_s: float) -> None
 @pytest.mark.parametrize(
     ("fault", "first"),
     [
-        pytest.param(Fault.EXPIRED_403, 40, marks=pytest.mark.core),
+        (Fault.EXPIRED_403, 40),
         (Fault.EXPIRED_400, 90),
         (Fault.EXPIRED_403, 140),
         (Fault.EXPIRED_400, 180),

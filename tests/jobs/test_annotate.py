@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from litelvlm.jobs.annotate import main, read_flags
 from tests.conftest import ROOT
@@ -21,13 +22,6 @@ from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 from tests.pipeline.samples import read_coco, read_records, row, write_table
 
 MODEL = ["--model", "demo", "--num-retain-tokens", "21"]
-
-
-def annotate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the job as a user does, in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "jobs/annotate.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -130,19 +124,19 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     assert config.source.input == ("a.parquet",)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 def test_a_run_its_repetition_and_refusals(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     arguments = ["--input", source, "--output", str(output), *MODEL, "--shard-images", "4", "--max-failure-rate", "0.2"]
-    first = annotate(*arguments)
-    assert first.returncode == 0, first.stderr
+    code, told = main(arguments), capsys.readouterr().err
+    assert code == 0, told
     records = read_records(output)
     assert len(records) == 12
     assert {record["source_row"] for record in records if record["status"] == "failed"} == {2}
     assert {record["num_retained_tokens"] for record in records if record["status"] != "failed"} == {21}
     assert len(read_coco(output)["images"]) == 5
-    assert "Traceback" not in first.stderr
-    assert "rows 6/6" in first.stderr
+    assert "Traceback" not in told
+    assert "rows 6/6" in told
 
     assert main(arguments) == 0
     assert "nothing to do" in capsys.readouterr().err
@@ -169,13 +163,20 @@ def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(
     assert list((output / "_done").iterdir())
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
-def test_a_signal_ends_a_run_in_one_line_and_keeps_its_work(tmp_path: Path, number: int, word: str) -> None:
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(
+    ("number", "word", "own_ray"), [(signal.SIGTERM, "terminated", True), (signal.SIGINT, "interrupted", False)]
+)
+def test_a_signal_ends_a_run_in_one_line_and_keeps_its_work(
+    tmp_path: Path, number: int, word: str, own_ray: bool
+) -> None:
     source = write_table(tmp_path / "in.parquet", [row(one, "the red box") for one in range(80)])
     output = tmp_path / "out"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "tests.signalled_run", source, str(output)]
+    if not own_ray:
+        environment |= {"RAY_AUTH_MODE": "disabled", "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
+        command.append(ray.get_runtime_context().gcs_address)
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while len(list(output.glob("_done/*.json"))) < 2 and process.poll() is None:
