@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -68,14 +67,11 @@ def light(rgb: NDArray[np.uint8], heat_V: NDArray[np.float64]) -> NDArray[np.uin
 def _example_rows(storage: Storage) -> dict[tuple[str, int], list[Row]]:
     """Answers to the first expression of each example image: file and row -> answers by combination."""
     with storage.open_read(ANSWERS_NAME) as stream:
-        table = pq.read_table(
-            stream,
-            columns=[*_COLUMNS, "mask_rle", "retained", "num_visual_tokens"],
-            filters=pc.field("retained").is_valid(),
-        )
-    found: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    for row in table.to_pylist():
-        found[row["source_file"], row["source_row"]].append(row)
+        columns = [*_COLUMNS, "mask_rle", "retained", "num_visual_tokens"]
+        found: dict[tuple[str, int], list[Row]] = defaultdict(list)
+        for batch in pq.ParquetFile(stream).iter_batches(columns=columns, use_threads=False):
+            for row in batch.filter(batch.column("retained").is_valid()).to_pylist():
+                found[row["source_file"], row["source_row"]].append(row)
     return {
         key: [row for row in own if row["phrase_index"] == min(each["phrase_index"] for each in own)]
         for key, own in sorted(found.items())

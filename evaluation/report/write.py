@@ -5,12 +5,9 @@ Styles, words and swatches are those of a run's report, so that the two look ali
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from litelvlm.evaluation.config import EvaluationConfig
 from litelvlm.evaluation.merge import RESULTS_NAME, SUMMARY_NAME
@@ -19,6 +16,7 @@ from litelvlm.evaluation.report.pictures import Example, draw_examples
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report.rendering import render_page
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.store import Storage
 
 REPORT_NAME = "evaluation.html"
@@ -29,7 +27,7 @@ def write_report(storage: Storage, config: EvaluationConfig, policy: UriPolicy) 
 
     `policy` says which image URIs may be read for the pictures; one that cannot be read becomes a note.
     """
-    rows = pq.read_table(io.BytesIO(storage.read_bytes(RESULTS_NAME))).to_pylist()
+    rows = read_parquet(storage.read_bytes(RESULTS_NAME)).to_pylist()
     summary = json.loads(storage.read_bytes(SUMMARY_NAME))
     examples = draw_examples(storage, config, policy)
     storage.write_bytes(REPORT_NAME, render(rows, summary, examples, config).encode())

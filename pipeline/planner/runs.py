@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from litelvlm.config import RULES, UNPRUNED
 from litelvlm.pipeline.errors import DataError, UsageError
 from litelvlm.pipeline.measure.run_summary import RunSummary, find_summary
 from litelvlm.pipeline.planner.cost_model import DEVICE_STAGES, Load, Observation
 from litelvlm.pipeline.schemas import RUN_NAME, STATUS_ABSENT, THROUGHPUT_NAME
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.store import Storage
 
 _STAGES = (*DEVICE_STAGES, "host", "idle", "decode_cpu")
@@ -102,7 +101,7 @@ def read_run(root: str, options: dict[str, Any] | None = None) -> MeasuredRun:
     storage = Storage(root, options)
     try:
         summary = find_summary(storage)
-        table = pq.read_table(io.BytesIO(storage.read_bytes(THROUGHPUT_NAME)))
+        table = read_parquet(storage.read_bytes(THROUGHPUT_NAME))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"--run {root}: holds no finished run: no {RUN_NAME} and {THROUGHPUT_NAME}") from error
     except (DataError, pa.ArrowInvalid) as error:

@@ -10,8 +10,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.measure.run_summary import find_summary
@@ -28,6 +26,7 @@ from litelvlm.pipeline.report.shards import ShardTable
 from litelvlm.pipeline.schemas import ERRORS_NAME, THROUGHPUT_NAME
 from litelvlm.pipeline.shards.manifest import read_manifest
 from litelvlm.pipeline.shards.markers import ShardMarker, committed, find_markers
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.store import Storage
 
 REPORT_NAME = "report.html"
@@ -108,7 +107,7 @@ class _Shards:
 def _merged(storage: Storage) -> _Shards:
     """From the tables of a run that was merged; only the markers of the compared shards are read."""
     with storage.open_read(THROUGHPUT_NAME) as stream:
-        table = ShardTable(pq.read_table(stream))
+        table = ShardTable(read_parquet(stream))
     compared = table.numbers("baseline_images") > 0
     shard_ids = [name for name, was in zip(table.texts("shard_id"), compared, strict=True) if was]
     reasons = reasons_of_errors(storage) if storage.exists(ERRORS_NAME) else Reasons()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.masks import EncodedMask, mask_iou
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.store import Storage
 
 EDITS_NAME = "edits.parquet"
@@ -212,7 +213,7 @@ def _history_names(storage: Storage) -> list[str]:
 
 def _rows(data: bytes, name: str) -> list[Row]:
     try:
-        return pq.ParquetFile(pa.BufferReader(data)).read().select(EDIT_SCHEMA.names).to_pylist()
+        return read_parquet(data).select(EDIT_SCHEMA.names).to_pylist()
     except (pa.ArrowException, KeyError) as error:
         raise DataError(f"{name} is damaged: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.store import Storage
 
 RANDOM, TARGETED = "random", "targeted"
@@ -86,7 +87,7 @@ def read_queue(path: str, options: dict[str, Any]) -> Queue:
     except FileNotFoundError as error:
         raise ValueError(f"--queue {path}: there is no such file") from error
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        table = read_parquet(data)
         about = json.loads((table.schema.metadata or {})[_ABOUT])
         if about.pop("version") != _VERSION:
             raise ValueError(f"--queue {path}: another version of this program wrote it; make it again")

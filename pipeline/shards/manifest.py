@@ -20,6 +20,7 @@ from litelvlm.pipeline.config import RunConfig, fingerprint, fingerprint_facts
 from litelvlm.pipeline.contracts import check_version
 from litelvlm.pipeline.schemas import FORMAT_VERSION, MANIFEST_NAME, MANIFEST_SCHEMA
 from litelvlm.pipeline.shards.sizing import shard_rows
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.table.columns import ColumnMapping, input_columns
 from litelvlm.pipeline.table.footers import InputFile, list_files, read_footers, shard_digest
@@ -78,7 +79,7 @@ def read_manifest(storage: Storage, columns: Sequence[str] | None = None) -> pa.
     """
     try:
         with storage.open_read(MANIFEST_NAME) as stream:
-            table = pq.read_table(stream, columns=columns)
+            table = read_parquet(stream, columns)
     except FileNotFoundError as error:
         raise ValueError(f"output {storage.root!r} holds no run: there is no {MANIFEST_NAME}") from error
     version = (table.schema.metadata or {}).get(_VERSION.encode(), b"").decode()

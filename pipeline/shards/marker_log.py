@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.schemas import LOG_DIR
+from litelvlm.pipeline.storage.parquet import read_parquet
 from litelvlm.pipeline.storage.read_ahead import read_ahead
 from litelvlm.pipeline.storage.store import Storage
 
@@ -78,4 +79,4 @@ class LoggedMarkers:
         return content
 
     def _read(self, name: str, columns: list[str]) -> pa.Table:
-        return pq.read_table(io.BytesIO(self._storage.read_bytes(name)), columns=columns)
+        return read_parquet(self._storage.read_bytes(name), columns)
