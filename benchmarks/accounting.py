@@ -17,7 +17,16 @@ from typing import Any
 from litelvlm import Annotator, PruningConfig
 from litelvlm.config import GlammConfig, LlmSizes, PromptTemplate, SamSizes
 from litelvlm.engine.packing import packed_length
-from litelvlm.flops import clip_text_flop, clip_vision_flop, mask_decoder_flop, mask_prompt_flop, sam_encoder_flop
+from litelvlm.flops import (
+    clip_text_flop,
+    clip_vision_flop,
+    mask_decoder_flop,
+    mask_prompt_flop,
+    projector_flop,
+    sam_encoder_flop,
+    sam_padding_flop,
+    sam_projection_padding_flop,
+)
 from litelvlm.preprocess import PreparedImage
 from litelvlm.prompts import Prompt, build_prompts
 
@@ -153,24 +162,14 @@ def llm_executed_flop(sizes: LlmSizes, shapes: Sequence[PromptShape]) -> float:
 
 def sam_needed_flop(sizes: SamSizes) -> float:
     """SAM's image encoder over one image, for patches of the image alone; a window's padding is seen by them."""
-    products, attention = _sam_padding_flop(sizes)
-    return sam_encoder_flop(sizes) - products - attention
+    return sam_encoder_flop(sizes) - sam_padding_flop(sizes)
 
 
 def sam_executed_flop(sizes: SamSizes, kind: str) -> float:
     """The same as it is run: "plain" pads windows ahead of the products, "folded" behind them, "kernel" not at all."""
-    products, _ = _sam_padding_flop(sizes)
     if kind == "kernel":
         return sam_needed_flop(sizes)
-    return sam_encoder_flop(sizes) - (products if kind == "folded" else 0)
-
-
-def _sam_padding_flop(sizes: SamSizes) -> tuple[float, float]:
-    """Of windows' padding: its products (queries, keys, values, output), and its queries' attention."""
-    side, width = sizes.window_size, sizes.hidden_size
-    num_padded = (-(-sizes.grid_size // side) * side) ** 2 - sizes.grid_size**2
-    num_layers = sizes.num_hidden_layers - len(sizes.global_attn_indexes)
-    return num_layers * num_padded * 8 * width**2, num_layers * num_padded * 4 * width * (side**2 + side)
+    return sam_encoder_flop(sizes) - (sam_projection_padding_flop(sizes) if kind == "folded" else 0)
 
 
 def _llm_flop(sizes: LlmSizes, tokens: int, reads: int, pairs: int, pairs_read: int) -> float:
@@ -188,5 +187,4 @@ def _causal_pairs(before: int, length: int) -> int:
 
 
 def _projector_token_flop(config: GlammConfig) -> float:
-    width = config.llm.hidden_size
-    return 2 * (config.clip.vision_width * width + width**2)
+    return projector_flop(config) / config.num_visual_tokens

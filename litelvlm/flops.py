@@ -132,24 +132,6 @@ def sam_projection_padding_flop(sizes: SamSizes) -> float:
     return _num_windowed(sizes) * padded * 2 * 4 * sizes.hidden_size**2
 
 
-def packed_prefill_flop(sizes: LlmSizes, *, tokens: float, pairs: float, read: float) -> float:
-    """LLaMA over packed tokens, in the last layer only keys and values but where it is read.
-
-    Args:
-        sizes: the model's.
-        tokens: of all prompts, those of the common prefix not among them.
-        pairs: of a token and one that it attends to, in a layer.
-        read: tokens whose last hidden states are read.
-    """
-    share = sizes.num_key_value_heads / sizes.num_attention_heads
-    keys_values = 2 * 2 * sizes.hidden_size**2 * share
-    layer = _linear_flop(sizes) / sizes.num_hidden_layers
-    attention = _attention_flop(sizes) / sizes.num_hidden_layers
-    whole = (sizes.num_hidden_layers - 1) * (layer * tokens + attention * pairs)
-    last = keys_values * tokens + (layer - keys_values) * read
-    return whole + last + attention * pairs * read / max(tokens, 1)
-
-
 def mask_decoder_flop(sizes: SamSizes) -> float:
     """SAM's mask decoder for one phrase: a prompt token, the IoU token and the mask tokens against the whole image."""
     width, num_patches = sizes.mask_decoder_hidden_size, sizes.grid_size**2

@@ -198,16 +198,7 @@ class Runner:
         original: bool,
         patches: Tensor | None = None,
     ) -> PackedPrompts:
-        """The plan's tensors, on the model's device.
-
-        Args:
-            plan: where what stands.
-            visual: BxVxW.
-            image_index: each prompt's image.
-            retained: NxR.
-            original: whether kept tokens carry the position ids that they have in the unpruned prompt.
-            patches: NxR, at whose places they stand there; None is `retained`.
-        """
+        """The plan's tensors, on the model's device; as `packed_tensors.pack`, with the model's embeddings."""
         embed_tokens = self.model.llm.embed_tokens
         return pack(plan, visual, image_index, retained, embed_tokens, original=original, patches=patches)
 

@@ -23,6 +23,8 @@ def test_an_image_twice_in_a_shard_is_refused() -> None:
 
 
 def test_expressions_asked_alone_may_stand_anywhere() -> None:
-    seen = Conversations("separate")
-    for _ in range(2):
+    alone, together = Conversations("separate"), Conversations("rounds")
+    for seen in (alone, together, alone):
         seen.add(answers_marker("a"))
+    with pytest.raises(ValueError, match="--input"):
+        together.add(answers_marker("a"))

@@ -17,14 +17,20 @@ from tests.pipeline.serving.doubles import Preprocessor
 
 
 def test_below_the_root_and_nowhere_else(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
+    (tmp_path / "images").mkdir()
     data = png(picture(1))
-    (tmp_path / "root/a.png").write_bytes(data)
+    (tmp_path / "images/a.png").write_bytes(data)
     (tmp_path / "b.png").write_bytes(data)
-    (tmp_path / "root/link.png").symlink_to(tmp_path / "b.png")
-    reader = ImageReader(ServeConfig(image_root=str(tmp_path / "root")), Preprocessor())
+    (tmp_path / "images/link.png").symlink_to(tmp_path / "b.png")
+    reader = ImageReader(ServeConfig(image_root=str(tmp_path / "images")), Preprocessor())
     assert reader.fetch("a.png") == data
-    for uri in ("../b.png", "link.png", str(tmp_path / "b.png"), f"file://{tmp_path}/root/a.png", "http://127.0.0.1/a"):
+    for uri in (
+        "../b.png",
+        "link.png",
+        str(tmp_path / "b.png"),
+        f"file://{tmp_path}/images/a.png",
+        "http://127.0.0.1/a",
+    ):
         with pytest.raises(FetchError, match="refused"):
             reader.fetch(uri)
 
