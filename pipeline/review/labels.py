@@ -24,6 +24,7 @@ from litelvlm.pipeline.output.coco import (
 from litelvlm.pipeline.output.table_writer import TableWriter, closing_or_discarding
 from litelvlm.pipeline.review.edits import ADDED, EDITED, UNCHANGED, UNSEEN, Row, mask_of
 from litelvlm.pipeline.review.image_groups import image_groups
+from litelvlm.pipeline.review.record_places import key_hash
 from litelvlm.pipeline.review.run_records import RunRecords
 from litelvlm.pipeline.schemas import (
     ANNOTATIONS_DIR,
@@ -163,11 +164,6 @@ def categories_of(records: RunRecords) -> tuple[Category, ...]:
     """The classes of a run."""
     ontology = records.saved.config.source.ontology
     return ontology.categories if ontology else (OBJECT,)
-
-
-def key_hash(record: str) -> int:
-    """64 bits that stand for a record's key where millions lie in memory."""
-    return int.from_bytes(hashlib.blake2b(record.encode(), digest_size=8).digest(), "big")
 
 
 def _label(row: Row, edit: Row | None, accepted: set[int]) -> Row:

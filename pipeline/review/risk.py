@@ -14,3 +14,11 @@ SIGNALS = ("score",)
 def risk(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """0 to 1 for each record, 1 where nothing is known; `columns` are those of `SIGNALS`, NaN where there is none."""
     return 1.0 - np.nan_to_num(columns["score"], nan=0.0).clip(0.0, 1.0)
+
+
+def risk_beside(
+    own: NDArray[np.float64], iou: NDArray[np.float64], disagrees: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The risk where another run answered, too: 1 - IoU / 2 where the two disagree, above 0.5, the lower the IoU the
+    higher; half of a record's own risk everywhere else."""
+    return np.where(disagrees, 1.0 - iou / 2.0, own / 2.0)
