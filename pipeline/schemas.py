@@ -11,7 +11,7 @@ FORMAT_VERSION = 5
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
-STATUS_ABSENT = "absent"  # the model says that there is no such object
+STATUS_ABSENT = "absent"  # the model, or in accepted labels a reviewer, says that there is no such object
 STATUS_FAILED = "failed"
 STATUS_DROPPED = "dropped"  # does not stand, see `pipeline.stages.suppress`, or is reviewed already
 STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_ABSENT, STATUS_FAILED, STATUS_DROPPED)

@@ -22,7 +22,7 @@ from litelvlm.pipeline.output.coco import (
     write_part,
 )
 from litelvlm.pipeline.output.table_writer import TableWriter, closing_or_discarding
-from litelvlm.pipeline.review.edits import ADDED, EDITED, UNCHANGED, UNSEEN, Row, mask_of
+from litelvlm.pipeline.review.edits import ABSENT, ADDED, EDITED, UNCHANGED, UNSEEN, Row, mask_of
 from litelvlm.pipeline.review.image_groups import image_groups
 from litelvlm.pipeline.review.record_places import key_hash
 from litelvlm.pipeline.review.run_records import RunRecords
@@ -31,6 +31,7 @@ from litelvlm.pipeline.schemas import (
     CVAT_LABELS_NAME,
     RECORD_SCHEMA,
     RECORDS_DIR,
+    STATUS_ABSENT,
     STATUS_EMPTY,
     STATUS_OK,
 )
@@ -174,7 +175,8 @@ def _label(row: Row, edit: Row | None, accepted: set[int]) -> Row:
     if edit["verdict"] == UNCHANGED:
         return row
     mask = {name: edit[name] for name in ("mask_rle", "area", "bbox_xywh")}
-    return row | mask | {"status": STATUS_OK if edit["mask_rle"] else STATUS_EMPTY, "error": None, "dropped": None}
+    unmasked = STATUS_ABSENT if edit["verdict"] == ABSENT else STATUS_EMPTY
+    return row | mask | {"status": STATUS_OK if edit["mask_rle"] else unmasked, "error": None, "dropped": None}
 
 
 def _told(edit: Mapping[str, Any]) -> dict[str, Any]:

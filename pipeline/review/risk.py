@@ -8,12 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Columns of `records/` that `risk` looks at.
-SIGNALS = ("score",)
+SIGNALS = ("score", "absent_probability")
 
 
 def risk(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """0 to 1 for each record, 1 where nothing is known; `columns` are those of `SIGNALS`, NaN where there is none."""
-    return 1.0 - np.nan_to_num(columns["score"], nan=0.0).clip(0.0, 1.0)
+    """0 to 1 for each record, 1 where nothing is known; `columns` are those of `SIGNALS`, NaN where there is none.
+
+    Of a mask it is what its score lacks; of an answer without one, what the probability that nothing is there lacks.
+    """
+    score, absent = (columns[name] for name in SIGNALS)
+    sure = np.where(np.isnan(score), absent, score)
+    return 1.0 - np.nan_to_num(sure, nan=0.0).clip(0.0, 1.0)
 
 
 def risk_beside(

@@ -109,7 +109,8 @@ def _record(number: int, mask: np.ndarray | None = None, **change: Any) -> dict[
     found: dict[str, Any] = {
         "record": f"{number:016x}-0", "image_id": str(number), "file_name": f"{number}.png", "phrase_index": 0,
         "phrase": "a cat", "category": "cat", "status": "ok" if mask is not None else "empty",
-        "source_file": "t.parquet", "source_row": number, "height": 200, "width": 200, "score": 0.5, "image_hash": "0" * 16,
+        "source_file": "t.parquet", "source_row": number, "height": 200, "width": 200, "score": 0.5,
+        "image_hash": "0" * 16,
     }  # fmt: skip
     if mask is not None:
         encoded = encode_mask(mask)

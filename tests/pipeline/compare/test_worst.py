@@ -22,7 +22,8 @@ PAIRS = [
 
 
 def _worst(shown: int, size: int) -> Worst:
-    rows = compare_answers(*(records(*(pair[at] for pair in PAIRS)) for at in (0, 1)), 0.8)
+    a, b = (records(*(pair[at] for pair in PAIRS)) for at in (0, 1))
+    rows = compare_answers(a, b, 0.8)
     found = Worst(shown)
     for low in range(0, len(PAIRS), size):
         table = rows.slice(low, size)
