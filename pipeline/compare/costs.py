@@ -37,6 +37,16 @@ class RunCosts:
     cost: float | None
 
     @property
+    def annotating_s(self) -> float | None:
+        """`device_s` without `baseline_s`."""
+        return self.device_s - (self.baseline_s or 0.0) if self.device_s is not None else None
+
+    @property
+    def phrases_per_device_s(self) -> float | None:
+        """Over `annotating_s`; None without a phrase."""
+        return self.phrases / self.annotating_s if self.annotating_s and self.phrases else None
+
+    @property
     def cost_per_1000_phrases(self) -> float | None:
         """None without a price or a phrase."""
         return 1000 * self.cost / self.phrases if self.cost is not None and self.phrases else None

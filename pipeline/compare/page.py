@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from litelvlm.config import UNPRUNED
 from litelvlm.pipeline.compare.comparison import Comparison, RunFacts
+from litelvlm.pipeline.compare.costs import RunCosts
 from litelvlm.pipeline.compare.pieces import RecordPieces
 from litelvlm.pipeline.compare.tally import ONLY_A, ONLY_B, SHARES_AT, Figures
 from litelvlm.pipeline.compare.worst import Pick, Worst
@@ -51,6 +53,7 @@ def write_page(
         "agree": f"{comparison.agree_iou:g}",
         "runs": _run_rows(comparison.a, comparison.b),
         "costs": _cost_rows(comparison.a, comparison.b),
+        "any_baseline": _any_baseline(comparison.a, comparison.b),
         "columns": list(FIGURES),
         "answers": _rows(comparison.by_answer),
         "statuses": _status_rows(comparison),
@@ -95,7 +98,8 @@ def _cards(comparison: Comparison) -> list[tuple[str, str, list[str]]]:
 
 def _run_rows(a: RunFacts, b: RunFacts) -> list[tuple[str, ...]]:
     def tokens(one: RunFacts) -> str:
-        return f"{one.rule}, {'all' if one.num_retain_tokens is None else one.num_retain_tokens} tokens kept"
+        is_all = one.num_retain_tokens is None or one.rule == UNPRUNED
+        return f"{one.rule}, {'all' if is_all else one.num_retain_tokens} tokens kept"
 
     return [
         ("Run", a.path, b.path),
@@ -111,34 +115,35 @@ def _cost_rows(a: RunFacts, b: RunFacts) -> list[tuple[str, ...]]:
     rows = [
         ("Devices", *(", ".join(one.devices[:3]) or words.NONE for one in both), ""),
         ("Images", *(words.count(one.images) for one in both), ""),
-        ("Device time held, start-up and idle included", *(words.hours(one.device_s) for one in both),
-         _factor(*(one.device_s for one in both))),
-    ]  # fmt: skip
-    if any(one.baseline_s for one in both):
-        alone = [_difference(one.device_s, one.baseline_s) for one in both]
-        rows.append(("The same without comparisons with unpruned", *map(words.hours, alone), _factor(*alone)))
+        ("Device time held, start-up and idle included", *_beside(both, "device_s", words.hours)),
+    ]
+    if _any_baseline(a, b):
+        rows += [
+            ("The same without comparisons with unpruned", *_beside(both, "annotating_s", words.hours)),
+            ("Phrases per second of it", *_beside(both, "phrases_per_device_s", words.short)),
+        ]
     rows += [
-        ("Wall time, pauses left out", *(words.seconds(one.wall_s) for one in both),
-         _factor(*(one.wall_s for one in both))),
-        ("Images/s", *(words.short(one.images_per_s) for one in both), _factor(*(one.images_per_s for one in both))),
-        ("Phrases/s", *(words.short(one.phrases_per_s) for one in both), _factor(*(one.phrases_per_s for one in both))),
-    ]  # fmt: skip
+        ("Wall time, pauses left out", *_beside(both, "wall_s", words.seconds)),
+        ("Images/s", *_beside(both, "images_per_s", words.short)),
+        ("Phrases/s", *_beside(both, "phrases_per_s", words.short)),
+    ]
     if any(one.gpu_price is not None for one in both):
         rows += [
             ("Price of a device hour", *(words.money(one.gpu_price) for one in both), ""),
-            ("Cost", *(words.money(one.cost) for one in both), _factor(*(one.cost for one in both))),
-            ("Cost of 1,000 phrases", *(words.money(one.cost_per_1000_phrases) for one in both),
-             _factor(*(one.cost_per_1000_phrases for one in both))),
-        ]  # fmt: skip
+            ("Cost", *_beside(both, "cost", words.money)),
+            ("Cost of 1,000 phrases", *_beside(both, "cost_per_1000_phrases", words.money)),
+        ]
     return rows
 
 
-def _difference(whole: float | None, part: float | None) -> float | None:
-    return whole - (part or 0.0) if whole is not None else None
+def _any_baseline(a: RunFacts, b: RunFacts) -> bool:
+    return any(one.costs.baseline_s for one in (a, b))
 
 
-def _factor(a: float | None, b: float | None) -> str:
-    return words.times(b / a) if a and b is not None else words.NONE
+def _beside(both: tuple[RunCosts, RunCosts], name: str, say: Callable[[float | None], str]) -> tuple[str, str, str]:
+    """A figure of both, and the second over the first."""
+    a, b = (getattr(one, name) for one in both)
+    return say(a), say(b), words.times(b / a) if a and b is not None else words.NONE
 
 
 def _rows(groups: Mapping[str, Figures]) -> list[tuple[str | Markup, ...]]:

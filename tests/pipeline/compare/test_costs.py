@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from litelvlm.pipeline.compare.costs import run_costs
+from litelvlm.pipeline.compare.costs import RunCosts, run_costs
 from litelvlm.pipeline.storage.store import Storage
 
 
@@ -26,3 +26,11 @@ def test_they_are_the_sums_of_the_table(run_a: Path) -> None:
 def test_without_a_price_nothing_has_one(run_a: Path) -> None:
     costs = run_costs(Storage(str(run_a)), None)
     assert costs.cost is costs.cost_per_1000_phrases is costs.gpu_price is None
+
+
+def test_what_the_comparison_with_unpruned_took_is_no_annotating() -> None:
+    costs = RunCosts(
+        devices=(), device_s=10.0, baseline_s=6.0, wall_s=None, images=1, phrases=8, images_per_s=None,
+        phrases_per_s=None, gpu_price=None, cost=None,
+    )  # fmt: skip
+    assert (costs.annotating_s, costs.phrases_per_device_s) == (4.0, 2.0)

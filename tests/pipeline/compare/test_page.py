@@ -9,7 +9,7 @@ import tinyhtml5
 
 from litelvlm.pipeline.compare.comparison import Comparison
 from litelvlm.pipeline.report import words
-from tests.pipeline.compare.conftest import MOVED, UNSEEN, compare
+from tests.pipeline.compare.conftest import ALIKE, MOVED, UNSEEN, compare
 from tests.pipeline.report.report_runs import HOSTILE, make_output
 from tests.pipeline.samples import row
 
@@ -29,7 +29,18 @@ def test_it_says_what_the_summary_says(compared: tuple[Comparison, Path, list[st
     ):
         assert figure in text
     assert "1 other phrase" in text
+    assert "comparisons with unpruned" not in text
     assert "Only in A: 3, only in B: 1." in text
+
+
+def test_the_comparison_with_the_unpruned_model_is_told_apart(tmp_path: Path) -> None:
+    rows = [row(number, ALIKE) for number in range(6)]
+    make_output(tmp_path / "a", rows, baseline_images=3)
+    make_output(tmp_path / "b", rows, rule="none")
+    compare(tmp_path / "a/out", tmp_path / "b/out", tmp_path / "c")
+    text = (tmp_path / "c/compare.html").read_text()
+    assert "The same without comparisons with unpruned" in text
+    assert "none, all tokens kept" in text
 
 
 def test_pictures_are_of_what_differs_most(compared: tuple[Comparison, Path, list[str]]) -> None:
