@@ -26,6 +26,7 @@ from litelvlm.pipeline.compare.tally import Tally
 from litelvlm.pipeline.compare.worst import Worst
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.measure.row_bar import RowBar
+from litelvlm.pipeline.measure.run_summary import find_summary
 from litelvlm.pipeline.output.table_writer import TableWriter, closing_or_discarding
 from litelvlm.pipeline.review.record_places import RecordPlaces
 from litelvlm.pipeline.review.second_opinion import ComparedRuns
@@ -124,6 +125,9 @@ def _finished(path: str, options: dict[str, Any]) -> _Run:
     storage = Storage(path, options)
     saved = claimed_run(storage)
     if not storage.exists(SUCCESS_NAME):
+        summary = find_summary(storage)
+        if summary is not None and summary.state == "failure_rate_exceeded":
+            raise ValueError(f"{shlex.quote(path)}: too many records failed; a higher --max-failure-rate finishes it")
         raise ValueError(f"{shlex.quote(path)}: is not finished; the command that began it goes on with it")
     return _Run(path=path, storage=storage, saved=saved)
 

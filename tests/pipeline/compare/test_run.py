@@ -118,6 +118,11 @@ def test_what_is_no_finished_run_is_refused(run_a: Path, tmp_path: Path) -> None
     make_output(tmp_path, other_rows(), engine=OtherEngine(), shards=1, finish=False)
     with pytest.raises(UsageError, match="is not finished"):
         compare(tmp_path / "out", run_a, tmp_path / "c")
+    run = tmp_path / "out/run.json"
+    summary = json.loads((run_a / "run.json").read_text())
+    run.write_text(json.dumps(summary | {"state": "failure_rate_exceeded"}))
+    with pytest.raises(UsageError, match="a higher --max-failure-rate"):
+        compare(tmp_path / "out", run_a, tmp_path / "c")
     saved = json.loads((tmp_path / "out/config.json").read_text())
     (tmp_path / "out/config.json").write_text(json.dumps(saved | {"version": 1}))
     with pytest.raises(UsageError, match="says version 1"):
