@@ -15,6 +15,7 @@ JOBS: dict[str, list[str]] = {
     "prepare": [],
     "export": [],
     "review": ["queue"],
+    "compare": [],
     "evaluate": [],
     "ground_truth": ["refer"],
     "plan": [],
