@@ -97,7 +97,7 @@ def train_lisa(plan: TrainingPlan) -> Path:
     save_file(
         {name: value.contiguous() for name, value in shipped.clip.state_dict().items()}, directory / "clip.safetensors"
     )
-    fitted_on = torch.from_numpy(np.asarray(features[:_FIT_SCENES])).float().flatten(0, 1)
+    fitted_on = torch.from_numpy(np.array(features[:_FIT_SCENES])).float().flatten(0, 1)
     model = warm_start(tokenizer, fitted_on).requires_grad_(True)
     sizes = model.config
     heads = LanguageHeads(sizes.llm.hidden_size, sizes.num_visual_tokens)

@@ -66,7 +66,7 @@ class SimilarityConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.run.source.mask_column is None:
+        if not self.run.source.mask_column:
             raise ValueError("--mask-column is missing: patches are told apart by true masks")
         if self.run.model.precision == "fp8":
             raise ValueError("--precision fp8: CLIP's towers have no such form here; use bf16 or fp32")

@@ -42,8 +42,8 @@ def render(summary: dict[str, Any], tally: Tally, examples: Sequence[Example], r
 
 def _header(summary: dict[str, Any], first: dict[str, Any] | None) -> dict[str, str]:
     left_out = {
-        "have no target": summary["no_target"],
-        "have no patch inside, or none outside": summary["no_patch"],
+        "without a target": summary["no_target"],
+        "without a patch inside, or outside": summary["no_patch"],
         "failed": summary["failed"],
     }
     told = ", ".join(f"{words.count(number)} {reason}" for reason, number in left_out.items() if number)
@@ -52,7 +52,7 @@ def _header(summary: dict[str, Any], first: dict[str, Any] | None) -> dict[str, 
         "model": f"{summary['model']} {summary['model_revision']}",
         "sentence": in_words(first) if first else "There is nothing to compare.",
         "counts": f"{words.count(summary['scored'])} phrases on {words.count(summary['images'])} images"
-        + (f"; of {words.count(summary['records'])} phrases {told}." if told else "."),
+        + (f"; left out: {told}." if told else "."),
     }
 
 
