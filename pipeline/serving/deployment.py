@@ -122,8 +122,14 @@ class HttpIngress:
         return await self._service.drain(self._drain_seconds)
 
 
-def application(config: ServeConfig, device: str) -> Application:
-    """The replicas of a service and what speaks HTTP for them, for `serve.run`."""
+def application(config: ServeConfig, device: str, load_tries: int = 20) -> Application:
+    """The replicas of a service and what speaks HTTP for them, for `serve.run`.
+
+    Args:
+        config: settings.
+        device: `cpu` or `cuda`.
+        load_tries: how often replicas may fail to load the model, one after another, before the application has failed.
+    """
     limits = config.limits
     on_gpu = device == "cuda"
     model: Any = serve.deployment(
@@ -135,6 +141,7 @@ def application(config: ServeConfig, device: str) -> Application:
         request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
         graceful_shutdown_timeout_s=limits.drain_seconds,
         health_check_period_s=2,
+        max_constructor_retry_count=load_tries,
         logging_config=_QUIET,
     )
     http: Any = serve.deployment(
