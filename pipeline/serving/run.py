@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ray
 from ray import serve
@@ -21,6 +22,7 @@ from litelvlm.pipeline.serving.access import read_token
 from litelvlm.pipeline.serving.assembly import assemble
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.deployment import APP_NAME, application
+from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -91,13 +93,16 @@ def _service(config: ServeConfig, cluster: ClusterConfig, *, ends_with_us: bool)
     """Serve's processes. `ends_with_us`: so does their Ray, and they with it."""
     for name in ("ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    options = {"host": config.host, "port": config.port, "keep_alive_timeout_s": 75}
-    if config.tls_key is not None:
-        options |= {"ssl_keyfile": config.tls_key, "ssl_certfile": config.tls_certificate or ""}
     device = choose_device(RunConfig(source=InputConfig(input=("-",)), model=config.model, cluster=cluster, output="-"))
+    listens = not is_elsewhere(cluster)
     try:
-        serve.start(http_options=options, logging_config={"log_level": "ERROR", "enable_access_log": False})
-        serve.run(application(config, device, load_tries=1), name=APP_NAME, route_prefix="/")
+        serve.start(
+            proxy_location="Disabled" if listens else "EveryNode",
+            http_options=None if listens else _http_options(config),
+            logging_config={"log_level": "ERROR", "enable_access_log": False},
+        )
+        route = None if listens else "/"
+        serve.run(application(config, device, listens=listens), name=APP_NAME, route_prefix=route)
     except (RayError, RayServeException, RuntimeError, OSError) as error:
         if not ends_with_us:
             with contextlib.suppress(Exception):
@@ -110,6 +115,14 @@ def _service(config: ServeConfig, cluster: ClusterConfig, *, ends_with_us: bool)
     finally:
         if not ends_with_us:
             serve.delete(APP_NAME)
+
+
+def _http_options(config: ServeConfig) -> dict[str, Any]:
+    """Of Serve's proxies."""
+    options = {"host": config.host, "port": config.port, "keep_alive_timeout_s": KEEP_ALIVE_S}
+    if config.tls_key is not None:
+        options |= {"ssl_keyfile": config.tls_key, "ssl_certfile": config.tls_certificate or ""}
+    return options
 
 
 def _drain(config: ServeConfig) -> None:
