@@ -34,7 +34,7 @@ test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not faults and not browser and not stores and not review_tools"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not gpu and not faults and not browser and not stores and not review_tools"
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
