@@ -49,7 +49,7 @@ class _Run:
 def compare_runs(config: CompareConfig, say: Callable[[str], None]) -> Comparison:
     """Write `compare.parquet`, `compare.html` and `compare.json`. Returns what the last one says.
 
-    Memory: some 40 bytes a record, and a few thousand records of both runs.
+    Memory: some 80 bytes a record, and a few thousand records of both runs.
 
     Raises:
         UsageError: there are no two finished runs, they have no record in common, or the directory does not serve.
