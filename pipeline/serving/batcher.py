@@ -41,6 +41,8 @@ class Batcher(Generic[Q, A]):
             while batch := self._next():
                 try:
                     answers = await loop.run_in_executor(self._executor, self._work, [one for one, _ in batch])
+                    if len(answers) != len(batch):
+                        raise RuntimeError(f"{len(answers)} answers to {len(batch)} questions")
                 except Exception as error:  # noqa: BLE001 - each of those who asked is told
                     for _, future in batch:
                         if not future.done():

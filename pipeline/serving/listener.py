@@ -1,4 +1,4 @@
-"""HTTP straight into an application: uvicorn in the event loop of the process that has it, without a proxy in between."""
+"""HTTP straight into an application: uvicorn in the event loop of the process that has it, no proxy in between."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Listener:
         config: address, port, certificate and key.
 
     Raises:
-        OSError: the port is taken, or the certificate or key cannot be read.
+        ValueError: the port is taken, or there is no such host.
+        OSError: the certificate or key cannot be read.
     """
 
     def __init__(self, app: App, config: ServeConfig) -> None:
@@ -58,9 +59,10 @@ class Listener:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError naming the address where it cannot be had."""
+    """A listening socket. Raises ValueError naming the address where it cannot be had."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        choices = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(choices, key=lambda one: one[0] != socket.AF_INET)
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -69,6 +71,6 @@ def open_socket(host: str, port: int) -> socket.socket:
         except OSError:
             found.close()
             raise
-    except OSError as error:
-        raise OSError(error.errno, f"--host {host} --port {port}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from error
     return found

@@ -22,7 +22,7 @@ from litelvlm.pipeline.serving.access import read_token
 from litelvlm.pipeline.serving.assembly import assemble
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.deployment import APP_NAME, application
-from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S
+from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, open_socket
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -68,6 +68,8 @@ def check(config: ServeConfig, say: Say) -> None:
         for remark in LiteLVLMEngine(model=config.model).check():
             say(f"note: {remark}")
         assemble(config, _Nobody(), Meters())
+        if not is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
+            open_socket(config.host, config.port).close()
 
 
 @contextlib.contextmanager
