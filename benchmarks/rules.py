@@ -48,7 +48,7 @@ for _name, _layout in (("conversations", "rounds"), ("shared", "shared")):
         *("--rules", _LEADING, "--budgets", "48,16", "--layout", _layout),
         *("--example-images", "0"),
     )
-_FIXED = ("--dataset", "drawn scenes", "--shard-images", "25", "--overwrite")
+_FIXED = ("--dataset", "drawn scenes", "--no-boundary", "--shard-images", "25", "--overwrite")
 
 
 def main() -> int:
