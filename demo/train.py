@@ -51,10 +51,7 @@ PARTS_OF_LANGUAGE = ("projector", "llm", "text_hidden_fcs")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """How long and on what to train. Stages are bounded by time, so results depend on the machine's speed.
-
-    `contrastive` trains the CLIP towers on CLIP's own objective alone.
-    """
+    """How long and on what to train. Stages are bounded by time, so results depend on the machine's speed."""
 
     directory: Path
     num_scenes: int = 36_000
@@ -66,7 +63,6 @@ class TrainingPlan:
     joint_minutes: float = 15
     seed: int = 0
     threads: int = 2
-    contrastive: bool = False
     description: ModelDescription = GLAMM
 
     @property
@@ -81,7 +77,7 @@ class TrainingPlan:
 def _clip_stage(plan: TrainingPlan) -> None:
     torch.set_num_threads(max(1, plan.threads // 2))
     with sdpa_kernel(ATTENTION):
-        train_clip(plan.scenes, plan.directory, minutes=plan.clip_minutes, seed=plan.seed, contrastive=plan.contrastive)
+        train_clip(plan.scenes, plan.directory, minutes=plan.clip_minutes, seed=plan.seed)
 
 
 def _masks_stage(plan: TrainingPlan) -> None:
@@ -201,7 +197,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="for scenes (8 GB), weights, curves, checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--contrastive", action="store_true", help="train CLIP's towers on CLIP's own objective alone")
     parser.add_argument("--share", type=float, default=1.0, help="share of the scenes and of the default minutes")
     options = parser.parse_args(arguments)
     if options.share <= 0:
@@ -218,7 +213,6 @@ def main(arguments: list[str] | None = None) -> int:
         joint_minutes=whole.joint_minutes * share,
         seed=options.seed,
         threads=options.threads,
-        contrastive=options.contrastive,
     )
     print(f"checkpoint: {train(plan)}")
     return 0

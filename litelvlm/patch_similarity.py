@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from litelvlm.checkpoint import Checkpoint, open_checkpoint
+from litelvlm.checkpoint import Checkpoint, open_towers
 from litelvlm.clip_encoder import ClipEncoder
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.engine.device import resolve_device, resolve_dtype
@@ -54,8 +54,9 @@ class PatchSimilarity:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
     ) -> PatchSimilarity:
-        """Loads the towers; arguments and errors as of `Annotator.from_pretrained`."""
-        checkpoint = open_checkpoint(model, clip)
+        """Loads the towers. Arguments and errors are those of `Annotator.from_pretrained`, but that `clip` also stands
+        in for the towers of a converted checkpoint."""
+        checkpoint = open_towers(model, clip)
         return cls(checkpoint, load_clip(checkpoint, resolve_device(device), resolve_dtype(dtype)))
 
     @torch.inference_mode()

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from litelvlm.evaluation.engine import LiteLVLMEvaluation
 from litelvlm.evaluation.markers import AnswersMarker
 from litelvlm.evaluation.similarity.config import SimilarityConfig
 from litelvlm.evaluation.similarity.examples import Chooser
@@ -19,6 +18,7 @@ from litelvlm.evaluation.similarity.measure import Measured, SimilarityMeter
 from litelvlm.evaluation.similarity.records import RECORD_SCHEMA, RECORDS_NAME, REPORT_NAME, SCORES, SUMMARY_NAME
 from litelvlm.evaluation.similarity.report import render
 from litelvlm.evaluation.similarity.summary import Tally, in_words
+from litelvlm.evaluation.similarity.towers import Towers
 from litelvlm.patch_similarity import PatchSimilarity
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
@@ -53,7 +53,7 @@ class SimilarityRun:
     def __init__(self, config: SimilarityConfig, *, stream: TextIO | None = None) -> None:
         run = config.run
         self._config, self._stream = config, stream or sys.stderr
-        engine = LiteLVLMEvaluation(model=run.model).on_device(_device(run.model.device))
+        engine = Towers(model=run.model).on_device(_device(run.model.device))
         engine.check()
         self._storage = Storage(run.output, run.storage_options)
         if not run.overwrite and self._storage.exists(SUMMARY_NAME):

@@ -21,14 +21,14 @@ def test_a_share_shortens_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     plans: list[TrainingPlan] = []
     monkeypatch.setattr(train, "train", plans.append)
     assert main(["--output", str(tmp_path), "--share", "0.1", "--seed", "7"]) == 0
-    assert main(["--output", str(tmp_path), "--share", "2", "--contrastive"]) == 0
+    assert main(["--output", str(tmp_path), "--share", "2"]) == 0
     whole = TrainingPlan(directory=tmp_path)
     short, long = plans
     assert (short.num_scenes, short.num_feature_scenes, short.num_validation_scenes) == (3600, 2400, 30)
     assert short.clip_minutes == pytest.approx(3)
     assert (short.joint_minutes, short.seed) == (1.5, 7)
     assert long == dataclasses.replace(  # twice the time, on all the scenes that there are
-        whole, clip_minutes=60, masks_minutes=58, language_minutes=40, joint_minutes=30, contrastive=True
+        whole, clip_minutes=60, masks_minutes=58, language_minutes=40, joint_minutes=30
     )
 
 
