@@ -64,7 +64,7 @@ class LabelStudioBackend:
         return {"results": told, "model_version": self._service.facts.version}
 
     async def webhook(self, body: bytes) -> dict[str, Any]:
-        """An event. Raises Refusal where a correction is damaged or the store fails, once the event's others are kept."""
+        """An event. Raises Refusal where a correction is damaged or the store fails, once all others are kept."""
         given = _object(body)
         action = given.get("action")
         if action not in CORRECTING or self._corrections is None:
