@@ -141,7 +141,7 @@ def open_towers(model: str | Path, clip: str | Path | None = None) -> Checkpoint
         config=replace(found.config, clip=clip_sizes(directory)),
         clip_directory=directory,
         converted=False,
-        revision=_revision([found.directory, directory]),
+        revision=content_hash([found.directory, directory]),
     )
 
 
