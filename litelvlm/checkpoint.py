@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,24 @@ def open_checkpoint(model: str | Path, clip: str | Path | None = None) -> Checkp
         clip_directory=clip_directory,
         converted=False,
         revision=content_hash([directory, clip_directory]),
+    )
+
+
+def open_towers(model: str | Path, clip: str | Path | None = None) -> Checkpoint:
+    """As `open_checkpoint`, for who wants the CLIP towers alone: `clip` also stands in for those of a converted one.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line that says what is wrong.
+    """
+    if clip is None or not (found := open_checkpoint(model)).converted:
+        return open_checkpoint(model, clip)
+    directory = resolve_model(clip, kind="clip")
+    return replace(
+        found,
+        config=replace(found.config, clip=clip_sizes(directory)),
+        clip_directory=directory,
+        converted=False,
+        revision=content_hash([found.directory, directory]),
     )
 
 

@@ -21,7 +21,8 @@ class LabelConfig:
         image: name of the image's tag.
         image_field: of a task's data, that holds the image.
         labels: that the tag declares, in order; none where tasks bring their own.
-        prompt: name of the text area of the whole image, whose lines are phrases; None without.
+        prompt: name of the text area of the whole image, whose lines are phrases; a smart one goes before others. None
+            without.
         phrase: name of the text area of a region, that is shown its phrase; None without.
     """
 
@@ -52,6 +53,7 @@ def read_label_config(xml: str) -> LabelConfig:
         target, name = node.get("toName"), node.get("name")
         if node.tag in _KINDS and name and target in images and target:
             areas = [one for one in root.iter("TextArea") if one.get("toName") == target and one.get("name")]
+            areas.sort(key=lambda one: one.get("smart") != "true")
             return LabelConfig(
                 control=name,
                 kind=_KINDS[node.tag],

@@ -8,20 +8,20 @@ import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urljoin
 
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.review.formats.label_studio_tasks import bitmask_url
 from litelvlm.pipeline.review.readers.brush import encode_brush
-from litelvlm.pipeline.serving.api import AnnotateRequest, ImageSource, Mask
+from litelvlm.pipeline.serving.api import Mask, parse_request
 from litelvlm.pipeline.serving.corrections import Corrections
 from litelvlm.pipeline.serving.errors import Refusal
 from litelvlm.pipeline.serving.label_config import LabelConfig, read_label_config
 from litelvlm.pipeline.serving.service import AnnotationService
 
 CORRECTING = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
-MAX_TASKS = 64  # of one request
+MAX_TASKS = 64  # of one request; Label Studio has a time limit for each
+_TASKS_TOGETHER = 8
 _PHRASE_FIELDS = ("phrases", "phrase", "asked", "text", "caption")
 
 
@@ -51,20 +51,20 @@ class LabelStudioBackend:
         return {"model_version": self._service.facts.version}
 
     async def predict(self, body: bytes) -> dict[str, Any]:
-        """A prediction for each task, an empty one where nothing is asked. Raises Refusal."""
+        """Predictions, one a task: an empty one where nothing is asked, none (an empty list) where one of several tasks
+        cannot be answered. Of more than `MAX_TASKS` the first alone is answered: Label Studio then asks for each by
+        itself. Raises Refusal."""
         given = _object(body)
         tasks, params = given.get("tasks"), given.get("params") or {}
         if not isinstance(tasks, list) or not all(isinstance(one, dict) for one in tasks):
             raise Refusal(422, "invalid", "must be a list of tasks", "tasks")
-        if len(tasks) > MAX_TASKS:
-            raise Refusal(422, "too_many_tasks", f"{len(tasks)} tasks; at most {MAX_TASKS}", "tasks")
         config = _config(given.get("label_config"), "label_config")
         typed = _typed(params.get("context") if isinstance(params, dict) else None, config)
-        answers = [await self._predicted(task, config, typed) for task in tasks]
-        return {"results": answers, "model_version": self._service.facts.version}
+        told = await self._predicted_all(tasks if len(tasks) <= MAX_TASKS else tasks[:1], config, typed)
+        return {"results": told, "model_version": self._service.facts.version}
 
     async def webhook(self, body: bytes) -> dict[str, Any]:
-        """An event. Raises Refusal where a correction is damaged or the store fails."""
+        """An event. Raises Refusal where a correction is damaged or the store fails, once all others are kept."""
         given = _object(body)
         action = given.get("action")
         if action not in CORRECTING or self._corrections is None:
@@ -75,21 +75,48 @@ class LabelStudioBackend:
         tasks = tasks if isinstance(tasks, list) else [tasks] * len(annotations)
         if len(tasks) != len(annotations) or not all(isinstance(one, dict) for one in [*tasks, *annotations]):
             raise Refusal(422, "invalid", "an event has a task for each annotation", "task")
-        kept = 0
-        for task, annotation in zip(tasks, annotations, strict=True):
-            try:
-                kept += await asyncio.to_thread(self._corrections.add, {**task, "annotations": [annotation]})
-            except StorageError:
-                raise Refusal(503, "storage", "the reviews cannot be written now", retry_after_s=5) from None
-            except ValueError as error:
-                raise Refusal(422, "not_a_correction", str(error)[:300], "annotation") from None
-        self._service.meters.corrections.inc(kept)
+        reviewed = [{**task, "annotations": [one]} for task, one in zip(tasks, annotations, strict=True)]
+        # Label Studio waits for a second and then hangs up, which must not lose what it has told.
+        kept = await asyncio.shield(asyncio.to_thread(self._keep, self._corrections, reviewed))
         return {"status": "ok", "items": kept}
 
-    async def _predicted(self, task: dict[str, Any], config: LabelConfig, typed: list[str]) -> dict[str, Any]:
+    def _keep(self, corrections: Corrections, reviewed: list[dict[str, Any]]) -> int:
+        kept, refusal = 0, None
+        for task in reviewed:
+            try:
+                kept += corrections.add(task)
+            except StorageError:
+                refusal = Refusal(503, "storage", "the reviews cannot be written now", retry_after_s=5)
+            except ValueError as error:
+                refusal = refusal or Refusal(422, "not_a_correction", str(error)[:300], "annotation")
+        self._service.meters.corrections.inc(kept)
+        if refusal is not None:
+            raise refusal
+        return kept
+
+    async def _predicted_all(
+        self, tasks: list[dict[str, Any]], config: LabelConfig, typed: list[str] | None
+    ) -> list[Any]:
+        room = asyncio.Semaphore(_TASKS_TOGETHER)
+
+        async def predicted(task: dict[str, Any]) -> dict[str, Any] | Refusal:
+            async with room:
+                try:
+                    return await self._predicted(task, config, typed)
+                except Refusal as refusal:
+                    return refusal
+
+        told = await asyncio.gather(*map(predicted, tasks))
+        refused = [one for one in told if isinstance(one, Refusal)]
+        if refused and len(refused) == len(told):
+            raise refused[0]
+        return [[] if isinstance(one, Refusal) else one for one in told]
+
+    async def _predicted(self, task: dict[str, Any], config: LabelConfig, typed: list[str] | None) -> dict[str, Any]:
         raw = task.get("data")
         data: dict[str, Any] = raw if isinstance(raw, dict) else {}
-        phrases = (typed or _phrases_of(data) or list(config.labels))[: self._service.config.limits.max_phrases]
+        phrases = (_phrases_of(data) or list(config.labels)) if typed is None else typed
+        phrases = phrases[: self._service.config.limits.max_phrases]
         version = self._service.facts.version
         if not phrases:
             return {"result": [], "score": 0.0, "model_version": version}
@@ -99,8 +126,9 @@ class LabelStudioBackend:
         if uri.startswith("/"):
             if self._url is None:
                 raise Refusal(403, "refused", "the image is Label Studio's own; start with --label-studio-url", "tasks")
-            uri = urljoin(self._url.rstrip("/") + "/", uri)
-        told = await self._service.annotate(AnnotateRequest(image=ImageSource(uri=uri), phrases=phrases))
+            uri = self._url.rstrip("/") + uri
+        asked = json.dumps({"image": {"uri": uri}, "phrases": phrases}).encode()
+        told = await self._service.annotate(parse_request(asked, self._service.config.limits.max_phrases))
         found = [(mask, encoded) for mask in told.masks if (encoded := _encoded(mask)) is not None]
         results = [region for mask, encoded in found for region in _regions(mask, encoded, config, data)]
         scores = [mask.score or 0.0 for mask, _ in found]
@@ -124,9 +152,12 @@ def _config(xml: Any, field: str) -> LabelConfig:
         raise Refusal(422, "bad_label_config", str(error)[:300], field) from None
 
 
-def _typed(context: Any, config: LabelConfig) -> list[str]:
-    """The phrases that were typed last: lines of the text area of the whole image."""
-    results = context.get("result") if isinstance(context, dict) else None
+def _typed(context: Any, config: LabelConfig) -> list[str] | None:
+    """The lines of the text that was typed last into the text area of the whole image, which keeps all of them; none
+    where somebody did something else to it. None where nobody is annotating."""
+    if not isinstance(context, dict):
+        return None
+    results = context.get("result")
     found: list[str] = []
     for one in results if isinstance(results, list) else []:
         if not isinstance(one, dict) or one.get("type") != "textarea":
@@ -134,7 +165,8 @@ def _typed(context: Any, config: LabelConfig) -> list[str]:
         if config.prompt is not None and one.get("from_name") != config.prompt:
             continue
         value = one.get("value")
-        found += _texts(value.get("text") if isinstance(value, dict) else None)
+        texts = value.get("text") if isinstance(value, dict) else None
+        found = _texts(texts[-1:] if isinstance(texts, list) else texts) or found
     return list(dict.fromkeys(found))
 
 

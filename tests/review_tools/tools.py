@@ -40,6 +40,9 @@ def label_studio() -> Iterator[str]:
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
+            "ML_BLOCK_LOCAL_IP": "false",  # models and webhooks are on this machine
+            "SSRF_PROTECTION_ENABLED": "false",
+            "WEBHOOK_TIMEOUT": "30",
         }
         command = [program("label-studio", "label-studio"), "start", *where, *user]
         with server_process(command, f"http://127.0.0.1:{port}/health", environment, timeout_s=300) as url:

@@ -16,6 +16,12 @@ def test_the_interface_of_an_export_is_understood() -> None:
     assert (bitmask.kind, bitmask.is_bitmask, bitmask.labels) == ("bitmasklabels", True, ("a & b", "c"))
 
 
+def test_a_smart_text_area_goes_before_others() -> None:
+    areas = '<TextArea name="notes" toName="i"/><TextArea name="prompt" toName="i" smart="true"/>'
+    made = read_label_config(f'<View><Image name="i" value="$u"/><Brush name="b" toName="i"/>{areas}</View>')
+    assert (made.prompt, made.kind, made.image_field) == ("prompt", "brush", "u")
+
+
 @pytest.mark.parametrize(
     "xml",
     [

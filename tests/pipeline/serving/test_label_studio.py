@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.review.readers.brush import decode_brush
 from litelvlm.pipeline.review.readers.pixels import from_data_url
+from litelvlm.pipeline.serving.label_studio import MAX_TASKS
 from tests.fakes import true_mask
 from tests.pipeline.serving.doubles import Service, service
 
@@ -53,7 +55,7 @@ def test_setup_tells_the_version_and_refuses_an_interface_without_masks(made: Se
 
 @pytest.mark.parametrize("config", [BRUSH, BITMASK])
 def test_what_is_typed_comes_back_as_masks_with_their_phrase(made: Service, config: str) -> None:
-    told = predict(made, config, ["cat", " a dog "]).json()
+    told = predict(made, config, ["of before", "cat\n a dog \n\ncat"]).json()
     assert told["model_version"] == "fake-1"
     regions = told["results"][0]["result"]
     masks = [one for one in regions if one["from_name"] == "brush"]
@@ -73,6 +75,12 @@ def test_what_is_typed_comes_back_as_masks_with_their_phrase(made: Service, conf
     assert told["results"][0]["score"] == min(one["score"] for one in masks)
 
 
+@pytest.mark.parametrize("typed", [[], ["  "]])
+def test_who_annotates_without_a_text_is_told_nothing(made: Service, typed: list[str]) -> None:
+    (told,) = predict(made, typed=typed, phrases=["x"]).json()["results"]
+    assert (told["result"], made.model.asked) == ([], [])
+
+
 def test_without_text_the_phrases_are_those_of_the_task_then_the_labels(made: Service) -> None:
     of_task = predict(made, phrases=["x", "yy"]).json()["results"][0]["result"]
     assert [one["value"]["text"] for one in of_task if one["type"] == "textarea"] == [["x"], ["yy"]]
@@ -82,7 +90,7 @@ def test_without_text_the_phrases_are_those_of_the_task_then_the_labels(made: Se
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [({}, 422), ({"tasks": 3}, 422), ({"tasks": [3]}, 422), ({"tasks": []}, 422), ([], 422)],
+    [({}, 422), ({"tasks": 3}, 422), ({"tasks": [3]}, 422), ({"tasks": []}, 422), ([], 422), ("{", 422)],
 )
 def test_damaged_requests_are_refused(made: Service, body: Any, status: int) -> None:
     answer = post(made, "/predict", body)
@@ -96,13 +104,35 @@ def test_images_of_elsewhere_are_refused(made: Service) -> None:
     assert predict(made, typed=["cat"], image=3).status_code == 422
 
 
+def test_phrases_and_uris_have_the_limits_of_the_api(made: Service) -> None:
+    assert predict(made, typed=["word " * 1_000]).json()["error"]["field"] == "phrases.0"
+    assert predict(made, typed=["cat"], image="a" * 9_000).json()["error"]["field"] == "image.uri"
+    kept = service(label_studio_url="http://127.0.0.1:1/")
+    for uri in ("//[", "//elsewhere.example/data/a.png", "/user/account", "/data/../api/users"):
+        assert predict(kept, typed=["cat"], image=uri).status_code == 403
+
+
+def test_of_several_tasks_those_that_can_be_are_answered(made: Service) -> None:
+    body = {"label_config": BRUSH, "params": {"context": None}}
+    tasks = [{"id": at, "data": {"image": name}} for at, name in enumerate(["a.png", "b.png", "a.png"])]
+    good, none, again = post(made, "/predict", body | {"tasks": tasks}).json()["results"]
+    assert none == [], "which Label Studio keeps no prediction of"
+    assert [len(good["result"]), len(again["result"])] == [4, 4]
+    missing = post(made, "/predict", body | {"tasks": [tasks[1]] * 2})
+    assert (missing.status_code, missing.json()["error"]["code"]) == (422, "not_found")
+    many = post(made, "/predict", body | {"tasks": [tasks[0]] * (MAX_TASKS + 1)}).json()["results"]
+    assert len(many) == 1, "Label Studio then asks for each by itself"
+
+
 class _Kept:
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, pause: threading.Event | None = None) -> None:
         self.tasks: list[Any] = []
-        self._error = error
+        self._error, self._pause = error, pause
 
     def add(self, task: Any) -> int:
-        if self._error:
+        if self._pause:
+            self._pause.wait()
+        if self._error and task["id"] == 1:
             raise self._error
         self.tasks.append(task)
         return 2
@@ -118,4 +148,22 @@ def test_corrections_are_kept_and_other_events_are_not() -> None:
     assert post(service(), "/webhook", event).json() == {"status": "ignored"}
     assert post(made, "/webhook", event | {"task": None}).status_code == 422
     for error, status in ((ValueError("no such image"), 422), (StorageError("down"), 503)):
-        assert post(service(corrections=_Kept(error)), "/webhook", event).status_code == status
+        kept = _Kept(error)
+        both = {"action": "ANNOTATIONS_CREATED", "annotation": [{"id": 4}, {"id": 5}], "task": [{"id": 1}, {"id": 2}]}
+        assert post(service(corrections=kept), "/webhook", both).status_code == status
+        assert [one["id"] for one in kept.tasks] == [2], "what is not at fault is kept"
+
+
+def test_a_correction_is_kept_though_label_studio_hangs_up() -> None:
+    pause = threading.Event()
+    kept = _Kept(pause=pause)
+    made = service(corrections=kept)
+    event = {"action": "ANNOTATIONS_CREATED", "annotation": [{"id": 4}, {"id": 5}], "task": [{"id": 1}, {"id": 2}]}
+
+    async def hang_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(made.client.post("/webhook", json=event), 0.2)
+        pause.set()
+
+    asyncio.run(hang_up())  # waits for threads when it ends
+    assert [one["id"] for one in kept.tasks] == [1, 2]
