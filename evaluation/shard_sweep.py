@@ -185,7 +185,7 @@ class ShardSweep:
     def _timed(self, index: int) -> Iterator[None]:
         before, started = dict(self._annotator.stage_seconds), time.perf_counter()
         yield
-        after = dict(self._annotator.stage_seconds)  # on a GPU this waits for the device
+        after = dict(self._annotator.stage_seconds)
         self.spent.answer_s[index] += time.perf_counter() - started
         self.spent.llm_s[index] += after.get("llm", 0.0) - before.get("llm", 0.0)
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -196,3 +196,6 @@ class FakeEngine:
         annotator.stage_seconds["sam"] += self.seconds_per_image * len(images)
         kept = NUM_VISUAL_TOKENS if unpruned else NUM_VISUAL_TOKENS // 3
         return [FakeResult(image, group, kept) for image, group in zip(images, phrases, strict=True)]
+
+    def annotate_each(self, annotator: Any, calls: Iterable[tuple[list[Any], list[list[str]]]]) -> Iterator[list[Any]]:
+        return (self.annotate(annotator, images, phrases) for images, phrases in calls)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,15 @@ class _Checked:
     @property
     def prepared(self) -> PreparedImage:
         return self.image.prepared if isinstance(self.image, EncodedImage) else self.image
+
+
+@dataclass(kw_only=True)
+class _Call:
+    """The requests of a call, how many of its batches are not collected, and results by request."""
+
+    checked: list[_Checked]
+    num_left: int
+    results: dict[int, AnnotationResult] = field(default_factory=dict)
 
 
 class Annotator:
@@ -140,7 +149,6 @@ class Annotator:
         """Seconds spent in each stage since the annotator was built."""
         return self._clock.seconds()
 
-    @torch.inference_mode()
     def annotate(
         self,
         requests: Sequence[AnnotationRequest],
@@ -168,6 +176,28 @@ class Annotator:
         Raises:
             ValueError: if an image is not HxWx3 uint8, or a phrase is empty or too long; the message names the request.
         """
+        (results,) = self.annotate_each(
+            [requests], pruning, layout, template, batch_images, keep_logits=keep_logits, signals=signals
+        )
+        return results
+
+    @torch.inference_mode()
+    def annotate_each(
+        self,
+        calls: Iterable[Sequence[AnnotationRequest]],
+        pruning: PruningConfig | None = None,
+        layout: str = "separate",
+        template: PromptTemplate | None = None,
+        batch_images: int | None = None,
+        *,
+        keep_logits: bool = True,
+        signals: Collection[str] = (),
+    ) -> Iterator[list[AnnotationResult]]:
+        """As `annotate` for one call after another, in order and in the same batches; the first batch of a call is
+        launched before the last of the call before it is collected, so that the device never waits between calls.
+
+        An error ends it: results that are out are good, those of other calls are lost.
+        """
         pruning = (pruning or PruningConfig()).for_model(self.config.description)
         template = template or self.config.template
         if layout not in LAYOUTS:
@@ -175,20 +205,24 @@ class Annotator:
         if batch_images is not None and batch_images < 1:
             raise ValueError(f"batch_images: must be at least 1, not {batch_images}")
         self._check_signals(signals)
-        checked = [self._checked(i, request, template) for i, request in enumerate(requests)]
-        results: dict[int, AnnotationResult] = {}
-        launched: tuple[list[int], Launched] | None = None
-        for members in self._groups([len(one.phrases) for one in checked], pruning, layout, batch_images):
-            batch = self._batch([checked[i] for i in members], pruning, layout, compare="clip" in signals)
-            before, launched = launched, (members, self._batches.launch(batch, pruning, keep_logits=keep_logits))
-            if before:
-                results.update(zip(before[0], self._batches.collect(before[1]), strict=True))
+        begun: list[_Call] = []  # calls whose results are not out
+        launched: tuple[_Call, list[int], Launched] | None = None
+        for requests in calls:
+            checked = [self._checked(i, request, template) for i, request in enumerate(requests)]
+            groups = self._groups([len(one.phrases) for one in checked], pruning, layout, batch_images)
+            begun.append(call := _Call(checked=checked, num_left=len(groups)))
+            for members in groups:
+                batch = self._batch([checked[i] for i in members], pruning, layout, compare="clip" in signals)
+                before = launched
+                launched = call, members, self._batches.launch(batch, pruning, keep_logits=keep_logits)
+                if before:
+                    self._collect(*before)
+                while begun[0].num_left == 0:
+                    yield self._in_order(begun.pop(0), pruning, signals, keep_logits=keep_logits)
         if launched:
-            results.update(zip(launched[0], self._batches.collect(launched[1]), strict=True))
-        for i in set(range(len(requests))) - set(results):
-            results[i] = self._empty_result(checked[i].prepared, pruning, signals, keep_logits=keep_logits)
-        in_order = [results[i] for i in range(len(requests))]
-        return in_order if "seg" in signals else [dataclasses.replace(one, seg_probability=None) for one in in_order]
+            self._collect(*launched)
+        for call in begun:
+            yield self._in_order(call, pruning, signals, keep_logits=keep_logits)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[np.ndarray | PreparedImage]) -> list[EncodedImage]:
@@ -203,6 +237,20 @@ class Annotator:
         prepared = [self._prepared(f"images[{i}]", image) for i, image in enumerate(images)]
         parts = (prepared[i : i + self._auto_batch_images] for i in range(0, len(prepared), self._auto_batch_images))
         return [encoded for part in parts for encoded in self._batches.encode(part)]
+
+    def _collect(self, call: _Call, members: list[int], launched: Launched) -> None:
+        call.results.update(zip(members, self._batches.collect(launched), strict=True))
+        call.num_left -= 1
+
+    def _in_order(
+        self, call: _Call, pruning: PruningConfig, signals: Collection[str], *, keep_logits: bool
+    ) -> list[AnnotationResult]:
+        """All results of a call, those of images that nothing was asked among them."""
+        for i, one in enumerate(call.checked):
+            if i not in call.results:
+                call.results[i] = self._empty_result(one.prepared, pruning, signals, keep_logits=keep_logits)
+        in_order = [call.results[i] for i in range(len(call.checked))]
+        return in_order if "seg" in signals else [dataclasses.replace(one, seg_probability=None) for one in in_order]
 
     def _checked(self, index: int, request: AnnotationRequest, template: PromptTemplate) -> _Checked:
         """The request with its phrases normalised and its image prepared."""

@@ -34,9 +34,12 @@ class StageClock:
         self._pending.append((name, begin, end))
 
     def seconds(self) -> dict[str, float]:
-        """Totals so far; on a GPU this waits for what is still running."""
+        """Totals of what has run; nobody waits: on a GPU, what is still running is in a later reading."""
+        running = []
         for name, begin, end in self._pending:
-            end.synchronize()
-            self._seconds[name] += begin.elapsed_time(end) / 1000
-        self._pending.clear()
+            if end.query():
+                self._seconds[name] += begin.elapsed_time(end) / 1000
+            else:
+                running.append((name, begin, end))
+        self._pending = running
         return dict(self._seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -82,6 +82,12 @@ class DetectorEngine:
     ) -> list[AnnotationResult]:
         """Annotate prepared images, one result each, in order; unpruned they are in any case."""
         return annotator.annotate(images, phrases, batch_images=self.batch_images)
+
+    def annotate_each(
+        self, annotator: LoadedDetector, calls: Iterable[tuple[list[Any], list[list[str]]]]
+    ) -> Iterator[list[AnnotationResult]]:
+        """The same for one call after another."""
+        return (self.annotate(annotator, images, phrases) for images, phrases in calls)
 
     def needed_tflop(self, done: Annotated) -> None:
         """Nobody has counted its operations."""

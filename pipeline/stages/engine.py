@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from litelvlm import (
+        AnnotationRequest,
         AnnotationResult,
         Annotator,
         PreparedImage,
@@ -99,6 +100,15 @@ class Engine(Protocol):
     def annotate(
         self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
     ) -> list[AnnotationResult]: ...
+
+    def annotate_each(
+        self, annotator: Any, calls: Iterable[tuple[list[Any], list[list[str]]]]
+    ) -> Iterator[list[AnnotationResult]]:
+        """As `annotate` for one call of images and phrases after another; a call may begin before the last has ended.
+
+        An error ends it: results that are out are good, those of other calls are lost.
+        """
+        ...
 
     def needed_tflop(self, done: Annotated) -> float | None:
         """Needed operations, 1e12; None for a model whose sizes are not known."""
@@ -204,11 +214,19 @@ class LiteLVLMEngine:
         self, annotator: Annotator, images: list[PreparedImage], phrases: list[list[str]], *, unpruned: bool = False
     ) -> list[AnnotationResult]:
         """Annotate prepared images, one result each, in order."""
-        from litelvlm import AnnotationRequest
+        (results,) = self.annotate_each(annotator, [(images, phrases)], unpruned=unpruned)
+        return results
 
-        requests = [AnnotationRequest(image=image, phrases=asked) for image, asked in zip(images, phrases, strict=True)]
-        return annotator.annotate(
-            requests,
+    def annotate_each(
+        self,
+        annotator: Annotator,
+        calls: Iterable[tuple[list[PreparedImage], list[list[str]]]],
+        *,
+        unpruned: bool = False,
+    ) -> Iterator[list[AnnotationResult]]:
+        """The same for one call after another; the device is given the next before the last is read."""
+        return annotator.annotate_each(
+            (_requests(images, phrases) for images, phrases in calls),
             pruning=self._pruning(unpruned=unpruned),
             layout=self.model.layout,
             template=self.template(),
@@ -290,6 +308,12 @@ class LiteLVLMEngine:
             answer=own.answer if asked.answer is None else asked.answer,
             lower_case=asked.phrase_case == "lower",
         )
+
+
+def _requests(images: list[PreparedImage], phrases: list[list[str]]) -> list[AnnotationRequest]:
+    from litelvlm import AnnotationRequest
+
+    return [AnnotationRequest(image=image, phrases=asked) for image, asked in zip(images, phrases, strict=True)]
 
 
 def device_is_broken(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ An actor's calls come on several threads, so they hand their work to one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,7 @@ from litelvlm.pipeline.stages.engine import Engine
 E = TypeVar("E", bound=Engine)
 
 _COMPUTING = ("annotator", "annotate", "encode", "answer")
+_ITERATING = "annotate_each"
 
 
 def on_one_thread(engine: E) -> E:
@@ -31,7 +32,18 @@ class _ModelThread:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._engine, name)
+        if name == _ITERATING:
+            return functools.partial(self._iterate, attribute)
         return functools.partial(self._run, attribute) if name in _COMPUTING else attribute
+
+    def _iterate(self, call: Callable[..., Iterator[Any]], *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Every step on the thread, and the end of it, too."""
+        found = self._run(call, *args, **kwargs)
+        try:
+            while (one := self._run(next, found, None)) is not None:
+                yield one
+        finally:
+            self._run(found.close)
 
     def _run(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self._thread.submit(call, *args, **kwargs).result()

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from litelvlm.pipeline.shards.payload import Answer, Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.engine import Annotated, Engine, device_is_broken
 from litelvlm.pipeline.stages.mask_signals import fill_overlaps, mask_shape
 from litelvlm.pipeline.stages.suppress import suppress
-from litelvlm.pipeline.stages.timed_model import Asked, TimedModel
+from litelvlm.pipeline.stages.timed_model import Asked, ModelCall, TimedModel
 
 if TYPE_CHECKING:
     from litelvlm import AnnotationResult
@@ -61,14 +62,10 @@ class ShardRun:
 
     def annotate(self, units: range) -> list[dict[str, Any]]:
         """Records of the shard's images number `units`."""
-        records: list[dict[str, Any]] = []
-        for start in range(units.start, units.stop, CALL_IMAGES):
-            images = self._work.images[start : min(start + CALL_IMAGES, units.stop)]
-            for asked in model_calls(images):
-                self._ask(asked)
-                self.done = replace(self.done, images=self.done.images + len(asked))
-            records += self._records(images)
-        return records
+        starts = range(units.start, units.stop, CALL_IMAGES)
+        parts = [self._work.images[start : min(start + CALL_IMAGES, units.stop)] for start in starts]
+        self._ask_each([asked for images in parts for asked in model_calls(images)])
+        return [record for images in parts for record in self._records(images)]
 
     def give_up(self, units: range) -> list[dict[str, Any]]:
         """Failed records for images that killed their worker."""
@@ -83,11 +80,27 @@ class ShardRun:
         fill_overlaps(records)
         self._add_seconds("encode", time.perf_counter() - started)
 
+    def _ask_each(self, calls: list[list[Asked]]) -> None:
+        """Ask one call after another; from the first that fails on, each by itself."""
+        num_answered = 0
+        try:
+            with closing(self._model.each(calls)) as found:
+                for asked, call in zip(calls, found, strict=True):
+                    self._take(asked, call)
+                    num_answered += 1
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - asked again below, where what is at fault is found
+            if device_is_broken(error):
+                _leave_process(error)
+        for asked in calls[num_answered:]:
+            self._ask(asked)
+        self.done = replace(self.done, images=self.done.images + sum(map(len, calls)))
+
     def _ask(self, asked: list[Asked]) -> None:
         """Get an answer for every draft of a call; a phrase that the model cannot take gets its reason instead."""
         try:
-            results = self._call(asked)
-            answers = [list(self._answers(result)) for result in results]
+            self._take(asked, self._model.call(asked))
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - the record boundary
@@ -95,12 +108,6 @@ class ShardRun:
                 _leave_process(error)
             failure = error
         else:
-            self._count(results)
-            for one, found in zip(asked, answers, strict=True):
-                for draft, answer in zip(one.drafts, found, strict=True):
-                    draft.answer = answer
-                    if not 0.0 <= answer.score <= 1.0:  # NaN included
-                        draft.error = _NO_SCORE
             return
         if halves := _halves(asked):
             for half in halves:
@@ -109,9 +116,8 @@ class ShardRun:
         self._check_model(failure)
         asked[0].drafts[0].error = _reason(failure)
 
-    def _call(self, asked: list[Asked]) -> list[AnnotationResult]:
-        """Run the model, alone on its device."""
-        call = self._model.call(asked)
+    def _take(self, asked: list[Asked], call: ModelCall) -> None:
+        """Put the answers of a call on the drafts that asked, and count what it took."""
         for stage, seconds in call.stage_seconds.items():
             self._add_seconds(stage, seconds)
         self.done = replace(
@@ -119,7 +125,13 @@ class ShardRun:
             prompts=self.done.prompts + sum(result.num_prompts for result in call.results),
             phrases=self.done.phrases + sum(len(one.drafts) for one in asked),
         )
-        return call.results
+        answers = [list(self._answers(result)) for result in call.results]
+        self._count(call.results)
+        for one, found in zip(asked, answers, strict=True):
+            for draft, answer in zip(one.drafts, found, strict=True):
+                draft.answer = answer
+                if not 0.0 <= answer.score <= 1.0:  # NaN included
+                    draft.error = _NO_SCORE
 
     def _count(self, results: list[AnnotationResult]) -> None:
         self._model_works = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class ModelCall:
 
     Attributes:
         results: one for each image, as the engine returns them.
-        seconds: from the call to its results, with nothing left to do on the device.
+        seconds: from the call, or the one that it followed, to its results.
         stage_seconds: of these, by stage of the model.
         peak_bytes: most memory of the device allocated at once; None where it has none of its own, or was not asked.
     """
@@ -71,6 +71,24 @@ class TimedModel:
         with self.device.hold("annotate"):
             return self.run(asked)
 
+    def each(self, calls: Sequence[Sequence[Asked]]) -> Generator[ModelCall, None, None]:
+        """As `call` for one call after another. A GPU is held until the last, and given a call before the one before
+        it is read; on a CPU, where the host does all the work, each call holds the device by itself.
+
+        An error ends it: what came out is good.
+        """
+        if cuda_device(self.annotator) is None:
+            for asked in calls:
+                yield self.call(asked)
+            return
+        prepared = (([one.prepared for one in asked], [one.phrases for one in asked]) for asked in calls)
+        with self.device.hold("annotate"):
+            started, before = self.device.now(), dict(self.annotator.stage_seconds)
+            for results in self._engine.annotate_each(self.annotator, prepared):
+                ended, stages = self.device.now(), dict(self.annotator.stage_seconds)
+                yield ModelCall(results=results, seconds=ended - started, stage_seconds=_between(before, stages))
+                started, before = ended, stages
+
     def run(
         self, asked: Sequence[Asked], *, unpruned: bool = False, memory: bool = False, phrase: str | None = None
     ) -> ModelCall:
@@ -85,11 +103,11 @@ class TimedModel:
             self._reset_peak()
         started = self.device.now()
         results = self._engine.annotate(self.annotator, prepared, phrases, unpruned=unpruned)
-        stages = dict(self.annotator.stage_seconds)  # on a GPU, this waits for it
+        stages = dict(self.annotator.stage_seconds)
         return ModelCall(
             results=results,
             seconds=self.device.now() - started,
-            stage_seconds={stage: seconds - stages_before.get(stage, 0.0) for stage, seconds in stages.items()},
+            stage_seconds=_between(stages_before, stages),
             peak_bytes=self._peak_bytes() if memory else None,
         )
 
@@ -105,6 +123,10 @@ class TimedModel:
         import torch
 
         return torch.cuda.max_memory_allocated(device)
+
+
+def _between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {stage: seconds - before.get(stage, 0.0) for stage, seconds in after.items()}
 
 
 def cuda_device(annotator: LoadedModel) -> torch.device | None:

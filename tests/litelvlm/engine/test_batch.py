@@ -209,3 +209,37 @@ def _padding_waste(config: GlammConfig, passes: list[dict[str, Any]]) -> float:
         needed += linear + 4 * width * sum(length * (one["prefix"] + length) for length in one["lengths"])
         computed += linear + 4 * width * one["rows"] * one["width"] * (one["prefix"] + one["width"])
     return 1 - needed / computed
+
+
+def test_a_call_is_launched_before_the_last_of_the_one_before_it_is_collected(
+    demo_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [_requests(1, 3), [], _requests(2, 1), [AnnotationRequest(image=_requests(3, 1)[0].image, phrases=[])]]
+    wanted = [demo_annotator.annotate(call, PRUNING, batch_images=2) for call in calls]
+    log: list[str] = []
+    batches: list[Any] = []
+    launch, collect = demo_annotator._batches.launch, demo_annotator._batches.collect
+
+    def noted_launch(batch: Any, *args: Any, **kwargs: Any) -> Any:
+        batches.append(launched := launch(batch, *args, **kwargs))
+        log.append(f"launch {len(batches) - 1}")
+        return launched
+
+    def noted_collect(launched: Any) -> Any:
+        log.append(f"collect {next(n for n, one in enumerate(batches) if one is launched)}")
+        return collect(launched)
+
+    monkeypatch.setattr(demo_annotator._batches, "launch", noted_launch)
+    monkeypatch.setattr(demo_annotator._batches, "collect", noted_collect)
+    found = []
+    for results in demo_annotator.annotate_each(iter(calls), PRUNING, batch_images=2):
+        found.append(results)
+        log.append(f"out {len(found) - 1}")
+    assert log == [
+        *("launch 0", "launch 1", "collect 0", "launch 2", "collect 1", "out 0", "out 1", "collect 2", "out 2", "out 3")
+    ]
+    assert [len(results) for results in found] == [3, 0, 1, 1]
+    for results, others in zip(found, wanted, strict=True):
+        for one, other in zip(results, others, strict=True):
+            assert_same(one, other)
+            assert [list(lengths) for lengths in one.run_lengths] == [list(lengths) for lengths in other.run_lengths]

@@ -19,6 +19,7 @@ class WatchedEngine:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.threads: list[int] = []
+        self.annotate_each: Any = self.engine.annotate_each
 
     def __getattr__(self, name: Any) -> Any:
         return getattr(self.engine, name)
@@ -51,6 +52,29 @@ def test_errors_come_back_and_the_thread_goes_on() -> None:
     with pytest.raises(RuntimeError, match="the engine broke on a bad phrase"):
         engine.annotate(annotator, [picture(0)], [["a bad phrase"]])
     assert len(engine.annotate(annotator, [picture(0)], [["a dog"]])) == 1
+
+
+def test_every_step_of_calls_one_after_another_is_on_the_thread() -> None:
+    watched = WatchedEngine()
+    engine = on_one_thread(watched)
+    steps: list[int] = []
+
+    def annotate_each(annotator: Any, calls: Any) -> Any:
+        try:
+            for call in calls:
+                steps.append(threading.get_ident())
+                yield watched.annotate(annotator, *call)
+        finally:
+            steps.append(threading.get_ident())
+
+    watched.annotate_each = annotate_each
+    calls, annotator = [([picture(n)], [["a dog"]]) for n in range(3)], engine.annotator(1)
+    found = engine.annotate_each(annotator, calls)
+    assert len(next(found)) == 1
+    found.close()
+    assert len(steps) == 2, "it ends where the reader stops"
+    assert len(list(engine.annotate_each(annotator, calls))) == 3
+    assert set(steps) | set(watched.threads) == {watched.threads[0]}
 
 
 def test_what_does_not_compute_is_the_engines_own() -> None:

@@ -10,12 +10,16 @@ import pytest
 
 from litelvlm.pipeline.masks import EncodedMask, decode_mask
 from litelvlm.pipeline.schemas import SHARD_SCHEMA
+from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
 from litelvlm.pipeline.stages.shard_run import CALL_IMAGES, CALL_PHRASES, MASK_SIGNALS, ShardRun, model_calls
+from litelvlm.pipeline.stages.timed_model import TimedModel
 from tests.fakes import (
     ABSENT_PHRASE,
     BAD_PHRASE,
     EMPTY_PHRASE,
     NAN_PHRASE,
+    FakeAnnotator,
+    FakeDevice,
     FakeEngine,
     FakeResult,
     true_mask,
@@ -109,6 +113,37 @@ def test_only_the_phrase_at_fault_fails() -> None:
     assert failed == [(2, 1, "the model failed on this record: RuntimeError: the engine broke on poison")]
     assert [(one["source_row"], one["phrase_index"]) for one in records] == [
         (n, at) for n in range(5) for at in range(3)
+    ]
+
+
+class AheadEngine(FakeEngine):
+    """Has lost the call before when one cannot begin."""
+
+    def annotate_each(self, annotator: Any, calls: Any) -> Any:
+        before = None
+        for images, phrases in calls:
+            results = self.annotate(annotator, images, phrases)
+            if before is not None:
+                yield before
+            before = results
+        yield before
+
+
+def test_calls_that_an_error_took_along_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("litelvlm.pipeline.stages.shard_run.CALL_IMAGES", 2)
+    images = [image_work(number, "a dog", "a cat") for number in range(9)]
+    images[5].drafts[1].prompt = "poison"
+    engine = AheadEngine(break_on="poison")
+    clock = DeviceClock()
+    clock.ready()
+    model = TimedModel(engine, FakeAnnotator(FakeDevice("cuda")), DeviceShare(clock))
+    run = ShardRun(engine, model, shard_work(images))
+    records = run.annotate(range(9))
+    assert [(one["source_row"], one["phrase_index"]) for one in records] == [(n, at) for n in range(9) for at in (0, 1)]
+    assert [(one["source_row"], one["phrase_index"]) for one in records if one["status"] == "failed"] == [(5, 1)]
+    assert (run.done.images, run.done.phrases, run.done.prompts) == (9, 17, 17)
+    assert [record | {"error": None} for record in shard_run(images, engine).annotate(range(9))] == [
+        record | {"error": None} for record in records
     ]
 
 

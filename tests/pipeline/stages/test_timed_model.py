@@ -50,6 +50,58 @@ def test_a_call_holds_the_device_and_its_seconds_are_its_own(model: TimedModel) 
     assert SlowEngine.asked == [([["a dog", "a cat"]], False)] * 2
 
 
+class AheadEngine(SlowEngine):
+    """Begins a call before the one before it is out."""
+
+    log: list[str]
+
+    def annotate_each(self, annotator: FakeAnnotator, calls: Any) -> Any:
+        before = None
+        for number, (images, phrases) in enumerate(calls):
+            AheadEngine.log.append(f"begun {number}")
+            results = self.annotate(annotator, images, phrases)
+            if before is not None:
+                yield before
+            before = results
+        yield before
+
+
+@pytest.fixture
+def ahead() -> TimedModel:
+    SlowEngine.now, SlowEngine.asked, AheadEngine.log = 0.0, [], []
+    clock = DeviceClock(monotonic=lambda: SlowEngine.now)
+    clock.ready()
+    return TimedModel(AheadEngine(), FakeAnnotator(FakeDevice("cuda")), DeviceShare(clock))
+
+
+def test_a_gpu_is_held_over_calls_each_begun_before_the_one_before_it_is_out(ahead: TimedModel) -> None:
+    seconds, llm_s = [], []
+    for number, call in enumerate(ahead.each([[asked("a dog")], [asked("a cat")], [asked("an owl")]])):
+        AheadEngine.log.append(f"out {number}")
+        assert call.results[0].num_prompts == len(SlowEngine.asked[number][0][0])
+        seconds.append(call.seconds)
+        llm_s.append(call.stage_seconds["llm"])
+    assert AheadEngine.log == ["begun 0", "begun 1", "out 0", "begun 2", "out 1", "out 2"]
+    assert (seconds, llm_s) == ([6.0, 3.0, 0.0], [4.0, 2.0, 0.0])  # each second once
+    assert ahead.device.seconds["annotate"] == 9.0
+
+
+def test_on_a_cpu_each_call_holds_the_device_by_itself(model: TimedModel) -> None:
+    for number, call in enumerate(model.each([[asked("a dog")], [asked("a cat")]]), start=1):
+        assert (call.seconds, len(SlowEngine.asked)) == (3.0, number)
+        with DeviceShare(model.device._clock).hold("baseline"):  # nobody waits for the next call
+            SlowEngine.now += 1.0
+    assert model.device.seconds["annotate"] == 6.0
+
+
+def test_a_reader_that_stops_gives_the_device_back(ahead: TimedModel) -> None:
+    calls = ahead.each([[asked("a dog")], [asked("a cat")]])
+    next(calls)
+    calls.close()
+    with DeviceShare(ahead.device._clock).hold("baseline"):
+        pass
+
+
 def test_on_a_device_that_is_held_the_seconds_are_the_holders(model: TimedModel) -> None:
     with model.device.hold("baseline"):
         model.run([asked("a dog")], unpruned=True, memory=True)
