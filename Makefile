@@ -12,7 +12,7 @@ INSTALL = $(BIN)/pip install $(PINNED) uv \
 	|| $(BIN)/pip install $(PINNED) --editable '.[$(EXTRAS)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo clean
+.PHONY: help serve demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo demo-lisa clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -34,7 +34,7 @@ test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 quick: $(READY)  ## tests that need no Ray and take no time, while you edit
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not faults and not browser and not stores and not review_tools"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not ray and not slow and not gpu and not faults and not browser and not stores and not review_tools"
 
 faults: $(READY)  ## the whole fault suite: kills, storage faults, large inputs (about 45 minutes on 2 cores)
 	$(BIN)/python -m pytest -m faults tests/faults --faults-report benchmarks/results/faults.json
@@ -86,6 +86,9 @@ review-tools: $(READY)  ## reviews there and back through Label Studio (seen in 
 
 train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about an hour on 2 cores)
 	$(BIN)/python -m demo.train --output demo/output/checkpoint
+
+demo-lisa: $(READY)  ## train a small LISA from the shipped checkpoint (about half an hour on one core)
+	$(BIN)/python -m demo.train_lisa --output build/demo-lisa
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo/output

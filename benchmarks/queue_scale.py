@@ -56,7 +56,7 @@ FLAGS: dict[str, list[str]] = {
 }
 
 # What a command took. Asked by a small process: a child's largest resident set is at least that of who started it.
-_USED = """
+USED = """
 import json, resource, subprocess, sys, time
 started = time.monotonic()
 subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
@@ -88,7 +88,7 @@ def main() -> None:
 def queue(run: Path, output: Path, flags: list[str]) -> dict[str, float]:
     """Seconds and memory of a queue's own process."""
     command = [sys.executable, str(REVIEW), "queue", str(run), "--output", str(output), "--budget", str(BUDGET), *flags]
-    used = json.loads(subprocess.check_output([sys.executable, "-c", _USED, *command]))
+    used = json.loads(subprocess.check_output([sys.executable, "-c", USED, *command]))
     if pq.ParquetFile(output).metadata.num_rows != BUDGET:
         raise RuntimeError("the queue is not as long as was asked for")
     return {name: round(value, 1) for name, value in used.items()}

@@ -10,6 +10,7 @@ import sentencepiece
 from litelvlm.config import PromptTemplate
 from litelvlm.demo.rendering import SceneArrays
 from litelvlm.models.glamm import GLAMM
+from litelvlm.models.lisa import LISA
 
 VOCABULARY = 640
 TEMPLATES = (
@@ -19,6 +20,13 @@ TEMPLATES = (
         question="Where is the {phrase} in this picture? Please respond with a segmentation mask.",
         answer="Sure, the segmentation result is [SEG].",
     ),
+)
+
+# The first is that of LISA's evaluation on RefCOCO, the others are among those that it is trained with.
+LISA_TEMPLATES = (
+    PromptTemplate(question=LISA.question, answer=LISA.answer),
+    PromptTemplate(question=" Can you segment the {phrase} in this image?", answer="Sure, it is [SEG]."),
+    PromptTemplate(question=" Please segment the {phrase} in this image.", answer="It is [SEG]."),
 )
 
 

@@ -14,20 +14,26 @@ from litelvlm.convert import write_converted
 from litelvlm.demo.sizes import demo_config
 from litelvlm.demo.train_clip import load_clip
 from litelvlm.glamm import GlammModel
+from litelvlm.models.description import ModelDescription
+from litelvlm.models.glamm import GLAMM
+from litelvlm.models.lisa import LISA
 from litelvlm.tokenizer import GlammTokenizer
 
-SOURCE = "demo/train.py"
+SOURCES = {GLAMM.name: "demo/train.py", LISA.name: "demo/train_lisa.py"}
 
 
-def assemble(directory: Path, calibration: ScoreCalibration | None = None) -> GlammModel:
+def assemble(
+    directory: Path, calibration: ScoreCalibration | None = None, description: ModelDescription = GLAMM
+) -> GlammModel:
     """The model with the newest weights of each part in a training directory.
 
     Args:
         directory: where the stages left `clip.safetensors`, `masks.safetensors`, `language.safetensors` and, once there
             is one, `joint.safetensors`.
         calibration: coefficients of the confidence score.
+        description: which model it is.
     """
-    model = GlammModel(demo_config(GlammTokenizer(directory / "tokenizer"), calibration))
+    model = GlammModel(demo_config(GlammTokenizer(directory / "tokenizer", description), calibration))
     model.clip = load_clip(directory)
     weights: dict[str, torch.Tensor] = {}
     for stage in ("masks", "language", "joint"):
@@ -41,9 +47,15 @@ def assemble(directory: Path, calibration: ScoreCalibration | None = None) -> Gl
     return model.requires_grad_(False).eval()
 
 
-def export(directory: Path, output: Path, *, calibration: ScoreCalibration | None = None) -> Path:
+def export(
+    directory: Path,
+    output: Path,
+    *,
+    calibration: ScoreCalibration | None = None,
+    description: ModelDescription = GLAMM,
+) -> Path:
     """Writes the checkpoint, weights in float16, replacing what is at `output`."""
-    model = assemble(directory, calibration).half()
+    model = assemble(directory, calibration, description).half()
     files = {
         "tokenizer.model": directory / "tokenizer" / "tokenizer.model",
         "added_tokens.json": directory / "tokenizer" / "added_tokens.json",
@@ -51,4 +63,4 @@ def export(directory: Path, output: Path, *, calibration: ScoreCalibration | Non
     }
     if output.exists():
         shutil.rmtree(output)
-    return write_converted(model, output, files=files, source=SOURCE)
+    return write_converted(model, output, files=files, source=SOURCES[description.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litelvlm.clip_encoder import ClipEncoder
+from litelvlm.config import PromptTemplate
 from litelvlm.demo.corpus import TEMPLATES
 from litelvlm.demo.objects import COLOURS, SHAPES, SIZES
 from litelvlm.demo.oracle import NUM_WORDS
@@ -95,6 +97,8 @@ class LanguageSide:
         features: frozen CLIP patches of the scenes, NxVxD.
         tokenizer: the demo's.
         rng: draws template, layout and dropped tokens.
+        templates: how phrases are asked, in the shares of `TEMPLATE_SHARES`.
+        rounds_share: how often a scene's phrases are one conversation.
     """
 
     def __init__(
@@ -104,15 +108,19 @@ class LanguageSide:
         features: np.ndarray,
         tokenizer: GlammTokenizer,
         rng: np.random.Generator,
+        *,
+        templates: Sequence[PromptTemplate] = TEMPLATES,
+        rounds_share: float = ROUNDS_SHARE,
     ) -> None:
         self.model, self.heads, self.features, self.tokenizer, self.rng = model, heads, features, tokenizer, rng
+        self._templates, self._rounds_share = templates, rounds_share
 
     def __call__(self, chosen: np.ndarray, phrases: list[list[str]]) -> Understanding:
         patches = torch.from_numpy(np.stack([self.features[i] for i in chosen])).float()
         kept = self._kept(len(chosen), patches.shape[1])
         patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
-        template = TEMPLATES[int(self.rng.choice(len(TEMPLATES), p=TEMPLATE_SHARES))]
-        layout = "rounds" if self.rng.random() < ROUNDS_SHARE else "separate"
+        template = self._templates[int(self.rng.choice(len(self._templates), p=TEMPLATE_SHARES))]
+        layout = "rounds" if self.rng.random() < self._rounds_share else "separate"
         texts = [[normalize_phrase(text) for text in own] for own in phrases]
         batch = build_batch(texts, template, self.tokenizer, layout=layout, num_visual=kept.shape[1])
         is_visual = batch.input_ids == IMAGE_ID

@@ -1,4 +1,4 @@
-"""The demo model's sizes: every part of GLaMM, small enough to be trained on a CPU."""
+"""The demo models' sizes: every part of GLaMM or LISA, small enough to be trained on a CPU."""
 
 from __future__ import annotations
 
@@ -34,4 +34,7 @@ def demo_config(tokenizer: GlammTokenizer, calibration: ScoreCalibration | None 
         num_key_value_heads=5,
         max_position_embeddings=1024,
     )
-    return GlammConfig(llm=llm, sam=SAM_SIZES, clip=CLIP_SIZES, calibration=calibration or ScoreCalibration())
+    calibration = calibration or ScoreCalibration()
+    return GlammConfig(
+        description=tokenizer.description, llm=llm, sam=SAM_SIZES, clip=CLIP_SIZES, calibration=calibration
+    )

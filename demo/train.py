@@ -41,6 +41,8 @@ from litelvlm.demo.train_language import train_language
 from litelvlm.demo.train_masks import initialize, train_masks
 from litelvlm.glamm import GlammModel
 from litelvlm.grounding_encoder import GroundingEncoder
+from litelvlm.models.description import ModelDescription
+from litelvlm.models.glamm import GLAMM
 from litelvlm.tokenizer import GlammTokenizer
 
 ATTENTION = SDPBackend.MATH  # on a CPU the backward pass of the fused kernel is the slower one for unmasked attention
@@ -61,6 +63,7 @@ class TrainingPlan:
     joint_minutes: float = 15
     seed: int = 0
     threads: int = 2
+    description: ModelDescription = GLAMM
 
     @property
     def scenes(self) -> SceneArrays:
@@ -68,7 +71,7 @@ class TrainingPlan:
 
     @property
     def tokenizer(self) -> GlammTokenizer:
-        return GlammTokenizer(self.directory / "tokenizer")
+        return GlammTokenizer(self.directory / "tokenizer", self.description)
 
 
 def _clip_stage(plan: TrainingPlan) -> None:
@@ -86,10 +89,10 @@ def _masks_stage(plan: TrainingPlan) -> None:
     with sdpa_kernel(ATTENTION):
         train_masks(grounding, oracle, plan.scenes, training, seed=plan.seed)
     both = nn.ModuleDict({"grounding_encoder": grounding, "oracle": oracle})
-    _save(both.state_dict(), plan, "masks")
+    save_stage(both.state_dict(), plan, "masks")
 
 
-def _save(state: dict[str, torch.Tensor], plan: TrainingPlan, stage: str) -> None:
+def save_stage(state: dict[str, torch.Tensor], plan: TrainingPlan, stage: str) -> None:
     """Writes a stage's weights; the file appears only once it is complete."""
     path = plan.directory / f"{stage}.safetensors"
     scratch = path.with_suffix(".partial")
@@ -133,7 +136,9 @@ def _language_stage(plan: TrainingPlan, team: Team) -> None:
 
     def save() -> None:
         state = {name: value for name, value in model.state_dict().items() if name.split(".")[0] in PARTS_OF_LANGUAGE}
-        _save(state | {f"heads.{name}": value for name, value in side.heads.state_dict().items()}, plan, "language")
+        save_stage(
+            state | {f"heads.{name}": value for name, value in side.heads.state_dict().items()}, plan, "language"
+        )
 
     curve, minutes = plan.directory / "language.csv", plan.language_minutes
     training = Training("language", curve, minutes=minutes, team=team, save=save)
@@ -142,14 +147,14 @@ def _language_stage(plan: TrainingPlan, team: Team) -> None:
 
 def _joint_stage(plan: TrainingPlan, team: Team) -> None:
     torch.manual_seed(plan.seed + 2)
-    model = assemble(plan.directory).requires_grad_(True)
+    model = assemble(plan.directory, description=plan.description).requires_grad_(True)
     side = language_side(plan, model, team, seed=plan.seed + 2)
     weights = load_file(plan.directory / "language.safetensors")
     side.heads.load_state_dict({k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")})
 
     def save() -> None:
         state = {name: value for name, value in model.state_dict().items() if not name.startswith("clip.")}
-        _save(state, plan, "joint")
+        save_stage(state, plan, "joint")
 
     training = Training("joint", plan.directory / "joint.csv", minutes=plan.joint_minutes, team=team, save=save)
     train_joint(side, plan.scenes, training, seed=plan.seed + 2)
@@ -157,7 +162,7 @@ def _joint_stage(plan: TrainingPlan, team: Team) -> None:
 
 def finish(plan: TrainingPlan) -> Path:
     """Calibrates the confidence on validation scenes and exports the checkpoint."""
-    output = export(plan.directory, plan.directory / "checkpoint")
+    output = export(plan.directory, plan.directory / "checkpoint", description=plan.description)
     annotator = Annotator.from_pretrained(output)
     scenes = list(scenes_from(VALIDATION_SEED, plan.num_validation_scenes))
     third = PruningConfig(rule="random", num_retain_tokens=annotator.num_visual_tokens // 3)
@@ -166,7 +171,7 @@ def finish(plan: TrainingPlan) -> Path:
     print(f"validation gIoU: unpruned {unpruned:.4f}, a third of the tokens at random {pruned:.4f}")
     calibration = fit_calibration(parts)
     print(f"calibration: {calibration}", flush=True)
-    return export(plan.directory, output, calibration=calibration)
+    return export(plan.directory, output, calibration=calibration, description=plan.description)
 
 
 def train(plan: TrainingPlan) -> Path:

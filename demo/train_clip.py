@@ -4,6 +4,8 @@ Three objectives: CLIP's own (each scene against the captions of the batch); the
 2303.15343) between each scene and a bank of short phrases, whose truth the drawn scenes tell; and, in the second half,
 a dense one on the patch tokens (`demo.dense`), without which minutes of training teach them little but colour. In the
 first half a part of the patches is dropped, as in FLIP (arXiv 2212.00794), which makes it faster.
+
+With `contrastive`, CLIP's own objective is the only one, as CLIP is trained.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class BankLoss(nn.Module):
         return F.binary_cross_entropy_with_logits(self.log_scale.exp() * images @ texts.T + self.bias, truth)
 
 
-def train_clip(scenes: SceneArrays, directory: Path, *, minutes: float, seed: int) -> ClipEncoder:
+def train_clip(
+    scenes: SceneArrays, directory: Path, *, minutes: float, seed: int, contrastive: bool = False
+) -> ClipEncoder:
     """Trains the towers for a time.
 
     Args:
@@ -81,13 +85,14 @@ def train_clip(scenes: SceneArrays, directory: Path, *, minutes: float, seed: in
         directory: where `clip.safetensors`, `clip_merges.txt` and `clip.csv` (the curve) go.
         minutes: wall-clock time; the learning rate follows a cosine over it.
         seed: of weights, scenes and captions.
+        contrastive: leave out the other two objectives.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_merges(directory / "clip_merges.txt")
     tokenizer = load_clip_tokenizer(directory / "clip_merges.txt", SIZES.context_length)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    encoder, bank_loss, bank = ClipEncoder(SIZES), BankLoss(), phrase_bank()
+    encoder, bank_loss, bank = ClipEncoder(SIZES), BankLoss(), [] if contrastive else phrase_bank()
     dense = DenseHeads(SIZES.vision_width, SIZES.image_size // SIZES.patch_size)
     params = [*encoder.parameters(), *bank_loss.parameters(), *dense.parameters()]
     training = Training("clip", directory / "clip.csv", minutes=minutes, save=lambda: save_clip(encoder, directory))
@@ -100,13 +105,17 @@ def train_clip(scenes: SceneArrays, directory: Path, *, minutes: float, seed: in
         with torch.autocast("cpu", dtype=torch.bfloat16):
             patches, seen = encode_images(encoder, pixels)
             read = encoder.clip.encode_text(tokenizer(texts))
-            of_patches = dense(patches, label_patches(scenes, chosen, dense.grid)) if whole else {}
+            is_dense = whole and not contrastive
+            of_patches = dense(patches, label_patches(scenes, chosen, dense.grid)) if is_dense else {}
         seen, read = F.normalize(seen.float(), dim=-1), F.normalize(read.float(), dim=-1)
         losses = _image_text_losses(encoder, seen, read[:BATCH])
+        if contrastive:
+            training.learn(losses["contrast"], losses)
+            continue
         truth = torch.from_numpy(bank_labels(scenes, chosen, bank))
         losses["phrases"] = bank_loss(seen, read[BATCH:], truth)
         total = losses["contrast"] + PHRASES_WEIGHT * losses["phrases"]
-        if whole:
+        if is_dense:
             weighted = [weight * of_patches[name] for name, weight in DENSE_WEIGHTS.items()]
             total = IMAGE_TEXT_SHARE * total + torch.stack(weighted).sum()
         training.learn(total, losses | of_patches)

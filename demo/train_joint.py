@@ -25,6 +25,7 @@ def train_joint(
     training: Training,
     *,
     seed: int,
+    rate: float = LEARNING_RATE,
 ) -> None:
     """Trains everything but CLIP in place for a time.
 
@@ -33,13 +34,14 @@ def train_joint(
         scenes: training scenes; those that `side` has features of are used.
         training: for how long, with whom, and where curve and weights go.
         seed: of scenes and phrases.
+        rate: the highest learning rate.
     """
     rng, centres_of = np.random.default_rng([seed, training.team.rank]), Centres(scenes)
     picker, model = PhrasePicker(scenes, rng), side.model
     grounding = model.grounding_encoder
     modules = (model.projector, model.llm, model.text_hidden_fcs, grounding, side.heads)
     params = [param for module in modules for param in module.parameters()]
-    for progress in training.steps(params, LEARNING_RATE):
+    for progress in training.steps(params, rate):
         chosen = rng.choice(len(side.features), BATCH, replace=False)
         asked = [picker.pick(int(i), PHRASES, max(progress, EASY_UNTIL)) for i in chosen]
         picks = [(int(i), target) for i, own in zip(chosen, asked, strict=True) for _, target in own]

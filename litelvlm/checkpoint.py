@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def open_checkpoint(model: str | Path, clip: str | Path | None = None) -> Checkp
             raise ValueError("clip: a converted checkpoint holds its CLIP towers; leave this out")
         config = GlammConfig.from_dict(values.get("model", {}), converted)
         return Checkpoint(
-            directory=directory, config=config, clip_directory=None, converted=True, revision=_revision([directory])
+            directory=directory, config=config, clip_directory=None, converted=True, revision=content_hash([directory])
         )
     if clip is None:
         architecture, image_size = OPENAI_CLIPS[_clip_named(values)]
@@ -114,7 +115,7 @@ def open_checkpoint(model: str | Path, clip: str | Path | None = None) -> Checkp
             clip_directory=None,
             openai_clip=architecture,
             converted=False,
-            revision=_revision([directory]),
+            revision=content_hash([directory]),
         )
     clip_directory = resolve_model(clip, kind="clip")
     return Checkpoint(
@@ -122,7 +123,25 @@ def open_checkpoint(model: str | Path, clip: str | Path | None = None) -> Checkp
         config=GlammConfig.from_published(values, clip_sizes(clip_directory)),
         clip_directory=clip_directory,
         converted=False,
-        revision=_revision([directory, clip_directory]),
+        revision=content_hash([directory, clip_directory]),
+    )
+
+
+def open_towers(model: str | Path, clip: str | Path | None = None) -> Checkpoint:
+    """As `open_checkpoint`, for who wants the CLIP towers alone: `clip` also stands in for those of a converted one.
+
+    Raises:
+        FileNotFoundError, ValueError: in one line that says what is wrong.
+    """
+    if clip is None or not (found := open_checkpoint(model)).converted:
+        return open_checkpoint(model, clip)
+    directory = resolve_model(clip, kind="clip")
+    return replace(
+        found,
+        config=replace(found.config, clip=clip_sizes(directory)),
+        clip_directory=directory,
+        converted=False,
+        revision=content_hash([found.directory, directory]),
     )
 
 
@@ -179,11 +198,12 @@ def _download(model: str, kind: str) -> Path:
         ) from error
 
 
-def _revision(directories: list[Path]) -> str:
-    """Hash of what identifies a checkpoint: its weights, configuration and tokenisers; of large files, both ends."""
+def content_hash(directories: list[Path], extra: Sequence[str] = ()) -> str:
+    """Hash of what identifies a checkpoint: its weights, configuration and tokenisers, and files of other names where
+    they are there; of large files, both ends."""
     digest = hashlib.sha256()
     for directory in directories:
-        files = [directory / name for name in _IDENTIFYING_FILES if (directory / name).is_file()]
+        files = [directory / name for name in (*_IDENTIFYING_FILES, *extra) if (directory / name).is_file()]
         files += [path for path in token_files(directory) if path not in files]
         for path in [*files, *weight_paths(directory)]:
             size = path.stat().st_size

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from litelvlm.checkpoint import Checkpoint
 from litelvlm.checkpoint_files import weight_paths
+from litelvlm.clip_encoder import ClipEncoder
 from litelvlm.clip_tokenizer import check_merges
+from litelvlm.config import GlammConfig
 from litelvlm.glamm import GlammModel
 from litelvlm.limits import shown
 from litelvlm.models.registry import MODELS
@@ -91,6 +93,40 @@ def load_model(
     return model.eval()
 
 
+class ClipTowers(nn.Module):
+    """The CLIP towers alone, under the names that they have in `GlammModel`."""
+
+    def __init__(self, config: GlammConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.clip = ClipEncoder(config.clip)
+
+
+def load_clip(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> ClipEncoder:
+    """The CLIP towers of a checkpoint; nothing else of it is loaded.
+
+    Raises:
+        CheckpointError: lists missing and misshapen tensors of the towers.
+        ValueError: a file is damaged.
+    """
+    if checkpoint.clip_merges is not None:
+        check_merges(checkpoint.clip_merges, checkpoint.config.clip.vocab_size)
+    with torch.device("meta"):
+        towers = ClipTowers(checkpoint.config).requires_grad_(False).to(dtype)
+    *_, (place, tensors, paths) = weight_sources(checkpoint)  # the last one holds CLIP
+    shapes = iter_shapes(paths) if paths else ((name, tuple(tensor.shape)) for name, tensor in tensors())
+    placed = ((name, place(name), shape) for name, shape in shapes)
+    own = [(name, at, shape) for name, at, shape in placed if at is not None and at.name.startswith("clip.")]
+    check_shapes(towers, own, str(checkpoint.clip_directory or checkpoint.directory))
+    towers.to_empty(device=device)
+    towers.clip.restore_buffers(device)
+    params, wanted = dict(towers.named_parameters()), {name: at for name, at, _ in own}
+    for name, tensor in tensors():
+        if name in wanted:
+            _fill(params[wanted[name].name], wanted[name], tensor)
+    return towers.clip.eval()
+
+
 def check_checkpoint(checkpoint: Checkpoint) -> None:
     """Checks that a checkpoint fills its model, from names and shapes alone; CLIP from open_clip is not fetched for it.
 
@@ -106,7 +142,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def check_shapes(
-    model: GlammModel, placed: Iterable[tuple[str, Placement | None, tuple[int, ...]]], where: str
+    model: GlammModel | ClipTowers, placed: Iterable[tuple[str, Placement | None, tuple[int, ...]]], where: str
 ) -> None:
     """Checks that named shapes fill a model completely.
 
@@ -190,7 +226,7 @@ def _summary(problems: list[tuple[str, list[str]]]) -> str:
     return "; ".join(texts)
 
 
-def _hint(model: GlammModel, unexpected: list[str]) -> str:
+def _hint(model: GlammModel | ClipTowers, unexpected: list[str]) -> str:
     """Whose names those are, where they are another model's."""
     own = model.config.description
     others = [

@@ -15,7 +15,7 @@ from litelvlm.pipeline.exit_codes import EXIT_DONE
 from litelvlm.pipeline.fetch.policy import UriPolicy, uri_policy
 from litelvlm.pipeline.output.finalize import is_finished
 from litelvlm.pipeline.schemas import SUCCESS_NAME
-from litelvlm.pipeline.shards.claim import claim_output, find_run, refuse_others, release_claim
+from litelvlm.pipeline.shards.claim import check_claim, claim_output, find_run, refuse_others, release_claim
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard
 from litelvlm.pipeline.shards.marker_log import MarkerLog
 from litelvlm.pipeline.shards.markers import Marker, done_shards, find_markers
@@ -77,6 +77,7 @@ class DatasetRun(ABC, Generic[E, M]):
                 remarks = None
             else:
                 remarks = self.check()
+                check_claim(self.storage, self.plan, self.config)
         except MISTAKES as error:
             raise UsageError(str(error)) from error
         from litelvlm.pipeline.cluster import ray_session

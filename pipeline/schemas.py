@@ -11,7 +11,7 @@ FORMAT_VERSION = 5
 
 STATUS_OK = "ok"
 STATUS_EMPTY = "empty"
-STATUS_ABSENT = "absent"  # the model says that there is no such object
+STATUS_ABSENT = "absent"  # the model, or in accepted labels a reviewer, says that there is no such object
 STATUS_FAILED = "failed"
 STATUS_DROPPED = "dropped"  # does not stand, see `pipeline.stages.suppress`, or is reviewed already
 STATUSES = (STATUS_OK, STATUS_EMPTY, STATUS_ABSENT, STATUS_FAILED, STATUS_DROPPED)
@@ -98,6 +98,33 @@ ERROR_SCHEMA = pa.schema(
         pa.field("shard_id", pa.string(), nullable=False),
     ]
 )
+
+#: `compare.parquet`: a row for each record that two runs have, in the order of the first one's input.
+COMPARISON_SCHEMA = pa.schema(
+    [
+        pa.field("record", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("file_name", pa.string(), nullable=False),
+        pa.field("phrase_index", pa.int32(), nullable=False),
+        pa.field("phrase", pa.string(), nullable=False),
+        pa.field("category", pa.string()),
+        pa.field("status_a", pa.string(), nullable=False),
+        pa.field("status_b", pa.string(), nullable=False),
+        pa.field("left_out", pa.string()),  # why the two are not compared, see `pipeline.compare.answers`; null else
+        pa.field("iou", pa.float64()),  # of the masks; 1 where neither has one, 0 where one has; null where left out
+        pa.field("box_iou", pa.float64()),  # of the boxes; null unless both have a mask
+        pa.field("agrees", pa.bool_()),  # iou is no less than asked for; null where left out
+        pa.field("area_a", pa.int64()),  # null without a mask
+        pa.field("area_b", pa.int64()),
+        pa.field("score_a", pa.float32()),
+        pa.field("score_b", pa.float32()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("source_file", pa.string(), nullable=False),  # of the first run's input, as is the row
+        pa.field("source_row", pa.int64(), nullable=False),
+    ]
+)
+COMPARISON_NAME = "compare.parquet"
 
 #: The parts of a CPU task.
 TASK_STAGES = ("read", "fetch", "decode")

@@ -76,6 +76,14 @@ def memory_table() -> MemoryTable:
 
 
 @pytest.fixture(scope="session")
+def sam3_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SAM 3 checkpoint of random weights, not to be written to."""
+    from tests.sam3_tiny import save_sam3
+
+    return save_sam3(tmp_path_factory.mktemp("sam3") / "sam3-tiny")
+
+
+@pytest.fixture(scope="session")
 def tiny_annotator() -> Annotator:
     """The parity checkpoint: random weights, all the real model's parts."""
     from litelvlm import Annotator

@@ -46,6 +46,7 @@ ALLOWED = {
     "planner": {"report", "measure", "storage"},
     "export": {"output", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
     "review": {"export", "output", "report", "fetch", "table", "shards", "measure", "images", "storage", "cluster"},
+    "compare": {"review", "output", "report", "fetch", "shards", "measure", "storage"},
     "serving": {
         "review",
         "export",

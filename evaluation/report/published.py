@@ -40,8 +40,9 @@ class Published:
 
 
 def source() -> str:
-    """Where the numbers are from."""
-    return str(_content()["source"])
+    """Where the numbers are from: the paper, which version of them, and when they were read."""
+    content = _content()
+    return f"{content['source']}; {content['version']}; read on {content['read_on']}"
 
 
 def splits() -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from litelvlm.pipeline.table.rows import InputRow, read_row
 
 SIDE_PX = 480
 _COLOUR = (255, 0, 168)  # hardly anything in a photograph has it
+PAIR_COLOURS = (_COLOUR, (0, 229, 255))  # of two masks to compare
 MAX_BYTES = 60_000  # of one JPEG
 THUMBNAIL_PX, THUMBNAIL_BYTES = 240, 20_000
 _QUALITIES = (82, 65, 45, 25)
@@ -167,6 +168,23 @@ def draw_picture(
         truths=outlined,
         colours=[_COLOUR] * given,
     )
+    return _as_jpeg(draw_masks(item, SIDE_PX))
+
+
+def draw_pair(image: SourceImage, size_hw: tuple[int, int], first_rle: str | None, second_rle: str | None) -> Picture:
+    """The image with two masks in `PAIR_COLOURS`, COCO's compressed counts, None for no mask."""
+    if image.rgb is None:
+        return Picture(note=image.note)
+    if image.size_hw != size_hw:
+        return _another_size(image)
+    pairs = list(zip((first_rle, second_rle), PAIR_COLOURS, strict=True))
+    try:
+        masks = [_mask(rle, size_hw) for rle, _ in pairs if rle is not None]
+    except ValueError as error:
+        return Picture(note=str(error))
+    colours = [colour for rle, colour in pairs if rle is not None]
+    given = len(masks)
+    item = OverlayItem(rgb=image.rgb, masks=masks, phrases=[""] * given, scores=[None] * given, colours=colours)
     return _as_jpeg(draw_masks(item, SIDE_PX))
 
 

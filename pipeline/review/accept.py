@@ -16,9 +16,10 @@ from litelvlm.pipeline.review.accept_page import PAGE_NAME, write_page
 from litelvlm.pipeline.review.certify import Verdict, certify
 from litelvlm.pipeline.review.config import AcceptConfig
 from litelvlm.pipeline.review.edits import HANDED_IN, UNSEEN, Row, read_edits, resolved
-from litelvlm.pipeline.review.labels import LabelWriter, categories_of, key_hash
+from litelvlm.pipeline.review.labels import LabelWriter, categories_of
 from litelvlm.pipeline.review.population import Population, read_population
 from litelvlm.pipeline.review.queue_table import Queue, read_queue
+from litelvlm.pipeline.review.record_places import key_hash
 from litelvlm.pipeline.review.run_records import RunRecords
 from litelvlm.pipeline.review.where import Where
 from litelvlm.pipeline.schemas import FORMAT_VERSION, SUCCESS_NAME

@@ -44,6 +44,10 @@ class QueueConfig(Settings):
     random_share: Annotated[float, Flag("share of the budget that is drawn at random"), Interval(ge=0, le=1)] = 0.3
     seed: Annotated[int, Flag("of the random part"), Ge(0)] = 0
     where: _Where = None
+    compare: Annotated[
+        str | None,
+        Flag("--output of jobs/compare.py: what another run sees otherwise comes first", metavar="DIR"),
+    ] = None
     pictures: Annotated[int, Flag("how many items the page shows"), Ge(0)] = 100
     storage_options: StorageOptions = field(default_factory=dict)
 

@@ -22,14 +22,16 @@ from litelvlm.pipeline.output.coco import (
     write_part,
 )
 from litelvlm.pipeline.output.table_writer import TableWriter, closing_or_discarding
-from litelvlm.pipeline.review.edits import ADDED, EDITED, UNCHANGED, UNSEEN, Row, mask_of
+from litelvlm.pipeline.review.edits import ABSENT, ADDED, EDITED, UNCHANGED, UNSEEN, Row, mask_of
 from litelvlm.pipeline.review.image_groups import image_groups
+from litelvlm.pipeline.review.record_places import key_hash
 from litelvlm.pipeline.review.run_records import RunRecords
 from litelvlm.pipeline.schemas import (
     ANNOTATIONS_DIR,
     CVAT_LABELS_NAME,
     RECORD_SCHEMA,
     RECORDS_DIR,
+    STATUS_ABSENT,
     STATUS_EMPTY,
     STATUS_OK,
 )
@@ -165,11 +167,6 @@ def categories_of(records: RunRecords) -> tuple[Category, ...]:
     return ontology.categories if ontology else (OBJECT,)
 
 
-def key_hash(record: str) -> int:
-    """64 bits that stand for a record's key where millions lie in memory."""
-    return int.from_bytes(hashlib.blake2b(record.encode(), digest_size=8).digest(), "big")
-
-
 def _label(row: Row, edit: Row | None, accepted: set[int]) -> Row:
     if edit is None:
         review = ACCEPTED if accepted and key_hash(row["record"]) in accepted else OPEN
@@ -178,7 +175,8 @@ def _label(row: Row, edit: Row | None, accepted: set[int]) -> Row:
     if edit["verdict"] == UNCHANGED:
         return row
     mask = {name: edit[name] for name in ("mask_rle", "area", "bbox_xywh")}
-    return row | mask | {"status": STATUS_OK if edit["mask_rle"] else STATUS_EMPTY, "error": None, "dropped": None}
+    unmasked = STATUS_ABSENT if edit["verdict"] == ABSENT else STATUS_EMPTY
+    return row | mask | {"status": STATUS_OK if edit["mask_rle"] else unmasked, "error": None, "dropped": None}
 
 
 def _told(edit: Mapping[str, Any]) -> dict[str, Any]:

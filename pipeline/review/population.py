@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from litelvlm.pipeline.review.risk import SIGNALS, risk
+from litelvlm.pipeline.review.risk import SIGNALS, risk, risk_beside
 from litelvlm.pipeline.review.run_records import RunRecords
+from litelvlm.pipeline.review.second_opinion import SecondOpinion
 from litelvlm.pipeline.review.where import Where
 from litelvlm.pipeline.schemas import STATUS_DROPPED, STATUS_FAILED, STATUS_OK
 
@@ -47,14 +48,16 @@ class Population:
         return len(self.rows)
 
 
-def read_population(records: RunRecords, where: Where, strata: str) -> Population:
+def read_population(records: RunRecords, where: Where, strata: str, second: SecondOpinion | None = None) -> Population:
     """The records for which a condition holds, of which people can judge. About 30 bytes each.
+
+    With a second opinion the risk is `risk_beside`.
 
     Raises:
         ValueError: the condition does not hold together with the records.
         DataError: the run is damaged.
     """
-    parts = list(_parts(records, where, strata))
+    parts = list(_parts(records, where, strata, second))
     kinds = (np.int64, np.float32, np.float32, bool, bool, np.uint64)
     joined = [
         np.concatenate([part[at] for part in parts]) if parts else np.empty(0, kind) for at, kind in enumerate(kinds)
@@ -76,9 +79,10 @@ def stratum_hash(name: str | None) -> int:
     return int.from_bytes(hashlib.blake2b((name or NO_CLASS).encode(), digest_size=8).digest(), "big")
 
 
-def _parts(records: RunRecords, where: Where, strata: str) -> Iterator[tuple[Any, ...]]:
+def _parts(records: RunRecords, where: Where, strata: str, second: SecondOpinion | None) -> Iterator[tuple[Any, ...]]:
     named = () if strata == "none" else (strata,)
-    columns = list(dict.fromkeys([*SIGNALS, "score", "status", "height", *named, *where.columns]))
+    keys = () if second is None else ("record",)
+    columns = list(dict.fromkeys([*SIGNALS, "score", "status", "height", *named, *keys, *where.columns]))
     start = 0
     for table in records.tables(columns):
         status = table.column("status").combine_chunks()
@@ -88,11 +92,12 @@ def _parts(records: RunRecords, where: Where, strata: str) -> Iterator[tuple[Any
         table = table.filter(pa.array(kept))
         status = table.column("status")
         failed = _bool(pc.equal(status, STATUS_FAILED))
-        signals = {name: _float(table.column(name)) for name in SIGNALS}
+        own = np.where(failed, 1.0, risk({name: _float(table.column(name)) for name in SIGNALS}))
+        risks = own if second is None else risk_beside(own, *second.of(table.column("record")))
         yield (
             start + np.flatnonzero(kept),
             _float(table.column("score")).astype(np.float32),
-            np.where(failed, 1.0, risk(signals)).astype(np.float32),
+            risks.astype(np.float32),
             ~failed,
             _bool(pc.equal(status, STATUS_OK)),
             _stratum(table.column(strata)) if named else np.zeros(table.num_rows, np.uint64),

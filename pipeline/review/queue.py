@@ -17,6 +17,7 @@ from litelvlm.pipeline.review.population import NO_CLASS, Population, read_popul
 from litelvlm.pipeline.review.queue_page import write_page
 from litelvlm.pipeline.review.queue_table import QUEUE_SCHEMA, RANDOM, TARGETED, Queue, QueueFacts
 from litelvlm.pipeline.review.run_records import RunRecords
+from litelvlm.pipeline.review.second_opinion import SecondOpinion
 from litelvlm.pipeline.review.where import Where
 from litelvlm.pipeline.storage.store import Storage
 
@@ -38,7 +39,8 @@ def make_queue(config: QueueConfig, say: Callable[[str], None]) -> Queue:
     source = Storage(config.run, config.storage_options)
     try:
         records = RunRecords(source)
-        population = read_population(records, Where(config.where), config.strata)
+        second = _second_opinion(records, config)
+        population = read_population(records, Where(config.where), config.strata, second)
         if not len(population):
             raise ValueError("there is no record to look at" + (" for which --where holds" if config.where else ""))
     except MISTAKES as error:
@@ -47,7 +49,8 @@ def make_queue(config: QueueConfig, say: Callable[[str], None]) -> Queue:
     taken = _taken(records, population, drawn)
     names = _stratum_names(taken, drawn, config.strata)
     queue = Queue(
-        items=_items(taken, names, population, drawn), facts=_facts(records, population, drawn, names, config)
+        items=_items(taken, names, population, drawn, second),
+        facts=_facts(records, population, drawn, names, config, second),
     )
     directory, _, name = config.output.rpartition("/")
     output = Storage(directory or ("/" if config.output.startswith("/") else "."), config.storage_options)
@@ -69,10 +72,19 @@ def _taken(records: RunRecords, population: Population, drawn: Drawn) -> pa.Tabl
     return records.take(rows[ascending], _COLUMNS).take(pa.array(back)).combine_chunks()
 
 
-def _items(taken: pa.Table, names: list[str], population: Population, drawn: Drawn) -> pa.Table:
+def _second_opinion(records: RunRecords, config: QueueConfig) -> SecondOpinion | None:
+    if config.compare is None:
+        return None
+    return SecondOpinion(config.compare, config.storage_options, records.saved.fingerprint)
+
+
+def _items(
+    taken: pa.Table, names: list[str], population: Population, drawn: Drawn, second: SecondOpinion | None
+) -> pa.Table:
     """The drawn records in the order in which to look at them."""
     columns = {name: taken.column(name) for name in _COLUMNS if name in QUEUE_SCHEMA.names} | {
         "risk": pa.array(population.risk[drawn.index]),
+        "other_iou": _other_iou(taken, second),
         "part": pa.array(np.where(drawn.is_random, RANDOM, TARGETED)),
         "is_base": pa.array(drawn.is_base),
         "stratum": pa.array(names, pa.string()),
@@ -83,6 +95,13 @@ def _items(taken: pa.Table, names: list[str], population: Population, drawn: Dra
     columns = {name: values.take(order) for name, values in columns.items()}
     columns["position"] = pa.array(np.arange(taken.num_rows))
     return pa.table({name: columns[name] for name in QUEUE_SCHEMA.names}).cast(QUEUE_SCHEMA)
+
+
+def _other_iou(taken: pa.Table, second: SecondOpinion | None) -> pa.Array:
+    if second is None:
+        return pa.nulls(taken.num_rows, pa.float64())
+    iou, _ = second.of(taken.column("record"))
+    return pa.array(iou, mask=np.isnan(iou))
 
 
 def looking_order(images: Sequence[str], hashes: Sequence[str | None], is_random: NDArray[np.bool_]) -> list[int]:
@@ -110,7 +129,12 @@ def _stratum_names(table: pa.Table, drawn: Drawn, strata: str) -> list[str]:
 
 
 def _facts(
-    records: RunRecords, population: Population, drawn: Drawn, names: list[str], config: QueueConfig
+    records: RunRecords,
+    population: Population,
+    drawn: Drawn,
+    names: list[str],
+    config: QueueConfig,
+    second: SecondOpinion | None,
 ) -> QueueFacts:
     named = dict(zip(drawn.stratum.tolist(), names, strict=True))
     return QueueFacts(
@@ -121,6 +145,7 @@ def _facts(
         random_share=config.random_share,
         num_records=len(population),
         num_answers=int(population.is_answer.sum()),
+        compared_with=second.other if second else None,
         strata_sizes={named[code]: size for code, size in drawn.sizes.items() if code in named},
     )
 

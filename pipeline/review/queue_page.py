@@ -56,9 +56,10 @@ def write_page(
 
 def _figure(row: dict[str, Any]) -> dict[str, Any]:
     score = f"score {words.score(row['score'])}" if row["score"] is not None else row["status"]
+    other = f", IoU {words.score(row['other_iou'])} with the other run" if row["other_iou"] is not None else ""
     return {
         "phrase": words.clipped(row["phrase"], _MAX_PHRASE),
-        "figure": f"{row['position'] + 1}. {score}, {row['part']}",
+        "figure": f"{row['position'] + 1}. {score}{other}, {row['part']}",
         "origin": words.clipped(row["image_id"], _MAX_ORIGIN),
     }
 

@@ -15,7 +15,7 @@ from litelvlm.pipeline.storage.store import Storage
 
 RANDOM, TARGETED = "random", "targeted"
 _ABOUT = b"litelvlm.review_queue"
-_VERSION = 1
+_VERSION = 2
 
 QUEUE_SCHEMA = pa.schema(
     [
@@ -28,6 +28,7 @@ QUEUE_SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("score", pa.float32()),
         pa.field("risk", pa.float32(), nullable=False),  # 1 for what is most likely wrong; an order, no probability
+        pa.field("other_iou", pa.float32()),  # with the other run's answer; null without `--compare`, or an answer
         pa.field("part", pa.string(), nullable=False),  # random or targeted
         pa.field("is_base", pa.bool_(), nullable=False),  # of the simple random sample of all answers
         pa.field("stratum", pa.string(), nullable=False),
@@ -49,6 +50,7 @@ class QueueFacts:
     Attributes:
         run: fingerprint of the run.
         seed, where, strata, random_share: as they were asked for.
+        compared_with: fingerprint of the run that the risk is beside; None without.
         num_records: how many records people could judge.
         num_answers: of these the model gave an answer to so many; the random part was drawn from them.
         strata_sizes: name of every stratum -> answers in it.
@@ -62,6 +64,7 @@ class QueueFacts:
     num_records: int
     num_answers: int
     strata_sizes: dict[str, int]
+    compared_with: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

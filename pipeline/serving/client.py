@@ -13,7 +13,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 _RETRIED = (429, 502, 503)
@@ -59,7 +59,7 @@ class Annotation:
     seconds: dict[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Client:
     """Asks one service.
 
@@ -71,6 +71,7 @@ class Client:
     """
 
     url: str
+    _: KW_ONLY
     token: str | None = None
     timeout_s: float = 90.0
     retry_s: float = 60.0

@@ -23,9 +23,11 @@ from litelvlm.pipeline.cpus import num_usable
 from litelvlm.pipeline.serving.access import Gate, read_token
 from litelvlm.pipeline.serving.app import build_app
 from litelvlm.pipeline.serving.assembly import assemble
+from litelvlm.pipeline.serving.batcher import Batcher
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
 from litelvlm.pipeline.serving.http_guard import LOG, App
+from litelvlm.pipeline.serving.listener import Listener
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.serving.served_model import LoadedModel
@@ -38,33 +40,29 @@ _QUIET = {"log_level": "WARNING", "enable_access_log": False}  # Serve's own lin
 _ROUTER: Any = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 _ROOM_FOR_REFUSALS = 1024  # requests beyond the queue that are told to come back, and those of probes
 _RETRY_PAUSE_S = 0.2
+_START_TRIES = 20
 _READY_WAIT_S = 0.8
 _LOST = (RayActorError, DeploymentUnavailableError, TaskCancelledError)
 
 
 class ModelReplica:
-    """Holds the model and answers batches: what waited while the last batch ran is the next one."""
+    """Holds the model and answers questions in batches."""
 
     def __init__(self, config: ServeConfig, device: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # OpenMP has a pool for each thread
-        self._worker = self._thread.submit(self._load, config, device).result()
-        self._answer.set_max_batch_size(config.batch_requests)  # type: ignore[attr-defined]
+        thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # OpenMP has a pool for each thread
+        worker = thread.submit(self._load, config, device).result()
+        self._batcher = Batcher(worker.answer, thread, config.batch_requests)
 
     def _load(self, config: ServeConfig, device: str) -> Worker:
         engine = LiteLVLMEngine(model=config.model, device=device)
-        annotator = engine.annotator(max(1, num_usable() // config.num_replicas) if device == "cpu" else None)
+        annotator = engine.annotator(max(1, (num_usable() - 1) // config.num_replicas) if device == "cpu" else None)
         model = LoadedModel(engine=engine, annotator=annotator)
         name = serve.get_replica_context().replica_id.unique_id
         return Worker(model, EmbeddingCache(config.cache_bytes), name)
 
     async def ask(self, question: Question) -> Answer | Unanswered:
         """An answer, in a batch with others'."""
-        answer: Answer | Unanswered = await self._answer(question)
-        return answer
-
-    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.0)
-    async def _answer(self, questions: list[Question]) -> list[Answer | Unanswered]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._worker.answer, questions)
+        return await self._batcher.ask(question)
 
     async def is_ready(self) -> bool:
         """Once this is reached, the model is loaded."""
@@ -102,8 +100,8 @@ class ReplicaBackend:
             return False
 
 
-class HttpIngress:
-    """The process that speaks HTTP. It holds no model."""
+class _Http:
+    """What speaks HTTP. It holds no model."""
 
     def __init__(self, config: ServeConfig, handle: DeploymentHandle[Any]) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -113,17 +111,41 @@ class HttpIngress:
         self._drain_seconds = config.limits.drain_seconds
         self._app = build_app(self._service, Gate(read_token(config), any_host=not config.is_loopback), label_studio)
 
-    def __serve_build_asgi_app__(self) -> App:
-        """What Serve hands requests to."""
-        return self._app
-
     async def drain(self) -> bool:
         """End what runs, take nothing new. Returns whether all ended in time."""
         return await self._service.drain(self._drain_seconds)
 
 
-def application(config: ServeConfig, device: str) -> Application:
-    """The replicas of a service and what speaks HTTP for them, for `serve.run`."""
+class HttpIngress(_Http):
+    """Behind Serve's own proxies, one on each node of a cluster."""
+
+    def __serve_build_asgi_app__(self) -> App:
+        """What Serve hands requests to."""
+        return self._app
+
+
+class HttpListener(_Http):
+    """Listens itself: where there is one node, a proxy would only add its time to every answer."""
+
+    async def __init__(self, config: ServeConfig, handle: DeploymentHandle[Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+        super().__init__(config, handle)
+        self._listener = Listener(self._app, config)
+        self._listener.start()
+
+    def check_health(self) -> None:
+        """Raises RuntimeError where nobody listens any more: Serve starts another one."""
+        self._listener.check()
+
+
+def application(config: ServeConfig, device: str, *, listens: bool = False) -> Application:
+    """The replicas of a service and what speaks HTTP for them, for `serve.run`.
+
+    Args:
+        config: settings.
+        device: `cpu` or `cuda`.
+        listens: at the configured address by itself, and one failure to start is final. Else Serve's proxies listen,
+            and it tries again.
+    """
     limits = config.limits
     on_gpu = device == "cuda"
     model: Any = serve.deployment(
@@ -135,11 +157,13 @@ def application(config: ServeConfig, device: str) -> Application:
         request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
         graceful_shutdown_timeout_s=limits.drain_seconds,
         health_check_period_s=2,
+        max_constructor_retry_count=1 if listens else _START_TRIES,
         logging_config=_QUIET,
     )
     http: Any = serve.deployment(
-        serve.ingress()(HttpIngress),
+        HttpListener if listens else serve.ingress()(HttpIngress),
         name="http",
+        max_constructor_retry_count=1 if listens else _START_TRIES,
         num_replicas=1,
         max_ongoing_requests=limits.max_queue + _ROOM_FOR_REFUSALS,
         ray_actor_options={"num_cpus": 0},

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -19,6 +22,7 @@ from litelvlm.pipeline.serving.access import read_token
 from litelvlm.pipeline.serving.assembly import assemble
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.deployment import APP_NAME, application
+from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, open_socket
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -38,7 +42,9 @@ def serve_forever(config: ServeConfig, say: Say, stop: threading.Event | None = 
     check(config, say)
     cluster = ClusterConfig(ray_address=config.ray_address)
     started = time.monotonic()
-    with ray_session(cluster), _service(config, cluster):
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray lets its workers give way to all else; here people wait
+    ends_with_us = not ray.is_initialized() and not is_elsewhere(cluster)
+    with ray_session(cluster), _service(config, cluster, ends_with_us=ends_with_us):
         scheme = "https" if config.tls_key else "http"
         say(f"ready: {scheme}://{_host(config)}:{config.port}/ after {time.monotonic() - started:.1f} s")
         try:
@@ -46,19 +52,30 @@ def serve_forever(config: ServeConfig, say: Say, stop: threading.Event | None = 
         except Interrupted as signalled:
             signalled.told = True
             say(f"{signalled.word}: ending what runs")
-            _drain(config)
             raise
+        finally:
+            _drain(config)
 
 
 def check(config: ServeConfig, say: Say) -> None:
-    """Look at all settings before anything starts. Raises UsageError naming what does not fit."""
-    try:
+    """Look at all settings before anything starts, but not at the weights: replicas do, and that takes seconds.
+
+    Raises:
+        UsageError: naming what does not fit.
+    """
+    with _told():
         read_token(config)
-        engine = LiteLVLMEngine(model=config.model)
-        for remark in engine.check():
+        for remark in LiteLVLMEngine(model=config.model).check():
             say(f"note: {remark}")
-        engine.check_weights()
         assemble(config, _Nobody(), Meters())
+        if not is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
+            open_socket(config.host, config.port).close()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except MISTAKES as error:
         raise UsageError(str(error)) from error
 
@@ -74,27 +91,40 @@ class _Nobody:
 
 
 @contextlib.contextmanager
-def _service(config: ServeConfig, cluster: ClusterConfig) -> Iterator[None]:
+def _service(config: ServeConfig, cluster: ClusterConfig, *, ends_with_us: bool) -> Iterator[None]:
+    """Serve's processes. `ends_with_us`: so does their Ray, and they with it."""
     for name in ("ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    options = {"host": config.host, "port": config.port, "keep_alive_timeout_s": 75}
-    if config.tls_key is not None:
-        options |= {"ssl_keyfile": config.tls_key, "ssl_certfile": config.tls_certificate or ""}
     device = choose_device(RunConfig(source=InputConfig(input=("-",)), model=config.model, cluster=cluster, output="-"))
+    listens = not is_elsewhere(cluster)
     try:
-        serve.start(http_options=options, logging_config={"log_level": "ERROR", "enable_access_log": False})
-        serve.run(application(config, device), name=APP_NAME, route_prefix="/")
+        serve.start(
+            proxy_location="Disabled" if listens else "EveryNode",
+            http_options=None if listens else _http_options(config),
+            logging_config={"log_level": "ERROR", "enable_access_log": False},
+        )
+        route = None if listens else "/"
+        serve.run(application(config, device, listens=listens), name=APP_NAME, route_prefix=route)
     except (RayError, RayServeException, RuntimeError, OSError) as error:
-        with contextlib.suppress(Exception):
-            serve.shutdown()
+        if not ends_with_us:
+            with contextlib.suppress(Exception):
+                serve.delete(APP_NAME)
+        with _told():
+            LiteLVLMEngine(model=config.model).check_weights()
         raise RunError(f"the service did not start: {' '.join(str(error).split())[:300]}") from error
     try:
         yield
     finally:
-        if not is_elsewhere(cluster):
-            serve.shutdown()
-        else:
+        if not ends_with_us:
             serve.delete(APP_NAME)
+
+
+def _http_options(config: ServeConfig) -> dict[str, Any]:
+    """Of Serve's proxies."""
+    options = {"host": config.host, "port": config.port, "keep_alive_timeout_s": KEEP_ALIVE_S}
+    if config.tls_key is not None:
+        options |= {"ssl_keyfile": config.tls_key, "ssl_certfile": config.tls_certificate or ""}
+    return options
 
 
 def _drain(config: ServeConfig) -> None:

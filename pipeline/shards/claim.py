@@ -49,15 +49,12 @@ def claim_output(storage: Storage, plan: RunPlan, config: RunConfig) -> bool:
     """Make the output belong to this plan. Returns whether it did before, that is, whether the run resumes.
 
     Raises:
-        ValueError: the output holds a run of another configuration (naming what differs) or files of unknown origin, or
-            cannot be written.
+        ValueError: as `check_claim`, of what came since.
     """
     if config.overwrite:
-        storage.check_writable()
         clear_output(storage, plan)
     if find_run(storage) is None:
         _refuse_strangers(storage)
-        storage.check_writable()
         storage.write_bytes(MANIFEST_NAME, Manifest(shards=plan.shards).to_parquet())
         claim = SavedRun(fingerprint=plan.fingerprint, facts=plan.facts, config=redacted(config))
         if storage.create_exclusive(CONFIG_NAME, claim.to_json()):
@@ -65,6 +62,21 @@ def claim_output(storage: Storage, plan: RunPlan, config: RunConfig) -> bool:
         # Another driver was faster: go by what it wrote.
     refuse_others(storage, plan, config)
     return True
+
+
+def check_claim(storage: Storage, plan: RunPlan, config: RunConfig) -> None:
+    """Whether `claim_output` would find something wrong; at most an empty directory stays.
+
+    Raises:
+        ValueError: the output holds a run of another configuration (naming what differs) or files of unknown origin, or
+            cannot be written.
+    """
+    refuse_others(storage, plan, config)
+    if not config.overwrite and find_run(storage) is not None:
+        return
+    if not config.overwrite:
+        _refuse_strangers(storage)
+    storage.check_writable()
 
 
 def refuse_others(storage: Storage, plan: RunPlan, config: RunConfig) -> None:

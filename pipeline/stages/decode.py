@@ -81,6 +81,10 @@ class DecodeStage:
         work.sent_at = time.time()
         return work
 
+    def decode_rows(self, task: ShardTask) -> list[ImageWork]:
+        """The shard's images, for who reads it alone: nobody counts what kills a worker."""
+        return _ShardDecoder(self, task).decode(range(task.shard.num_rows))
+
     def decode_shard(self, task: ShardTask, guard: Guard) -> ShardWork:
         """The shard with its images. Rows that kill their worker are given up, see `pipeline.shards.attempts`."""
         decoder = _ShardDecoder(self, task)

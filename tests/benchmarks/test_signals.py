@@ -54,6 +54,7 @@ def test_a_combination_is_fitted_on_its_part_alone_and_finds_the_signal_that_tel
     np.testing.assert_array_equal(combine(spoilt, fitted, ("tells", "noise"))[fitted], odds[fitted])
 
 
+@pytest.mark.slow
 def test_a_few_scenes_are_measured_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.signals._SAMPLES", 20)
     rows = measure(range(HELD_OUT_SEED, HELD_OUT_SEED + 12), 48)

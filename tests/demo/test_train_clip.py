@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from litelvlm.clip_encoder import ClipEncoder
 from litelvlm.clip_tokenizer import load_clip_tokenizer
 from litelvlm.demo import schedule, train_clip
 from litelvlm.demo.rendering import SceneArrays
@@ -30,6 +31,22 @@ def test_the_loss_falls_and_the_towers_are_written(
     written = load_clip(tmp_path).state_dict()
     assert all(torch.equal(value, written[name]) for name, value in encoder.state_dict().items())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.csv", "clip.safetensors", "clip_merges.txt"]
+
+
+@pytest.mark.usefixtures("every_step_counts")
+def test_contrast_alone_teaches_as_clip_is_taught(
+    tmp_path: Path, scenes: SceneArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "time", CountingClock())
+    monkeypatch.setattr(train_clip, "BATCH", 4)
+    encoder = train_clip.train_clip(scenes, tmp_path, minutes=13 / 60, seed=0, contrastive=True)
+    curve = read_curve(tmp_path / "clip.csv")
+    assert len(curve) == 4
+    assert set(curve[-1]) == {"step", "seconds", "contrast", "retrieval_accuracy"}  # neither phrases nor patches
+    torch.manual_seed(0)
+    before, after = (one.state_dict() for one in (ClipEncoder(SIZES), encoder))
+    learnt = ("clip.visual.conv1.weight", "clip.visual.proj", "clip.token_embedding.weight", "clip.text_projection")
+    assert not any(torch.equal(before[name], after[name]) for name in learnt)
 
 
 def test_patches_are_those_of_inference(training_directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from litelvlm.evaluation.coverage import coverage, object_patches
+from litelvlm.evaluation.coverage import coverage, object_patches, patch_shares
 from tests.evaluation.masks import box
 
 
@@ -25,6 +25,10 @@ def test_an_object_outside_the_square_has_no_coverage() -> None:
 @pytest.mark.parametrize(("columns", "touched"), [(2, []), (4, [0])])  # an eighth, and just a quarter of a patch
 def test_a_patch_is_the_objects_from_a_quarter_on(columns: int, touched: list[int]) -> None:
     assert np.flatnonzero(object_patches(box(16, 16, 0, 0, 4, columns), 4)).tolist() == touched
+
+
+def test_shares_are_those_of_each_patch() -> None:
+    assert patch_shares(box(16, 16, 0, 0, 4, 12), 4).tolist() == [0.5, 0.25, 0, 0]
 
 
 def test_an_image_smaller_than_the_grid_is_sampled_again() -> None:

@@ -140,6 +140,7 @@ def test_models_that_cannot_reject_say_nothing_of_it(annotator: Annotator, tiny_
     assert nothing.absent.shape == (0,)
 
 
+@pytest.mark.slow
 def test_converted_it_still_rejects(gsva_tiny: Path, tmp_path: Path, annotator: Annotator) -> None:
     output = convert_checkpoint(gsva_tiny, tmp_path / "out", clip=LISA_CLIP_TINY, dtype=torch.float32)
     first, second = _ask(annotator), _ask(Annotator.from_pretrained(output))

@@ -88,6 +88,7 @@ def test_the_clip_is_the_one_that_the_configuration_names_or_the_models_own(
     assert (checkpoint.openai_clip, checkpoint.config.num_visual_tokens) == (architecture, tokens)
 
 
+@pytest.mark.slow
 def test_256_visual_tokens_other_ids_shards_and_bfloat16_make_no_difference(lisa_copy: Path, tmp_path: Path) -> None:
     """The same weights under other ids, in two files of bfloat16, with a CLIP of 224 pixels."""
     clip = Path(shutil.copytree(LISA_CLIP_TINY, tmp_path / "clip"))
@@ -114,6 +115,7 @@ def test_256_visual_tokens_other_ids_shards_and_bfloat16_make_no_difference(lisa
     np.testing.assert_array_equal(first.masks, second.masks)
 
 
+@pytest.mark.slow
 def test_converted_it_is_still_lisa_and_gives_the_same(lisa_copy: Path, tmp_path: Path) -> None:
     (lisa_copy / "added_tokens.json").rename(tmp_path / "kept.json")
     ids = json.loads((tmp_path / "kept.json").read_text())

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
 
 
+@pytest.mark.slow
 def test_every_kernel_equals_the_plain_step() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "tests.litelvlm.kernels_interpreted", "main"]

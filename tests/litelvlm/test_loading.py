@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from litelvlm import Annotator
-from litelvlm.checkpoint import clip_sizes, open_checkpoint
+from litelvlm.checkpoint import DEMO_DIRECTORY, clip_sizes, open_checkpoint
 from litelvlm.config import GlammConfig
-from litelvlm.loading import CheckpointError, check_checkpoint, load_model
+from litelvlm.loading import CheckpointError, check_checkpoint, load_clip, load_model
 from tests.litelvlm.checkpoint_copies import edit_config, read_state, save_sharded, save_single
 from tests.litelvlm.published_layout import glamm_shapes
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
@@ -31,6 +32,26 @@ def test_every_file_form_loads_the_same_weights(glamm_copy: Path, form: str) -> 
     model = load_model(open_checkpoint(glamm_copy, CLIP_TINY), torch.device("cpu"), torch.float32)
     for (name, param), other in zip(model.named_parameters(), expected.parameters(), strict=True):
         assert torch.equal(param, other), name
+
+
+@pytest.mark.parametrize(("model", "clip"), [(GLAMM_TINY, CLIP_TINY), (DEMO_DIRECTORY, None)])
+def test_the_clip_towers_alone_are_those_of_the_model(model: Path, clip: Path | None) -> None:
+    checkpoint, device = open_checkpoint(model, clip), torch.device("cpu")
+    towers = load_clip(checkpoint, device, torch.float32)
+    expected = load_model(checkpoint, device, torch.float32).clip
+    assert towers.state_dict().keys() == expected.state_dict().keys()
+    assert all(torch.equal(value, towers.state_dict()[name]) for name, value in expected.state_dict().items())
+    assert torch.equal(towers.clip.attn_mask, expected.clip.attn_mask)
+    assert not towers.training
+
+
+def test_towers_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
+    clip_copy = Path(shutil.copytree(CLIP_TINY, tmp_path / "clip"))
+    state = read_state(clip_copy)
+    del state["text_projection.weight"]
+    torch.save(state, clip_copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"1 missing \(clip\.clip\.text_projection\)"):
+        load_clip(open_checkpoint(GLAMM_TINY, clip_copy), torch.device("cpu"), torch.float32)
 
 
 def test_wrong_tensors_are_listed(glamm_copy: Path) -> None:

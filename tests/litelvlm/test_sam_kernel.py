@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
 
 
+@pytest.mark.slow
 def test_it_equals_folded_heads() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "tests.litelvlm.kernels_interpreted", "main_sam"]

@@ -88,6 +88,7 @@ def test_all_steps_run_without_ray_network_or_tables(tmp_path: Path) -> None:
     assert all(f"## {step.title}" in page for step in command.STEPS)
 
 
+@pytest.mark.slow
 def test_a_deadline_leaves_the_first_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A hundredth of a step's least seconds counts at the small size."""
     seconds = "0.08"
@@ -101,6 +102,7 @@ def test_a_deadline_leaves_the_first_steps(tmp_path: Path, capsys: pytest.Captur
     assert "== sam: not run" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_on_purpose_spoils_the_exit_code_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def run_in(folder: Path, session: Session, found: Findings) -> None:
     run_files(session, found, files, *OPTIONS, f"--rootdir={folder}", f"-c{folder / 'pytest.ini'}")
 
 
+@pytest.mark.slow
 def test_only_files_that_mention_the_mark_are_imported(folder: Path) -> None:
     (folder / "test_other.py").write_text("import nothing_of_this_name\n")
     marked = write(folder, "marked_one", "def test_a(): pass\n\ndef test_unmarked(): assert False\n")
@@ -45,6 +46,7 @@ def test_only_files_that_mention_the_mark_are_imported(folder: Path) -> None:
     assert row["outcome"] == "passed"
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_with_its_reason(folder: Path) -> None:
     write(folder, "failing_one", "def test_a(): assert 1 == 2, 'not equal'\n")
     found = Findings(title="tests")
@@ -53,12 +55,14 @@ def test_a_failure_is_told_with_its_reason(folder: Path) -> None:
     assert "not equal" in found.tables["tests"][0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_imported_is_no_success(folder: Path) -> None:
     write(folder, "broken_one", "def test_a(: pass\n")
     with pytest.raises(AssertionError, match="pytest ended with"):
         run_in(folder, session_of(folder), Findings(title="tests"))
 
 
+@pytest.mark.slow
 def test_the_deadline_stops_it(folder: Path) -> None:
     write(folder, "late_one", "def test_a(): pass\n\n@pytest.mark.gpu\ndef test_b(): pass\n")
     found = Findings(title="tests")

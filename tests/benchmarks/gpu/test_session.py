@@ -43,6 +43,7 @@ def on_disk(session: Session) -> Any:
     return json.loads((session.output / "results.json").read_text())["steps"]
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_is_written_down_and_the_next_one_runs(session: Session) -> None:
     def breaks(session: Session, found: Findings) -> None:
         found.facts["before"] = 1
@@ -64,6 +65,7 @@ def test_a_step_that_fails_is_written_down_and_the_next_one_runs(session: Sessio
     assert "illegal memory access" in page
 
 
+@pytest.mark.slow
 def test_what_would_not_end_in_time_is_not_begun(session: Session, clock: Clock) -> None:
     def takes(session: Session, found: Findings) -> None:
         clock.now += 60

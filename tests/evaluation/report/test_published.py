@@ -18,6 +18,7 @@ def test_published_numbers_are_the_papers() -> None:
     assert by_key["TRIM", 64] == 0.501
     assert len(by_key) == 1 + 3 * 6
     assert "2605.13178" in source()
+    assert "version 2 is of 2026-06-01; read on 2026-11-28" in source()
     assert set(RULE_OF.values()) <= set(RULES)
     with pytest.raises(ValueError, match="refcoco_val"):
         published("coco")

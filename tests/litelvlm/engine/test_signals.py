@@ -30,6 +30,7 @@ def _requests() -> list[AnnotationRequest]:
     return [AnnotationRequest(image=image, phrases=asked) for image, asked in zip(images, phrases, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_they_do_not_depend_on_batching(annotator: Annotator, layout: Any) -> None:
     requests, signals = _requests(), ("seg", "clip")
@@ -66,6 +67,7 @@ def test_the_probability_is_the_softmax_of_lm_head_over_the_vocabulary(
     assert ((result.seg_probability > 0) & (result.seg_probability < 1)).all()
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_wholly_empty_has_no_similarity(annotator: Annotator) -> None:
     results = annotator.annotate(_requests(), PRUNING, signals=("clip",))
     for result in results:
@@ -75,6 +77,7 @@ def test_a_mask_that_is_wholly_empty_has_no_similarity(annotator: Annotator) -> 
         assert result.seg_probability is None
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_is_not_there_and_masks_are_the_same(annotator: Annotator) -> None:
     requests = _requests()
     with_all = annotator.annotate(requests, PRUNING, signals=("seg", "clip"))

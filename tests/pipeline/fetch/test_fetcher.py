@@ -130,6 +130,7 @@ def test_missing_credentials_are_no_records_fault(error: Any) -> None:
     assert store.reads == 1
 
 
+@pytest.mark.slow
 def test_tries_of_a_store_are_not_multiplied(web: Any) -> None:
     options = {"endpoint_url": web, "key": "someone", "secret": "secret", "client_kwargs": {"region_name": "us-east-1"}}
     slow_down: Any = (503, {}, b"<Error><Code>SlowDown</Code></Error>")

@@ -68,6 +68,7 @@ def test_lines_of_other_lengths_are_counted(tmp_path: Path) -> None:
     assert notes == [f"{told} {tmp_path}/x.csv:3"]
 
 
+@pytest.mark.slow
 def test_a_quote_that_never_ends_and_a_stream_that_does_are_told(tmp_path: Path) -> None:
     before = csv.field_size_limit(100_000)
     try:

@@ -12,7 +12,15 @@ from PIL import Image
 
 from litelvlm.pipeline.fetch.policy import UriPolicy, uri_policy
 from litelvlm.pipeline.masks import encode_mask
-from litelvlm.pipeline.report.pictures import MAX_BYTES, SIDE_PX, SourceImage, SourceImages, draw_picture
+from litelvlm.pipeline.report.pictures import (
+    MAX_BYTES,
+    PAIR_COLOURS,
+    SIDE_PX,
+    SourceImage,
+    SourceImages,
+    draw_pair,
+    draw_picture,
+)
 from tests.pipeline.report.report_runs import make_output
 from tests.pipeline.samples import picture, png, row
 
@@ -40,6 +48,19 @@ def test_a_mask_is_seen_where_it_is() -> None:
     inside, outside = pixels[20:130, 20:220], pixels[170:280, 260:460]
     assert (inside[..., 0] - inside[..., 1]).min() > 60
     assert np.abs(outside - 120).max() < 12
+
+
+def test_two_masks_have_their_colours() -> None:
+    grey, quarter = np.full((100, 160, 3), 120, dtype=np.uint8), mask_of(100, 160)
+    for masks, levels in (((quarter, None), PAIR_COLOURS[0]), ((None, quarter), PAIR_COLOURS[1])):
+        drawn = draw_pair(SourceImage(rgb=grey, size_hw=(100, 160)), (100, 160), *masks)
+        inside, outside = decoded(drawn.uri)[20:130, 20:220], decoded(drawn.uri)[170:280, 260:460]
+        assert ((inside.mean((0, 1)) > 120) == (np.array(levels) > 120)).all()
+        assert np.abs(outside - 120).max() < 12
+    assert draw_pair(SourceImage(note="gone"), (8, 8), None, None).note == "gone"
+    image = SourceImage(rgb=grey, size_hw=(100, 160))
+    assert "another size" in (draw_pair(image, (100, 161), None, None).note or "")
+    assert "run lengths" in (draw_pair(image, (100, 160), "1", None).note or "")
 
 
 def test_the_worst_picture_still_fits() -> None:

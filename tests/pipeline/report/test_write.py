@@ -249,6 +249,7 @@ def test_nothing_but_the_stretched_plots_has_a_fixed_size(finished: Any) -> None
     assert all(float(value) * (1 if unit == "px" else 16) <= 160 for value, unit in widths), widths
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_shards_make_a_page_below_three_megabytes(tmp_path: Path) -> None:
     table = shard_table(100_000)
     config = run_config("in.parquet", tmp_path, gpu_price=2.49)

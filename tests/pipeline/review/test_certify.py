@@ -39,7 +39,7 @@ class World:
                 "position": at, "record": str(place), "phrase_index": 0, "score": score[place], "risk": 0.0,
                 "part": "random" if drawn.is_random[at] else "targeted", "is_base": bool(drawn.is_base[at]),
                 "stratum": NAMES[kinds[place]], "inclusion_probability": drawn.probability[at], "height": 1, "width": 1,
-                "source_row": 0,
+                "source_row": 0, "other_iou": None,
             }
             for at, place in enumerate(drawn.index.tolist())
         ]  # fmt: skip

@@ -92,6 +92,7 @@ def _reviewed(score: np.ndarray, error: np.ndarray, rng: np.random.Generator, co
     return sample, ~seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_in_a_thousand_runs_the_error_is_exceeded_no_more_often_than_stated(world: World) -> None:
     rng = np.random.default_rng(7)

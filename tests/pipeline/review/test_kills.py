@@ -93,6 +93,7 @@ def test_ingesting(run: Path, handed_back: list[Path], tmp_path: Path) -> None:
     assert not later
 
 
+@pytest.mark.slow
 def test_accepting(run: Path, handed_back: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(strftime=lambda *_: "2026-11-28T00:00:00Z", gmtime=lambda: None)
     monkeypatch.setattr(accepting, "time", clock)
@@ -117,6 +118,7 @@ def test_accepting(run: Path, handed_back: list[Path], tmp_path: Path, monkeypat
         assert contents(reviewed) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["label-studio", "cvat"])
 def test_exporting(run: Path, tmp_path: Path, tool: str) -> None:
     def exported(name: str) -> None:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from pycocotools.coco import COCO
 
 from litelvlm.pipeline.masks import encode_mask
-from litelvlm.pipeline.review.labels import LABEL_SCHEMA, LabelWriter, categories_of, key_hash
+from litelvlm.pipeline.review.labels import LABEL_SCHEMA, LabelWriter, categories_of
+from litelvlm.pipeline.review.record_places import key_hash
 from litelvlm.pipeline.review.run_records import RunRecords
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.review.test_edits import edit

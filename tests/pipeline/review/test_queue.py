@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.review.queue import looking_order
 from litelvlm.pipeline.review.queue_table import QUEUE_SCHEMA
 from tests.pipeline.review.conftest import queue_of
+from tests.pipeline.review.test_second_opinion import write_comparison
 from tests.pipeline.samples import read_records
 
 
@@ -38,6 +40,47 @@ def test_it_is_the_same_every_time(run: Path, tmp_path: Path) -> None:
         queue_of(run, tmp_path / f"{name}.parquet")
     for ending in ("parquet", "html"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+def test_what_another_run_sees_otherwise_comes_first(run: Path, tmp_path: Path) -> None:
+    records = [one for one in read_records(run) if one["height"] is not None]
+    by_score = sorted((one for one in records if one["score"] is not None), key=lambda one: -one["score"])
+    iou = {by_score[0]["record"]: 0.1, by_score[1]["record"]: 0.6}
+    answers = {one["record"]: (iou.get(one["record"], 0.95), one["record"] not in iou) for one in records[1:]}
+    claim = json.loads((run / "config.json").read_text())
+    other = write_comparison(tmp_path / "c", "another", claim["fingerprint"], answers | {"elsewhere": (0.0, False)})
+    queue = queue_of(run, tmp_path / "q.parquet", compare=other, random_share=0.0, budget=6)
+    items = {one["record"]: one for one in queue.items.to_pylist()}
+    ranked = sorted(items, key=lambda key: -items[key]["risk"])
+    assert ranked[:2] == list(iou)
+    assert [items[key]["risk"] for key in iou] == pytest.approx([0.95, 0.7])
+    assert all(items[key]["risk"] <= 0.5 for key in ranked[2:])
+    assert {key: one["other_iou"] for key, one in items.items()} == pytest.approx(
+        {key: answers[key][0] if key in answers else None for key in items}
+    )
+    assert queue.facts.compared_with == "another"
+    assert "IoU 0.100 with the other run" in (tmp_path / "q.html").read_text()
+
+
+def test_the_random_part_is_the_same_beside_another_run(run: Path, tmp_path: Path) -> None:
+    claim = json.loads((run / "config.json").read_text())
+    answers = {one["record"]: (0.0, False) for one in read_records(run)[::2]}
+    other = write_comparison(tmp_path / "c", claim["fingerprint"], "another", answers)
+    drawn = [
+        {
+            (one["record"], one["inclusion_probability"])
+            for one in queue_of(run, tmp_path / "q.parquet", **settings).items.to_pylist()
+            if one["part"] == "random"
+        }
+        for settings in ({}, {"compare": other})
+    ]
+    assert drawn[0] == drawn[1] != set()
+
+
+def test_a_comparison_of_other_runs_is_refused(run: Path, tmp_path: Path) -> None:
+    other = write_comparison(tmp_path / "c", "one", "another", {"x": (0.0, False)})
+    with pytest.raises(UsageError, match="compares other runs"):
+        queue_of(run, tmp_path / "q.parquet", compare=other)
 
 
 def test_items_of_an_image_follow_each_other_random_ones_first_and_images_that_look_alike() -> None:

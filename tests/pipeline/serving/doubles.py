@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -135,3 +136,10 @@ def question(rgb: np.ndarray, *phrases: str, key: str = "k", **changes: Any) -> 
         image_key=key, phrases=phrases, num_retain_tokens=8, rule="paper", prepared=prepared, expires_at=float("inf")
     )
     return replace(asked, **changes)
+
+
+def free_port() -> int:
+    """One of this machine that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -46,6 +46,7 @@ def server() -> Iterator[Any]:
     made.server_close()
 
 
+@pytest.mark.slow
 def test_it_insists_where_the_service_is_busy_or_gone(server: Any) -> None:
     busy = {"error": {"code": "busy", "message": "later", "field": None}}
     server.answers = [(429, busy), (0, None), (503, busy), (200, GOOD)]

@@ -95,6 +95,7 @@ def tiny() -> LoadedModel:
     return LoadedModel(engine=engine, annotator=engine.annotator(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["paper", "release", "fastv"])
 def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batch(tiny: LoadedModel, rule: str) -> None:
     engine = LiteLVLMEngine(

@@ -32,6 +32,7 @@ def test_rows_that_ask_much_make_small_shards(tmp_path: Path, num_phrases: int, 
     assert plan.num_rows == 130
 
 
+@pytest.mark.slow
 def test_rows_that_weigh_much_make_small_shards(tmp_path: Path) -> None:
     images = [PNG[:-4] + number.to_bytes(4, "big") for number in range(40)]
     assert len(PNG) > 1_000_000

@@ -32,9 +32,9 @@ def plan(tmp_path: Path) -> RunPlan:
     return make_plan(run_config(source, tmp_path / "out"), revision="r")
 
 
-def decode(plan: RunPlan, storage: Storage) -> object:
-    """What the decode stage makes of the plan's first shard."""
-    stage = DecodeStage(
+def decode_stage(plan: RunPlan, storage: Storage) -> DecodeStage:
+    """The stage, with the fake model."""
+    return DecodeStage(
         mapping=plan.mapping,
         engine=FakeEngine(),
         policy=UriPolicy(manifest_is_local=True),
@@ -42,8 +42,11 @@ def decode(plan: RunPlan, storage: Storage) -> object:
         session="now",
         marker=Marker,
     )
-    shard = plan.shards[0]
-    return unpack(stage(pack(ShardTask(shard=shard))))
+
+
+def decode(plan: RunPlan, storage: Storage) -> object:
+    """What the decode stage makes of the plan's first shard."""
+    return unpack(decode_stage(plan, storage)(pack(ShardTask(shard=plan.shards[0]))))
 
 
 def test_the_marker_of_a_shard_that_is_done_is_handed_on(tmp_path: Path, plan: RunPlan) -> None:
@@ -65,6 +68,15 @@ def test_a_shard_without_a_marker_is_decoded(tmp_path: Path, plan: RunPlan) -> N
         None if one.height is None else perceptual_hash(picture(number)) for number, one in enumerate(work.images)
     ]
     assert sum(one.hash is None for one in work.images) == 1
+
+
+def test_rows_alone_are_decoded_without_a_trace(tmp_path: Path, plan: RunPlan) -> None:
+    storage = Storage(str(tmp_path / "out"))
+    images = decode_stage(plan, storage).decode_rows(ShardTask(shard=plan.shards[0]))
+    assert storage.list("") == []
+    work = decode(plan, storage)
+    assert isinstance(work, ShardWork)
+    assert [(one.image_key, one.hash) for one in images] == [(one.image_key, one.hash) for one in work.images]
 
 
 def test_trouble_of_the_store_fails_no_record(tmp_path: Path, plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,7 @@ def test_too_many_phrases_in_one_row_are_one_failure() -> None:
     assert len(rows[0].phrases) == 1
 
 
+@pytest.mark.slow
 def test_cells_of_gigabytes_are_not_copied() -> None:
     text = pa.array(["x" * (MAX_TEXT_BYTES + 1)])
     rows = _read(pa.table({"image": [b"x"], "phrase": text}))

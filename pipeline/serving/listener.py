@@ -1,0 +1,76 @@
+"""HTTP straight into an application: uvicorn in the event loop of the process that has it, no proxy in between."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.http_guard import App
+
+KEEP_ALIVE_S = 75
+_BACKLOG = 2048
+
+
+class Listener:
+    """Serves an application at the configured address until it is closed.
+
+    Args:
+        app: what answers.
+        config: address, port, certificate and key.
+
+    Raises:
+        ValueError: the port is taken, or there is no such host.
+        OSError: the certificate or key cannot be read.
+    """
+
+    def __init__(self, app: App, config: ServeConfig) -> None:
+        settings = uvicorn.Config(
+            app,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            ssl_certfile=config.tls_certificate,
+            ssl_keyfile=config.tls_key,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+        )
+        settings.load()
+        self._socket = open_socket(config.host, config.port)
+        self._server = uvicorn.Server(settings)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Answer from now on, in the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
+
+    def check(self) -> None:
+        """Raises RuntimeError where it has ended."""
+        if self._task is None or self._task.done():
+            raise RuntimeError("nobody listens")
+
+    async def close(self) -> None:
+        """Take no more connections, end what runs, and wait for that."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ValueError naming the address where it cannot be had."""
+    try:
+        choices = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(choices, key=lambda one: one[0] != socket.AF_INET)
+        found = socket.socket(family, kind, protocol)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind(address)
+            found.listen(_BACKLOG)
+        except OSError:
+            found.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from error
+    return found

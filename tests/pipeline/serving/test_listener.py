@@ -1,0 +1,52 @@
+"""Listening: an application answers at its address until it is closed, and a port that is taken is named."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.listener import Listener, open_socket
+from tests.pipeline.serving.doubles import free_port
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_it_answers_until_it_is_closed(host: str) -> None:
+    port = free_port()
+
+    async def run() -> str:
+        listener = Listener(app, ServeConfig(host=host, port=port))
+        with pytest.raises(RuntimeError):
+            listener.check()
+        listener.start()
+        listener.check()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/some/path")
+        await listener.close()
+        with pytest.raises(RuntimeError):
+            listener.check()
+        return answer.text
+
+    assert asyncio.run(run()) == "/some/path"
+    open_socket("127.0.0.1", port).close()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with open_socket("127.0.0.1", free_port()) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"--port {port}"):
+            Listener(app, ServeConfig(port=port))
+
+
+def test_a_host_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match=r"--host 1.2.3.4.5"):
+        open_socket("1.2.3.4.5", 8123)
