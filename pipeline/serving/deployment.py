@@ -137,6 +137,14 @@ class HttpListener(_Http):
         self._listener.check()
 
 
+def check_proxied(config: ServeConfig) -> None:
+    """Raises ValueError where something is asked that Serve's own proxies do not do."""
+    if config.tls_client_ca is not None:
+        raise ValueError(
+            "--tls-client-ca: on a cluster Ray Serve's proxies listen, which look at no client's certificate"
+        )
+
+
 def application(config: ServeConfig, device: str, *, listens: bool = False) -> Application:
     """The replicas of a service and what speaks HTTP for them, for `serve.run`.
 
@@ -145,7 +153,12 @@ def application(config: ServeConfig, device: str, *, listens: bool = False) -> A
         device: `cpu` or `cuda`.
         listens: at the configured address by itself, and one failure to start is final. Else Serve's proxies listen,
             and it tries again.
+
+    Raises:
+        ValueError: Serve's proxies cannot do what a setting says.
     """
+    if not listens:
+        check_proxied(config)
     limits = config.limits
     on_gpu = device == "cuda"
     model: Any = serve.deployment(

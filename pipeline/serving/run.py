@@ -21,8 +21,8 @@ from litelvlm.pipeline.errors import MISTAKES, Interrupted, RunError, UsageError
 from litelvlm.pipeline.serving.access import read_token
 from litelvlm.pipeline.serving.assembly import assemble
 from litelvlm.pipeline.serving.config import ServeConfig
-from litelvlm.pipeline.serving.deployment import APP_NAME, application
-from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, open_socket
+from litelvlm.pipeline.serving.deployment import APP_NAME, application, check_proxied
+from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, check_tls, open_socket
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -68,7 +68,10 @@ def check(config: ServeConfig, say: Say) -> None:
         for remark in LiteLVLMEngine(model=config.model).check():
             say(f"note: {remark}")
         assemble(config, _Nobody(), Meters())
-        if not is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
+        check_tls(config)
+        if is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
+            check_proxied(config)
+        else:
             open_socket(config.host, config.port).close()
 
 
