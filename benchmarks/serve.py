@@ -9,6 +9,7 @@ or ones that it never saw; then the process with the model is killed while users
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -194,7 +195,7 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
 def recovery_s(kills: list[float], answers: list[float]) -> list[float]:
     """Of each kill, the longest time without an answer until the next kill."""
     found = []
-    for at, until in zip(kills, [*kills[1:], float("inf")], strict=True):
+    for at, until in itertools.pairwise([*kills, float("inf")]):
         times = [at, *sorted(one for one in answers if at < one < until)]
         found.append(max(np.diff(times), default=0.0))
     return [float(one) for one in found if one > 0]
