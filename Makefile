@@ -57,7 +57,7 @@ bench-gpu: $(READY)  ## on a CUDA device: parity, speed with a full-size model o
 	$(BIN)/python -m benchmarks.gpu --output benchmarks/results/gpu
 
 browser: EXTRAS := dev,browser
-browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
+browser: $(READY)  ## the report and the service's page in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
 	$(INSTALL)
 	$(BIN)/python -m pytest -m browser tests/browser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from litelvlm.config import GlammConfig, PruningConfig
 from litelvlm.evaluation.protocol import Round
@@ -23,12 +23,12 @@ class EvaluationEngine(Engine, Protocol):
 
     def sizes(self) -> GlammConfig | None: ...
 
-    def encode(self, annotator: Annotator, images: list[PreparedImage]) -> list[EncodedImage]: ...
+    def encode(self, annotator: Any, images: list[Any]) -> list[Any]: ...
 
     def answer(
         self,
-        annotator: Annotator,
-        encoded: list[EncodedImage],
+        annotator: Any,
+        encoded: list[Any],
         asked: Sequence[tuple[list[str], Sequence[Round]]],
         pruning: PruningConfig,
         layout: str,

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TextIO
 
+from litelvlm.evaluation.choose_engine import choose_evaluation
 from litelvlm.evaluation.config import NOT_EVALUATED, EvaluationConfig
 from litelvlm.evaluation.conversations import Conversations
-from litelvlm.evaluation.engine import EvaluationEngine, LiteLVLMEvaluation
+from litelvlm.evaluation.engine import EvaluationEngine
 from litelvlm.evaluation.markers import AnswersMarker
 from litelvlm.evaluation.merge import (
     ANSWERS_NAME,
@@ -23,6 +24,7 @@ from litelvlm.evaluation.merge import (
 from litelvlm.evaluation.report.write import REPORT_NAME, write_report
 from litelvlm.pipeline.config import fingerprint
 from litelvlm.pipeline.dataset_run import DatasetRun
+from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from litelvlm.pipeline.measure.row_bar import RowBar
 from litelvlm.pipeline.output.finalize import mark_finished
@@ -47,8 +49,11 @@ def evaluate_dataset(
         UsageError: a mistake in the configuration or the input, to be shown as one line.
         RunError, StorageError: the cluster or the storage failed; what was committed stays.
     """
-    run = config.run
-    engine = engine or LiteLVLMEvaluation(model=run.model, batch_images=run.cluster.batch_images)
+    if engine is None:
+        try:
+            config, engine = choose_evaluation(config)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     return EvaluationRun(config, engine, storage=storage, stream=stream).run()
 
 

@@ -26,10 +26,10 @@ from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_FAILED
 from litelvlm.pipeline.shards.payload import Draft, ImageWork, ShardWork
 from litelvlm.pipeline.stages.device_clock import DeviceShare
-from litelvlm.pipeline.stages.engine import device_is_broken
+from litelvlm.pipeline.stages.engine import LoadedModel, device_is_broken
 
 if TYPE_CHECKING:
-    from litelvlm import AnnotationResult, Annotator, EncodedImage
+    from litelvlm import AnnotationResult
 
 CALL_IMAGES = 16
 NO_TRUTH = "there is no true mask"
@@ -81,7 +81,7 @@ class ShardSweep:
     def __init__(
         self,
         engine: EvaluationEngine,
-        annotator: Annotator,
+        annotator: LoadedModel,
         device: DeviceShare,
         work: ShardWork,
         sweep: SweepConfig,
@@ -159,7 +159,7 @@ class ShardSweep:
             for one, result in zip(asked, results, strict=True):
                 yield from self._rows(index, one, result)
 
-    def _encoded(self, asked: list[AskedImage]) -> list[EncodedImage]:
+    def _encoded(self, asked: list[AskedImage]) -> list[Any]:
         with self._device.hold("annotate"):
             started = time.perf_counter()
             encoded = self._engine.encode(
@@ -170,7 +170,7 @@ class ShardSweep:
         return encoded
 
     def _answer(
-        self, index: int, encoded: list[EncodedImage], questions: Sequence[tuple[list[str], Sequence[Round]]]
+        self, index: int, encoded: list[Any], questions: Sequence[tuple[list[str], Sequence[Round]]]
     ) -> list[AnnotationResult]:
         with self._device.hold("annotate"), self._timed(index):
             results = self._engine.answer(

@@ -164,6 +164,11 @@ class ModelConfig(Settings):
         tuple[str, ...],
         Flag("more columns for reviewers, which cost time (docs/signals.md), of", metavar="LIST", choices=SIGNALS),
     ] = ()
+    instance_threshold: Annotated[
+        float | None,
+        Flag("of SAM 3 (docs/models.md): instances with a lower score are left out", unset="0.5"),
+        Interval(ge=0, le=1),
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -277,8 +282,10 @@ def fingerprint_facts(config: RunConfig, *, files: list[dict[str, Any]], columns
     for key in ("shard_images", "limit", "sample", "image_root", "allow_prefixes", "max_pixels", "truncated"):
         facts[key] = source[key]
     for key in model:
-        if key not in ("device", "formulation"):  # where and how it is computed
+        if key not in ("device", "formulation", "instance_threshold"):  # where and how it is computed
             facts[key] = model[key]
+    if config.model.instance_threshold is not None:  # of detectors alone
+        facts["instance_threshold"] = config.model.instance_threshold
     facts["ontology"] = config.source.ontology.describe() if config.source.ontology else None
     facts["batch_images"] = config.cluster.batch_images
     facts["baseline_images"] = config.baseline_images  # their records say how far both answers agree

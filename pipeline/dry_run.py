@@ -9,7 +9,8 @@ from litelvlm.pipeline.review.decided import leave_decided
 from litelvlm.pipeline.shards.claim import find_run
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan
 from litelvlm.pipeline.shards.markers import done_shards
-from litelvlm.pipeline.stages.engine import Engine, choose_engine
+from litelvlm.pipeline.stages.choose_engine import choose_engine, fitted
+from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.storage.store import Storage
 
 
@@ -19,7 +20,9 @@ def describe_run(config: RunConfig, *, engine: Engine | None = None) -> str:
     Raises:
         ValueError, FileNotFoundError: as a run would.
     """
-    engine = engine or choose_engine(config)
+    if engine is None:
+        config = fitted(config)
+        engine = choose_engine(config)
     plan, _ = leave_decided(make_plan(config, revision=engine.revision()), config)
     remarks = [*plan.remarks, *engine.check(), *check_ontology(config, plan, engine)]
     engine.check_weights()

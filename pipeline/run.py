@@ -24,7 +24,8 @@ from litelvlm.pipeline.schemas import RUN_NAME, STATUS_FAILED, status_words
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.markers import ShardMarker
 from litelvlm.pipeline.shards.payload import ShardTask
-from litelvlm.pipeline.stages.engine import Engine, choose_engine
+from litelvlm.pipeline.stages.choose_engine import choose_engine, fitted
+from litelvlm.pipeline.stages.engine import Engine
 from litelvlm.pipeline.storage.store import Storage
 from litelvlm.pipeline.summary import Summariser
 from litelvlm.pipeline.tally import Tally
@@ -41,7 +42,13 @@ def annotate_dataset(
         UsageError: a mistake in the configuration or the input, to be shown as one line.
         RunError, StorageError: the cluster or the storage failed; what was committed stays.
     """
-    return AnnotationRun(config, engine or choose_engine(config), storage=storage, stream=stream).run()
+    if engine is None:
+        try:
+            config = fitted(config)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        engine = choose_engine(config)
+    return AnnotationRun(config, engine, storage=storage, stream=stream).run()
 
 
 class AnnotationRun(DatasetRun[Engine, ShardMarker]):

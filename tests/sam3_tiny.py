@@ -1,8 +1,10 @@
-"""A SAM 3 checkpoint small enough for tests: all the model's parts, random weights, a tokeniser of single bytes."""
+"""A SAM 3 checkpoint small enough for tests: all the model's parts, random weights, the shipped checkpoint's words."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from litelvlm.checkpoint import CLIP_MERGES, DEMO_DIRECTORY
 
 SIDE, PATCH = 64, 8
 NUM_QUERIES = 6
@@ -16,7 +18,8 @@ def save_sam3(directory: Path) -> Path:
     import torch
     from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
-    vocabulary = _vocabulary()
+    merges = _merges()
+    vocabulary = _vocabulary(merges)
     torch.manual_seed(3)
     model = Sam3Model(Sam3Config(**_sizes(len(vocabulary))))
     with torch.no_grad():
@@ -25,16 +28,23 @@ def save_sam3(directory: Path) -> Path:
                 weights.mul_(_SPREAD)
         model.detr_decoder.presence_head.layer3.bias.fill_(_PRESENCE)
     model.save_pretrained(directory)
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[])
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges)
     Sam3Processor(Sam3ImageProcessor(size={"height": SIDE, "width": SIDE}), tokenizer).save_pretrained(directory)
     return directory
 
 
-def _vocabulary() -> dict[str, int]:
+def _merges() -> list[tuple[str, str]]:
+    lines = (DEMO_DIRECTORY / CLIP_MERGES).read_text(encoding="utf-8").splitlines()
+    pairs = (line.split() for line in lines if not line.startswith("#version"))
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+
+
+def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + at) for at in range(len(others))]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
     return {word: at for at, word in enumerate(words)}
 
 

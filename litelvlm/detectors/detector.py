@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from litelvlm.detectors.registry import Family
+
 if TYPE_CHECKING:
     import torch
 
@@ -71,18 +73,10 @@ class LoadedDetector(Protocol):
         ...
 
 
-class Detector(Protocol):
-    """A family of checkpoints."""
+class Detector(Family, Protocol):
+    """A family of checkpoints, and how they are opened."""
 
-    @property
-    def title(self) -> str:
-        """As its authors write it."""
-        ...
-
-    @property
-    def model_types(self) -> tuple[str, ...]:
-        """What `model_type` of its `config.json` says."""
-        ...
+    def __hash__(self) -> int: ...
 
     def revision(self, directory: Path) -> str:
         """Hash of what identifies a checkpoint. Raises FileNotFoundError or ValueError where there is none."""

@@ -44,4 +44,5 @@ class Sam3:
         )
 
 
-SAM3 = register(Sam3())
+SAM3 = Sam3()
+register(SAM3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from litelvlm.detectors.registry import DETECTORS
 from litelvlm.limits import shown
 from litelvlm.models.description import ModelDescription
 
@@ -40,6 +41,7 @@ def described_as(values: dict[str, Any], default: ModelDescription) -> ModelDesc
     if architectures:
         raise ValueError(
             f"model: its config.json says {', '.join(map(shown, architectures))}; known are {_known_architectures()}"
+            f"{_known_detectors()}"
         )
     of_type = [model for model in MODELS.values() if values.get("model_type") in model.model_types]
     return of_type[0] if of_type else default
@@ -48,6 +50,12 @@ def described_as(values: dict[str, Any], default: ModelDescription) -> ModelDesc
 def converted_as(values: dict[str, Any]) -> ModelDescription | None:
     """The model of a converted checkpoint by its `config.json`; None if it is not a converted one."""
     return next((model for model in MODELS.values() if model.converted_format == values.get("format")), None)
+
+
+def _known_detectors() -> str:
+    """What is to be said of models that are none of these and annotate all the same."""
+    known = ", ".join(f"{one.title} (model_type {' or '.join(one.model_types)})" for one in DETECTORS)
+    return f"; to annotate and to evaluate, {known}, too" if known else ""
 
 
 def _known_architectures() -> str:

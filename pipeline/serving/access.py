@@ -14,8 +14,8 @@ from litelvlm.pipeline.serving.config import TOKEN_VARIABLE, ServeConfig
 from litelvlm.pipeline.serving.errors import Refusal
 
 MIN_TOKEN_CHARS = 16
-#: What needs no token: probes, which say nothing but whether the service is up, and the page, which holds no data.
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/openapi.json", "/docs"})
+#: What needs no token: probes, which say nothing but whether the service is up, and pages, which hold no data.
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/openapi.json", "/docs", "/example.jpg"})
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,9 +13,6 @@ from litelvlm.pipeline.ontology import ClassPrompt
 from litelvlm.pipeline.shards.manifest import Shard
 from litelvlm.pipeline.shards.markers import Baseline, Marker, ShardFacts
 from litelvlm.pipeline.shards.read import SourceRow
-
-if TYPE_CHECKING:
-    from litelvlm import PreparedImage
 
 _PAYLOAD = "payload"
 
@@ -60,9 +57,9 @@ class Draft:
 class ImageWork:
     """An image with its phrases, from one row or from adjacent rows of the same image.
 
-    `prepared` is None when the image or all of its phrases failed. `height` and `width` are those of the upright image
-    in pixels, `hash` its perceptual hash; None where it could not be decoded. `uri` is where the input has it, fit to
-    be shown.
+    `prepared` is what the model's preprocessor made of it; None when the image or all of its phrases failed. `height`
+    and `width` are those of the upright image in pixels, `hash` its perceptual hash; None where it could not be
+    decoded. `uri` is where the input has it, fit to be shown.
     """
 
     image_id: str
@@ -72,7 +69,7 @@ class ImageWork:
     height: int | None = None
     width: int | None = None
     notes: str | None = None
-    prepared: PreparedImage | None = None
+    prepared: Any = None
     uri: str | None = None
     hash: str | None = None
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from litelvlm.pipeline.config import DEMO_REMARK, ModelConfig, RunConfig
+import numpy as np
+from numpy.typing import NDArray
+
+from litelvlm.pipeline.config import DEMO_REMARK, ModelConfig
 from litelvlm.pipeline.cpus import num_usable
 
 if TYPE_CHECKING:
+    import torch
+
     from litelvlm import (
         AnnotationResult,
         Annotator,
@@ -36,8 +41,40 @@ class Annotated:
     text_tokens: int = 0
 
 
+class LoadedModel(Protocol):
+    """A model with its weights, as far as the pipeline looks at it."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def formulation(self) -> object:
+        """How its parts compute, for the throughput table."""
+        ...
+
+    @property
+    def stage_seconds(self) -> Mapping[str, float]:
+        """Seconds so far by stage, of `pipeline.schemas.MODEL_STAGES`."""
+        ...
+
+
+class ImagePreprocessor(Protocol):
+    """Prepares images without the weights. Nobody but the engine looks into what it returns; it is pickled."""
+
+    def needed_size(self, size_hw: tuple[int, int]) -> tuple[int, int] | None:
+        """The least size to which an image of this one may be decoded; None where all of it is needed."""
+        ...
+
+    def prepare(self, image: NDArray[np.uint8], original_size_hw: tuple[int, int] | None = None) -> Any:
+        """Of HxWx3 RGB, upright. Raises ValueError for another shape or dtype."""
+        ...
+
+
 class Engine(Protocol):
-    """Describes a model; picklable, and cheap until a worker calls `annotator`."""
+    """Describes a model; picklable, and cheap until a worker calls `annotator`.
+
+    What `annotator` and `preprocessor` return comes back as an argument, and is the engine's own business.
+    """
 
     def revision(self) -> str:
         """Identifies the model."""
@@ -53,14 +90,14 @@ class Engine(Protocol):
 
     def on_device(self, device: str) -> Self: ...
 
-    def annotator(self, num_threads: int | None) -> Annotator: ...
+    def annotator(self, num_threads: int | None) -> LoadedModel: ...
 
-    def preprocessor(self) -> Preprocessor: ...
+    def preprocessor(self) -> ImagePreprocessor: ...
 
-    def check_phrase(self, preprocessor: Preprocessor, phrase: str) -> str: ...
+    def check_phrase(self, preprocessor: Any, phrase: str) -> str: ...
 
     def annotate(
-        self, annotator: Annotator, images: list[PreparedImage], phrases: list[list[str]], *, unpruned: bool = False
+        self, annotator: Any, images: list[Any], phrases: list[list[str]], *, unpruned: bool = False
     ) -> list[AnnotationResult]: ...
 
     def needed_tflop(self, done: Annotated) -> float | None:
@@ -253,11 +290,6 @@ class LiteLVLMEngine:
             answer=own.answer if asked.answer is None else asked.answer,
             lower_case=asked.phrase_case == "lower",
         )
-
-
-def choose_engine(config: RunConfig) -> Engine:
-    """The model that a configuration names. Nothing is loaded."""
-    return LiteLVLMEngine(model=config.model, batch_images=config.cluster.batch_images)
 
 
 def device_is_broken(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ import os
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import ray
@@ -19,13 +19,10 @@ from litelvlm.pipeline.errors import ModelLoadError, NodeError
 from litelvlm.pipeline.shards.attempts import Guard
 from litelvlm.pipeline.shards.payload import ShardWork
 from litelvlm.pipeline.stages.device_clock import DeviceClock, DeviceShare
-from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.engine import Engine, LoadedModel
 from litelvlm.pipeline.stages.failures import run_stage
 from litelvlm.pipeline.stages.model_thread import on_one_thread
 from litelvlm.pipeline.storage.store import Storage
-
-if TYPE_CHECKING:
-    from litelvlm import Annotator
 
 E = TypeVar("E", bound=Engine)
 R = TypeVar("R")
@@ -39,7 +36,7 @@ class ModelStage(ABC, Generic[E, R]):
         self._engine = on_one_thread(engine)
         self._storage, self._session = storage, session
         self._actor = f"{platform.node()}:{os.getpid()}"
-        self._loaded: Annotator | ModelLoadError | NodeError
+        self._loaded: LoadedModel | ModelLoadError | NodeError
         try:
             self._loaded = self._engine.annotator(num_threads)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -56,7 +53,7 @@ class ModelStage(ABC, Generic[E, R]):
         """All rows of a shard. Raises ModelLoadError where there is no model."""
 
     @property
-    def _annotator(self) -> Annotator:
+    def _annotator(self) -> LoadedModel:
         if isinstance(self._loaded, Exception):
             raise self._loaded
         return self._loaded

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litelvlm.pipeline.shards.payload import Draft, ImageWork
 from litelvlm.pipeline.stages.device_clock import DeviceShare
-from litelvlm.pipeline.stages.engine import Engine
+from litelvlm.pipeline.stages.engine import Engine, LoadedModel
 
 if TYPE_CHECKING:
     import torch
 
-    from litelvlm import AnnotationResult, Annotator, PreparedImage
+    from litelvlm import AnnotationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Asked:
     drafts: list[Draft]
 
     @property
-    def prepared(self) -> PreparedImage:
+    def prepared(self) -> Any:
         """The image's pixels."""
         assert self.image.prepared is not None, "an image without pixels is not asked"
         return self.image.prepared
@@ -61,7 +61,7 @@ class TimedModel:
         device: the shard's share of the device's time.
     """
 
-    def __init__(self, engine: Engine, annotator: Annotator, device: DeviceShare) -> None:
+    def __init__(self, engine: Engine, annotator: LoadedModel, device: DeviceShare) -> None:
         self.annotator = annotator
         self.device = device
         self._engine = engine
@@ -107,12 +107,12 @@ class TimedModel:
         return torch.cuda.max_memory_allocated(device)
 
 
-def cuda_device(annotator: Annotator) -> torch.device | None:
+def cuda_device(annotator: LoadedModel) -> torch.device | None:
     """The device that the annotator's model is on, if that is a GPU; else None."""
     return annotator.device if annotator.device.type == "cuda" else None
 
 
-def device_name(annotator: Annotator) -> str:
+def device_name(annotator: LoadedModel) -> str:
     """Name of the device, e.g. `cpu` or `NVIDIA H100 80GB HBM3`."""
     if (device := cuda_device(annotator)) is None:
         return str(annotator.device)

@@ -149,6 +149,28 @@ def test_a_run_its_repetition_and_refusals(source: str, tmp_path: Path, capsys: 
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_a_run_of_another_model(
+    source: str, sam3_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = ["--input", source, "--output", str(output), "--model", str(sam3_tiny), "--max-failure-rate", "0.2"]
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "rule none, all visual tokens kept per prompt" in capsys.readouterr().out
+    assert main([*arguments, "--rule", "paper"]) == 2
+    assert capsys.readouterr().err.startswith("error: --rule: SAM 3 prunes nothing")
+    code, told = main(arguments), capsys.readouterr().err
+    assert code == 0, told
+    assert told.startswith("SAM 3 prunes nothing: ")
+    records = read_records(output)
+    assert len(records) == 12
+    assert {one["status"] for one in records if one["source_row"] != 2} <= {"ok", "empty"}
+    summary = json.loads((output / "run.json").read_text())
+    assert (summary["formulations"], summary["totals"]["tflop"]) == (["transformers"], None)
+    assert summary["config"]["model"]["instance_threshold"] == 0.5
+    assert "not measured" in (output / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_a_failure_rate_that_is_exceeded_ends_in_code_3_and_keeps_the_work(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

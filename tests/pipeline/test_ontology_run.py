@@ -17,7 +17,7 @@ from litelvlm.pipeline.ontology import parse_ontology
 from litelvlm.pipeline.ontology_run import check_ontology
 from litelvlm.pipeline.run import annotate_dataset
 from litelvlm.pipeline.shards.manifest import make_plan
-from litelvlm.pipeline.stages.engine import choose_engine
+from litelvlm.pipeline.stages.choose_engine import choose_engine
 from tests.fakes import BAD_PHRASE, FakeEngine
 from tests.pipeline.samples import final_bytes, read_coco, read_records, row, run_config, write_table
 

@@ -43,9 +43,9 @@ def test_a_smaller_decoding_keeps_the_original_size(sam3_tiny: Path, preprocesso
 def test_phrases_are_normalised_and_too_long_ones_refused(preprocessor: Sam3Preprocessor) -> None:
     assert preprocessor.check_phrase("  A red\ncircle ") == "a red circle"
     assert preprocessor.check_phrase("NASA", lower_case=False) == "NASA"
-    assert preprocessor.check_phrase("a" * 30) == "a" * 30
+    assert preprocessor.check_phrase("1 " * 30) == ("1 " * 30).strip()
     with pytest.raises(ValueError, match=r"^phrase has 33 tokens with its start and end; SAM 3 takes 32$"):
-        preprocessor.check_phrase("a" * 31)
+        preprocessor.check_phrase("1 " * 31)
     with pytest.raises(ValueError, match=r"^phrase is empty$"):
         preprocessor.check_phrase(" ")
 
