@@ -82,8 +82,8 @@ def line(row: dict[str, Any]) -> str:
 
 def write(rows: list[dict[str, Any]], peak_flop_per_s: float, model: str, directory: Path) -> None:
     """The result as JSON, and as a chart."""
-    content = {"hardware": describe(), "model": model, "size": "demo", "dtype": "float32", "rule": RULE, "rounds": ROUNDS}
-    content |= {"peak_gflop_per_s": round(peak_flop_per_s / 1e9, 1)}
+    content = {"hardware": describe(), "model": model, "size": "demo", "dtype": "float32"}
+    content |= {"rule": RULE, "rounds": ROUNDS, "peak_gflop_per_s": round(peak_flop_per_s / 1e9, 1)}
     content |= {"rows": rows, "pruning": pruning_speedups(rows)}
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "engine_demo_cpu.json").write_text(json.dumps(content, indent=1) + "\n")
