@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -18,6 +18,7 @@ from litelvlm.pipeline.serving.config import LimitConfig
 from litelvlm.pipeline.serving.errors import Refusal
 from litelvlm.pipeline.serving.http_guard import App, HttpGuard
 from litelvlm.pipeline.serving.label_studio import LabelStudioBackend
+from litelvlm.pipeline.serving.openapi import PREDICT, SETUP, WEBHOOK
 from litelvlm.pipeline.serving.pages import EXAMPLE_PHRASES, api_page, example, page, policy
 from litelvlm.pipeline.serving.service import AnnotationService
 from litelvlm.rules.registry import RULE_BOOK
@@ -142,7 +143,7 @@ def _add_probes(app: FastAPI, service: AnnotationService) -> None:
             raise Refusal(503, state, f"the service is {state}", retry_after_s=2)
         return {"status": "ready", "model_version": service.facts.version}
 
-    @app.get("/metrics", summary="Prometheus metrics")
+    @app.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(service.meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -207,14 +208,16 @@ def _add_annotate(app: FastAPI, service: AnnotationService) -> None:
 def _add_label_studio(app: FastAPI, service: AnnotationService, backend: LabelStudioBackend) -> None:
     limits = service.config.limits
 
-    @app.post("/setup", tags=["Label Studio"], summary="A project is connected")
+    told: dict[str, Any] = {"tags": ["Label Studio"], "responses": _ERRORS}
+
+    @app.post("/setup", summary="A project is connected", openapi_extra=SETUP, **told)
     async def setup(request: Request) -> dict[str, Any]:
         return backend.setup(await read_body(request, limits))
 
-    @app.post("/predict", tags=["Label Studio"], summary="Predictions for tasks")
+    @app.post("/predict", summary="Predictions for tasks", openapi_extra=PREDICT, **told)
     async def predict(request: Request) -> dict[str, Any]:
         return await backend.predict(await read_body(request, limits))
 
-    @app.post("/webhook", tags=["Label Studio"], summary="What annotators did")
+    @app.post("/webhook", summary="What annotators did", openapi_extra=WEBHOOK, **told)
     async def webhook(request: Request) -> dict[str, Any]:
         return await backend.webhook(await read_body(request, limits))
