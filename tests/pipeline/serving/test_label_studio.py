@@ -112,12 +112,14 @@ def test_phrases_and_uris_have_the_limits_of_the_api(made: Service) -> None:
         assert predict(kept, typed=["cat"], image=uri).status_code == 403
 
 
-def test_of_several_tasks_those_that_can_be_are_answered(made: Service) -> None:
+def test_of_several_tasks_those_that_can_be_are_answered(made: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "litelvlm.serve")
     body = {"label_config": BRUSH, "params": {"context": None}}
     tasks = [{"id": at, "data": {"image": name}} for at, name in enumerate(["a.png", "b.png", "a.png"])]
     good, none, again = post(made, "/predict", body | {"tasks": tasks}).json()["results"]
     assert none == [], "which Label Studio keeps no prediction of"
     assert [len(good["result"]), len(again["result"])] == [4, 4]
+    assert '"unanswered": 1' in caplog.text
     missing = post(made, "/predict", body | {"tasks": [tasks[1]] * 2})
     assert (missing.status_code, missing.json()["error"]["code"]) == (422, "not_found")
     many = post(made, "/predict", body | {"tasks": [tasks[0]] * (MAX_TASKS + 1)}).json()["results"]
