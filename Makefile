@@ -49,6 +49,7 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.host
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.planner_backtest
+	$(BIN)/python -m benchmarks.serve
 
 bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (about 15 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.rules
