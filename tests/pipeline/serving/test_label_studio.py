@@ -14,7 +14,7 @@ from PIL import Image
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.review.readers.brush import decode_brush
 from litelvlm.pipeline.review.readers.pixels import from_data_url
-from litelvlm.pipeline.serving.label_studio import MAX_TASKS
+from litelvlm.pipeline.serving.label_studio import MAX_PHRASES, MAX_TASKS
 from tests.fakes import true_mask
 from tests.pipeline.serving.doubles import Service, service
 
@@ -102,6 +102,13 @@ def test_images_of_elsewhere_are_refused(made: Service) -> None:
     for uri in ("/data/upload/1/a.png", "file:///etc/passwd", "http://10.0.0.1/a.png"):
         assert predict(made, typed=["cat"], image=uri).status_code == 403
     assert predict(made, typed=["cat"], image=3).status_code == 422
+
+
+def test_labels_beyond_the_limit_of_a_request_are_asked_in_parts(made: Service) -> None:
+    labels = [f"thing {number}" for number in range(made.config.limits.max_phrases + 5)]
+    masks = predict(made, phrases=labels).json()["results"][0]["result"]
+    assert [one["value"]["text"][0] for one in masks if one["type"] == "textarea"] == labels
+    assert predict(made, phrases=["thing"] * (MAX_PHRASES + 1)).json()["error"]["code"] == "too_many_phrases"
 
 
 def test_phrases_and_uris_have_the_limits_of_the_api(made: Service) -> None:
