@@ -216,7 +216,10 @@ def _add_label_studio(app: FastAPI, service: AnnotationService, backend: LabelSt
 
     @app.post("/predict", summary="Predictions for tasks", openapi_extra=PREDICT, **told)
     async def predict(request: Request) -> dict[str, Any]:
-        return await backend.predict(await read_body(request, limits))
+        told = await backend.predict(await read_body(request, limits))
+        if unanswered := told["results"].count([]):
+            request.state.exchange.facts["unanswered"] = unanswered
+        return told
 
     @app.post("/webhook", summary="What annotators did", openapi_extra=WEBHOOK, **told)
     async def webhook(request: Request) -> dict[str, Any]:
