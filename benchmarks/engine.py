@@ -1,6 +1,6 @@
 """The engine against the release's way of working, in turns, in one process, on the shipped checkpoint's weights.
 
-    python -m benchmarks.engine     # on the CPU; full-size models on a GPU: python -m benchmarks.gpu
+    python -m benchmarks.engine [--model CHECKPOINT --output DIR]   # on the CPU; on a GPU: python -m benchmarks.gpu
 
 Both sides start from prepared images (resizing is measured in `benchmarks.host`) and end with COCO run lengths.
 `a record at a time` gives the release's loop one phrase a call, so that the image is encoded for each; `an image at a
@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 RULE = "paper"
 PHRASES = (1, 3, 8)
 LAYOUTS = ("separate", "shared", "rounds")
-BUDGETS = (144, 48, 24)
+SHARES = (1, 1 / 3, 1 / 6)  # of the visual tokens
 IMAGES, LOOP_IMAGES = 32, 8
 _FIRST_SEED = 2_000_000_000
 
@@ -34,13 +34,17 @@ def main() -> None:
     """Measure every combination and write the result files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=IMAGES, help="of each measurement")
+    parser.add_argument("--model", default="demo", help="checkpoint (demo); others need --output")
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="where the two result files go")
     options = parser.parse_args()
-    annotator = Annotator.from_pretrained("demo")
+    if options.model != "demo" and options.output == RESULTS:
+        parser.error("--output: name a directory, or the demo's results would be overwritten")
+    annotator = Annotator.from_pretrained(options.model)
     peak = matrix_peak(annotator.device)
     rows: list[dict[str, Any]] = []
     for num_phrases in PHRASES:
         draw_round = functools.partial(draw_records, annotator, options.images, num_phrases)
-        for budget in BUDGETS:
+        for budget in (round(share * annotator.num_visual_tokens) for share in SHARES):
             rows += measure(
                 annotator,
                 draw_round,
@@ -50,7 +54,7 @@ def main() -> None:
                 peak_flop_per_s=peak.flop_per_s,
             )
             print(*(line(row) for row in rows[-len(LAYOUTS) :]), sep="\n", flush=True)
-    write(rows, peak.flop_per_s)
+    write(rows, peak.flop_per_s, annotator.config.description.title, options.output)
 
 
 def draw_records(annotator: Annotator, num_images: int, num_phrases: int, number: int) -> Records:
@@ -76,13 +80,14 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def write(rows: list[dict[str, Any]], peak_flop_per_s: float) -> None:
+def write(rows: list[dict[str, Any]], peak_flop_per_s: float, model: str, directory: Path) -> None:
     """The result as JSON, and as a chart."""
-    content = {"hardware": describe(), "size": "demo", "dtype": "float32", "rule": RULE, "rounds": ROUNDS}
-    content |= {"peak_gflop_per_s": round(peak_flop_per_s / 1e9, 1)}
+    content = {"hardware": describe(), "model": model, "size": "demo", "dtype": "float32"}
+    content |= {"rule": RULE, "rounds": ROUNDS, "peak_gflop_per_s": round(peak_flop_per_s / 1e9, 1)}
     content |= {"rows": rows, "pruning": pruning_speedups(rows)}
-    (RESULTS / "engine_demo_cpu.json").write_text(json.dumps(content, indent=1) + "\n")
-    draw(content, RESULTS / "engine_demo_cpu.png")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "engine_demo_cpu.json").write_text(json.dumps(content, indent=1) + "\n")
+    draw(content, directory / "engine_demo_cpu.png")
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
@@ -106,7 +111,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     figure.axes[0].legend(loc="upper left", fontsize=8)
     hardware = content["hardware"]
     device = hardware["device"] if hardware["device"] != "none" else f"{hardware['cores']} cores"
-    figure.suptitle(f"{content['size']} model, {content['dtype']}, {device}, {hardware['date']}", fontsize=10)
+    figure.suptitle(f"small {content['model']}, {content['dtype']}, {device}, {hardware['date']}", fontsize=10)
     figure.savefig(path, dpi=110)
 
 

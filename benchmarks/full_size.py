@@ -1,4 +1,4 @@
-"""A model of the published size with random weights, made on its device, and a small one of the same parts.
+"""A model of a published size with random weights, made on its device, and a small one of the same parts.
 
 Speed does not depend on what the weights are, as long as they are not all zeros. These are scaled so that activations
 keep their size, and the mask decoder is balanced on a drawn image, so that masks have outlines and are neither empty
@@ -8,6 +8,7 @@ nor full nor noise.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.checkpoint import Checkpoint
 from litelvlm.config import ClipSizes, GlammConfig, LlmSizes, SamSizes
 from litelvlm.glamm import GlammModel
+from litelvlm.models.description import OPENAI_CLIPS, ModelDescription
+from litelvlm.models.glamm import GLAMM
 from litelvlm.precision import to_float8
 from litelvlm.preprocess import PreparedImage
 
@@ -67,6 +70,18 @@ SIZES = {
 }  # fmt: skip
 
 
+def size_of(name: str, description: ModelDescription) -> Size:
+    """A size of `SIZES` for any model of GLaMM's build: its own CLIP's input, the same shares of tokens kept."""
+    size = SIZES[name]
+    side, glamm_side = (OPENAI_CLIPS[one.clip][1] for one in (description, GLAMM))
+    clip = dataclasses.replace(size.config.clip, image_size=size.config.clip.image_size * side // glamm_side)
+    config = dataclasses.replace(size.config, description=description, clip=clip)
+    shares = [budget / size.config.num_visual_tokens for budget in size.budgets]
+    return dataclasses.replace(
+        size, config=config, budgets=tuple(round(share * config.num_visual_tokens) for share in shares)
+    )
+
+
 @dataclass(kw_only=True)
 class Contest:
     """The model of one size on a device, and records for it.
@@ -103,7 +118,7 @@ def random_annotator(size: Size, device: torch.device, dtype: str) -> Iterator[A
         ValueError: float8 is asked for and the device cannot.
     """
     with tempfile.TemporaryDirectory() as directory:
-        write_tokenizer(Path(directory))
+        write_tokenizer(Path(directory), size.config.description)
         checkpoint = Checkpoint(
             directory=Path(directory), config=size.config, clip_directory=None, converted=False, revision="random"
         )
@@ -120,7 +135,8 @@ def random_model(config: GlammConfig, device: torch.device, dtype: torch.dtype) 
     gives neighbours the same value, so that masks are as smooth as the image embedding.
     """
     with torch.device("meta"):
-        model = GlammModel(config).requires_grad_(False).cast(dtype)
+        rejects = config.description.reject_token is not None
+        model = GlammModel(config, lm_head=rejects).requires_grad_(False).cast(dtype)
     torch.manual_seed(0)
     for module in model.modules():
         module.to_empty(device=device, recurse=False)

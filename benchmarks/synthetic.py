@@ -17,6 +17,7 @@ import sentencepiece
 from PIL import Image
 
 from litelvlm.config import GlammConfig
+from litelvlm.models.description import ModelDescription
 from litelvlm.models.glamm import GLAMM
 from litelvlm.preprocess import PreparedImage, sam_input_size
 
@@ -27,11 +28,11 @@ _VOCABULARY = 1000
 _FIRST_ADDED_ID = 32000  # where LLaMA's own vocabulary ends
 
 
-def write_tokenizer(directory: Path) -> None:
-    """`tokenizer.model` and `added_tokens.json`, as a checkpoint has them, with GLaMM's ids of added tokens."""
-    opening = f"{GLAMM.system} {GLAMM.user}{GLAMM.before_image}".strip()
-    asked = f"{GLAMM.question}{GLAMM.assistant}{GLAMM.answer}"
-    texts = [opening, GLAMM.after_image, asked, _phrase(_NOUNS, _TRAITS, _PLACES, "7")]
+def write_tokenizer(directory: Path, description: ModelDescription = GLAMM) -> None:
+    """`tokenizer.model` and `added_tokens.json`, as a model's checkpoint has them, with ids of its added tokens."""
+    opening = f"{description.system} {description.user}{description.before_image}".strip()
+    asked = f"{description.question}{description.assistant}{description.answer}"
+    texts = [opening, description.after_image, asked, _phrase(_NOUNS, _TRAITS, _PLACES, "7")]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*texts, "0 1 2 3 4 5 6 7 8 9"] * 20),  # what is rare would not become a token
@@ -48,7 +49,7 @@ def write_tokenizer(directory: Path) -> None:
         minloglevel=2,
     )
     (directory / "tokenizer.model").write_bytes(model.getvalue())
-    ids = {token: _FIRST_ADDED_ID + offset for offset, token in enumerate(GLAMM.added_tokens)}
+    ids = {token: _FIRST_ADDED_ID + offset for offset, token in enumerate(description.added_tokens)}
     (directory / "added_tokens.json").write_text(json.dumps(ids), encoding="utf-8")
 
 

@@ -4,7 +4,8 @@
     python jobs/evaluate.py --model build/demo-lisa/checkpoint …
 
 CLIP, SAM, the language model and `text_hidden_fcs` begin as the shipped ones; the projector, a single layer, as the
-best linear fit to GLaMM's two. Then all but CLIP is trained on masks, a conversation a phrase, as LISA is.
+best linear fit to GLaMM's two. Then all but CLIP is trained on masks, a conversation a phrase, as LISA is. Run again,
+it goes on with the weights that it left.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
@@ -101,18 +102,27 @@ def train_lisa(plan: TrainingPlan) -> Path:
     model = warm_start(tokenizer, fitted_on).requires_grad_(True)
     sizes = model.config
     heads = LanguageHeads(sizes.llm.hidden_size, sizes.num_visual_tokens)
+    _go_on(model, heads, directory / "joint.safetensors")
     rng = np.random.default_rng(plan.seed)
     side = LanguageSide(model, heads, features, tokenizer, rng, templates=LISA_TEMPLATES, rounds_share=0)
 
     def save() -> None:
-        save_stage(
-            {name: value for name, value in model.state_dict().items() if not name.startswith("clip.")}, plan, "joint"
-        )
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith("clip.")}
+        save_stage(state | {f"heads.{name}": value for name, value in heads.state_dict().items()}, plan, "joint")
 
     training = Training("lisa", directory / "joint.csv", minutes=plan.joint_minutes, save=save)
     with sdpa_kernel(ATTENTION):
         train_joint(side, scenes, training, seed=plan.seed, rate=RATE)
     return finish(plan)
+
+
+def _go_on(model: GlammModel, heads: LanguageHeads, path: Path) -> None:
+    """Loads what an earlier run left, if there is anything."""
+    if path.is_file():
+        weights = load_file(path)
+        own = {name.removeprefix("heads."): value for name, value in weights.items() if name.startswith("heads.")}
+        heads.load_state_dict(own)
+        model.load_state_dict({name: weights[name] for name in weights if name.split(".")[0] != "heads"}, strict=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,6 +19,7 @@ import torch
 from benchmarks.full_size import SIZES
 from benchmarks.gpu import environment, float8, formulations, host, marked_tests, masks, parity, release, sam, trace
 from benchmarks.gpu.session import Findings, Session, Step
+from litelvlm.models.registry import MODELS
 
 
 def load(session: Session, found: Findings) -> None:
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     if device.type == "cuda" and not torch.cuda.is_available():
         print("benchmarks.gpu: no CUDA device is here", file=sys.stderr)
         return 2
-    session = Session(options.size, device, options.output, options.seconds)
+    session = Session(options.size, device, options.output, options.seconds, model=MODELS[options.model])
     steps = [step for step in STEPS if options.only is None or step.name in options.only]
     return 0 if session.run(steps) else 1
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where results.json and .md go")
     parser.add_argument("--seconds", type=float, default=480, help="no step begins that would end later (480)")
     parser.add_argument("--size", choices=tuple(SIZES), default="full")
+    parser.add_argument("--model", choices=sorted(MODELS), default="glamm", help="whose sizes and prompts (glamm)")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--only", nargs="+", choices=[step.name for step in STEPS], metavar="STEP",
                         help=", ".join(step.name for step in STEPS))  # fmt: skip

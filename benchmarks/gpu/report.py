@@ -15,7 +15,8 @@ def as_markdown(content: dict[str, Any]) -> str:
     hardware = content["hardware"]
     device = hardware["device"] if hardware["device"] != "none" else f"{hardware['cores']} cores, {hardware['cpu']}"
     lines = [f"# {device}, {hardware['date']}", ""]
-    lines += [f"Model `{content['size']}` with random weights, {content['dtype']}, torch {hardware['torch']}.", ""]
+    model = f"{content['model']} `{content['size']}`"
+    lines += [f"{model} with random weights, {content['dtype']}, torch {hardware['torch']}.", ""]
     lines += ["| step | status | seconds |", "|---|---|---|"]
     lines += [f"| {one['title']} | {one['status']} | {one['seconds']} |" for one in content["steps"].values()]
     for one in content["steps"].values():

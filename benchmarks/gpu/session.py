@@ -20,11 +20,13 @@ from typing import Any
 import torch
 
 from benchmarks.contest import Records
-from benchmarks.full_size import SIZES, Contest, Size, random_annotator
+from benchmarks.full_size import Contest, Size, random_annotator, size_of
 from benchmarks.gpu.report import as_markdown
 from benchmarks.hardware import describe
 from benchmarks.peaks import MatrixPeak, matrix_peak
 from benchmarks.timing import wait_for
+from litelvlm.models.description import ModelDescription
+from litelvlm.models.glamm import GLAMM
 
 _TRACEBACK_LINES = 12
 _SMALL_SHARE = 0.01  # of the least seconds of a step at full size
@@ -86,6 +88,7 @@ class Session:
         output: directory of `results.json` and `results.md`.
         seconds: until the deadline, from now on.
         clock: monotonic seconds.
+        model: which one, of GLaMM's build.
     """
 
     def __init__(
@@ -95,13 +98,15 @@ class Session:
         output: Path,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        model: ModelDescription = GLAMM,
     ) -> None:
-        self.size: Size = SIZES[size]
+        self.size: Size = size_of(size, model)
         self.device, self.output = device, output
         self.dtype = "bfloat16" if device.type == "cuda" else "float32"
         self.findings: dict[str, Findings] = {}
         self._clock, self._started, self._limit_s = clock, clock(), seconds
-        self._head = {"hardware": describe(), "size": size, "dtype": self.dtype, "seconds": seconds}
+        self._head = {"hardware": describe(), "model": model.title, "size": size}
+        self._head |= {"dtype": self.dtype, "seconds": seconds}
         self._open, self._share = ExitStack(), 1.0 if size == "full" else _SMALL_SHARE
 
     @property

@@ -14,8 +14,8 @@ from litelvlm.pipeline.serving.config import TOKEN_VARIABLE, ServeConfig
 from litelvlm.pipeline.serving.errors import Refusal
 
 MIN_TOKEN_CHARS = 16
-#: What needs no token: probes, which say nothing but whether the service is up, and the page, which holds no data.
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/openapi.json", "/docs"})
+#: What needs no token: probes, which say nothing but whether the service is up, and pages, which hold no data.
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/openapi.json", "/docs", "/example.jpg"})
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -23,7 +23,8 @@ def read_token(config: ServeConfig) -> str | None:
     """The token that clients have to show, of a file or of the environment; None where none is set.
 
     Raises:
-        ValueError: it is too short, the file cannot be read, or there is none though others than this machine can ask.
+        ValueError: it is too short, the file cannot be read, or there is none though others than this machine can ask
+            who need no certificate.
     """
     token = os.environ.get(TOKEN_VARIABLE)
     if config.token_file is not None:
@@ -32,10 +33,10 @@ def read_token(config: ServeConfig) -> str | None:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"--token-file {config.token_file}: cannot be read ({type(error).__name__})") from None
     token = token.strip() if token else None
-    if token is None and not config.is_loopback:
+    if token is None and not config.is_loopback and config.tls_client_ca is None:
         raise ValueError(
             f"--host {config.host}: others than this machine can ask there, so a token is needed: --token-file, or "
-            f"{TOKEN_VARIABLE} in the environment"
+            f"{TOKEN_VARIABLE} in the environment; or clients show certificates: --tls-client-ca"
         )
     if token is not None and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable()):
         raise ValueError(f"the token has to be {MIN_TOKEN_CHARS} printable ASCII characters at least")

@@ -8,6 +8,7 @@ import builtins
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic.config import JsonDict
 
 from litelvlm.config import RULES
 from litelvlm.pipeline.serving.errors import Refusal
@@ -18,12 +19,19 @@ MAX_URI_CHARS = 8_192
 _MAX_TOKENS = 1 << 20
 
 
+def _given(name: str) -> JsonDict:
+    """What JSON Schema says of a text that has to be there."""
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ImageSource(_Strict):
     """An image: its encoded bytes, or where they are."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_given("bytes"), _given("uri")]})
 
     bytes: Annotated[StrictStr | None, Field(description="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF in base64")] = None
     uri: Annotated[
@@ -46,14 +54,14 @@ class AnnotateRequest(_Strict):
 
     image: ImageSource
     phrases: Annotated[
-        list[Annotated[StrictStr, Field(max_length=MAX_PHRASE_CHARS)]],
+        list[Annotated[StrictStr, Field(max_length=MAX_PHRASE_CHARS, json_schema_extra={"pattern": r"\S"})]],
         Field(min_length=1, description="each is answered by one mask, in order"),
     ]
     num_retain_tokens: Annotated[
         Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] | Literal["all"] | None,
         Field(description="visual tokens that each phrase keeps"),
     ] = None
-    rule: Annotated[StrictStr | None, Field(description=f"one of {', '.join(RULES)}")] = None
+    rule: Annotated[StrictStr | None, Field(json_schema_extra={"enum": [*RULES, None]})] = None
     format: Annotated[Literal["rle", "polygon", "png"], Field(description="of the masks")] = "rle"
     retained: Annotated[StrictBool, Field(description="say which visual tokens were kept")] = False
 

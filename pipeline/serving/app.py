@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from litelvlm.config import RULES
 from litelvlm.pipeline.serving.access import Gate
 from litelvlm.pipeline.serving.api import AnnotateRequest, AnnotateResponse, ErrorResponse, parse_request
 from litelvlm.pipeline.serving.config import LimitConfig
 from litelvlm.pipeline.serving.errors import Refusal
 from litelvlm.pipeline.serving.http_guard import App, HttpGuard
 from litelvlm.pipeline.serving.label_studio import LabelStudioBackend
+from litelvlm.pipeline.serving.openapi import PREDICT, SETUP, WEBHOOK
+from litelvlm.pipeline.serving.pages import EXAMPLE_PHRASES, api_page, example, page, policy
 from litelvlm.pipeline.serving.service import AnnotationService
+from litelvlm.rules.registry import RULE_BOOK
 
 ROUTES = frozenset(
     {
@@ -29,6 +32,8 @@ ROUTES = frozenset(
         "/ready",
         "/metrics",
         "/openapi.json",
+        "/docs",
+        "/example.jpg",
         "/predict",
         "/setup",
         "/webhook",
@@ -36,10 +41,6 @@ ROUTES = frozenset(
 )
 _LARGE = 1 << 20  # bytes of JSON that are parsed beside the event loop
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": words}
     for status, words in (
@@ -54,14 +55,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         (504, "No answer in time"),
     )
 }
+_SCHEMAS = "#/components/schemas/{model}"
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {
-                "schema": AnnotateRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-            }
-        },
+        "content": {"application/json": {"schema": {"$ref": _SCHEMAS.format(model=AnnotateRequest.__name__)}}},
     }
 }
 
@@ -70,9 +68,11 @@ def build_app(service: AnnotationService, gate: Gate, backend: LabelStudioBacken
     """The application. `backend` speaks Label Studio's protocol."""
     app = FastAPI(title="LiteLVLM Annotate", version=service.facts.version, docs_url=None, redoc_url=None)
     _handle_errors(app)
+    _add_pages(app, service)
     _add_probes(app, service)
     _add_annotate(app, service)
     _add_label_studio(app, service, backend)
+    _describe_request(app)
     return HttpGuard(app, gate, service.meters, ROUTES)
 
 
@@ -124,13 +124,14 @@ def _handle_errors(app: FastAPI) -> None:
         return await refused(request, Refusal(422, "invalid", "the request does not fit"))
 
 
+def _describe_request(app: FastAPI) -> None:
+    """Put the request into the OpenAPI document: its route reads the body by itself, so FastAPI knows nothing of it."""
+    request = AnnotateRequest.model_json_schema(ref_template=_SCHEMAS)
+    schemas = app.openapi()["components"]["schemas"]
+    schemas |= request.pop("$defs") | {AnnotateRequest.__name__: request}
+
+
 def _add_probes(app: FastAPI, service: AnnotationService) -> None:
-    page = importlib.resources.files("litelvlm.pipeline.serving").joinpath("templates/page.html").read_text("utf-8")
-
-    @app.get("/", include_in_schema=False)
-    async def show_page() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
-
     @app.get("/health", summary="Whether the service is alive")
     async def health() -> dict[str, str]:
         return {"status": "UP", "model_class": "LiteLVLM"}
@@ -142,7 +143,7 @@ def _add_probes(app: FastAPI, service: AnnotationService) -> None:
             raise Refusal(503, state, f"the service is {state}", retry_after_s=2)
         return {"status": "ready", "model_version": service.facts.version}
 
-    @app.get("/metrics", summary="Prometheus metrics")
+    @app.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(service.meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -154,10 +155,36 @@ def _add_probes(app: FastAPI, service: AnnotationService) -> None:
             "num_visual_tokens": service.facts.num_visual_tokens,
             "num_retain_tokens": asked.num_retain_tokens,
             "rule": asked.rule,
+            "rules": [{"name": name, "keeps": _kept_by(name)} for name in RULES],
+            "example_phrases": list(EXAMPLE_PHRASES) if asked.is_demo else None,
             "max_bytes": limits.max_bytes,
             "max_pixels": limits.max_pixels,
             "max_phrases": limits.max_phrases,
         }
+
+
+def _kept_by(rule: str) -> str:
+    """Which tokens a rule keeps, in words."""
+    return RULE_BOOK[rule].keeps if rule in RULE_BOOK else "all tokens"
+
+
+def _add_pages(app: FastAPI, service: AnnotationService) -> None:
+    def shown(html: str) -> HTMLResponse:
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy(html)})
+
+    @app.get("/", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        return shown(page())
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_api() -> HTMLResponse:
+        return shown(api_page(app.openapi()))
+
+    if service.config.model.is_demo:
+
+        @app.get("/example.jpg", include_in_schema=False)
+        async def show_example() -> Response:
+            return Response(example(), media_type="image/jpeg")
 
 
 def _add_annotate(app: FastAPI, service: AnnotationService) -> None:
@@ -181,14 +208,19 @@ def _add_annotate(app: FastAPI, service: AnnotationService) -> None:
 def _add_label_studio(app: FastAPI, service: AnnotationService, backend: LabelStudioBackend) -> None:
     limits = service.config.limits
 
-    @app.post("/setup", tags=["Label Studio"], summary="A project is connected")
+    told: dict[str, Any] = {"tags": ["Label Studio"], "responses": _ERRORS}
+
+    @app.post("/setup", summary="A project is connected", openapi_extra=SETUP, **told)
     async def setup(request: Request) -> dict[str, Any]:
         return backend.setup(await read_body(request, limits))
 
-    @app.post("/predict", tags=["Label Studio"], summary="Predictions for tasks")
+    @app.post("/predict", summary="Predictions for tasks", openapi_extra=PREDICT, **told)
     async def predict(request: Request) -> dict[str, Any]:
-        return await backend.predict(await read_body(request, limits))
+        told = await backend.predict(await read_body(request, limits))
+        if unanswered := told["results"].count([]):
+            request.state.exchange.facts["unanswered"] = unanswered
+        return told
 
-    @app.post("/webhook", tags=["Label Studio"], summary="What annotators did")
+    @app.post("/webhook", summary="What annotators did", openapi_extra=WEBHOOK, **told)
     async def webhook(request: Request) -> dict[str, Any]:
         return await backend.webhook(await read_body(request, limits))

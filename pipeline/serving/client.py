@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -68,6 +69,7 @@ class Client:
         token: that it asks for, if it does.
         timeout_s: for one try.
         retry_s: how long to insist where it is busy, restarting or cannot be reached; asking again changes nothing.
+        tls: whom to trust, and the certificate to show, where the service asks for one; None trusts as Python does.
     """
 
     url: str
@@ -75,6 +77,7 @@ class Client:
     token: str | None = None
     timeout_s: float = 90.0
     retry_s: float = 60.0
+    tls: ssl.SSLContext | None = None
 
     def annotate(
         self,
@@ -115,8 +118,9 @@ class Client:
             except ServiceError as error:
                 if error.status not in _RETRIED or time.monotonic() + pause > ends:
                     raise
-            except (OSError, http.client.HTTPException):
-                if time.monotonic() + pause > ends:
+            except (OSError, http.client.HTTPException) as error:
+                distrusted = isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
+                if distrusted or time.monotonic() + pause > ends:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -126,7 +130,7 @@ class Client:
         headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(self.url.rstrip("/") + path, json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
+            with urllib.request.urlopen(request, timeout=self.timeout_s, context=self.tls) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except urllib.error.HTTPError as error:

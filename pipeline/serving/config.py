@@ -84,6 +84,9 @@ class ServeConfig(Settings):
     ] = None
     tls_certificate: Annotated[str | None, Flag("for HTTPS: a chain of certificates", metavar="PEM")] = None
     tls_key: Annotated[str | None, Flag("and its key", metavar="PEM")] = None
+    tls_client_ca: Annotated[
+        str | None, Flag("only clients with a certificate of these authorities are answered", metavar="PEM")
+    ] = None
     log_content: Annotated[bool, Flag("phrases are in the log, too")] = False
     ray_address: Annotated[str | None, Flag("cluster to use", unset="RAY_ADDRESS, else this machine")] = None
     storage_options: StorageOptions = field(default_factory=dict)
@@ -92,6 +95,8 @@ class ServeConfig(Settings):
         super().__post_init__()
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("--tls-certificate, --tls-key: give both or none")
+        if self.tls_client_ca is not None and self.tls_key is None:
+            raise ValueError("--tls-client-ca: clients show certificates over HTTPS; give --tls-certificate, --tls-key")
         if self.reviewed is not None and len(self.run) != 1:
             raise ValueError("--reviewed: corrections are of one run; name it with --run")
 

@@ -23,8 +23,10 @@ from cvat_sdk.masks import encode_mask
 from litelvlm.pipeline.export.outlines import trace
 from litelvlm.pipeline.masks import EncodedMask, decode_mask, encode_answers
 from litelvlm.pipeline.ontology import read_ontology
-from litelvlm.pipeline.serving.client import Client
+from litelvlm.pipeline.serving.client import Client, Mask
 from litelvlm.pipeline.serving.config import TOKEN_VARIABLE
+
+_PHRASES_AT_ONCE = 32  # a service limits those of a request, and keeps the image
 
 Found = tuple[EncodedMask, float]  # a mask that is not empty, and its score
 
@@ -119,10 +121,12 @@ def _of_service(url: str, num_retain_tokens: int | None, rule: str | None) -> _A
     def ask(image: PIL.Image.Image, phrases: list[str]) -> list[Found | None]:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "PNG", compress_level=1)
-        told = client.annotate(buffer.getvalue(), phrases, num_retain_tokens=num_retain_tokens, rule=rule)
-        return [
-            (_mask(one.rle, one.bbox, one.area), one.score or 0.0) if one.status == "ok" else None for one in told.masks
-        ]
+        found: list[Found | None] = []
+        for start in range(0, len(phrases), _PHRASES_AT_ONCE):
+            some = phrases[start : start + _PHRASES_AT_ONCE]
+            told = client.annotate(buffer.getvalue(), some, num_retain_tokens=num_retain_tokens, rule=rule)
+            found += [(_mask(one), one.score or 0.0) if one.status == "ok" else None for one in told.masks]
+        return found
 
     return ask
 
@@ -142,13 +146,15 @@ def _in_process(model: str, clip: str | None, num_retain_tokens: int | None, rul
     return ask
 
 
-def _mask(rle: dict[str, Any] | None, bbox: list[float] | None, area: int | None) -> EncodedMask:
-    assert rle is not None, "an answer that is ok has a mask"
-    assert bbox is not None, "and a box"
-    height, width = rle["size"]
-    left, top, across, down = bbox
+def _mask(answer: Mask) -> EncodedMask:
+    assert answer.rle is not None, "an answer that is ok has a mask"
+    assert answer.bbox is not None, "and a box"
+    (height, width), (left, top, across, down) = answer.rle["size"], answer.bbox
     return EncodedMask(
-        size_hw=(height, width), counts=rle["counts"], area=area or 0, bbox_xywh=(left, top, across, down)
+        size_hw=(height, width),
+        counts=answer.rle["counts"],
+        area=answer.area or 0,
+        bbox_xywh=(left, top, across, down),
     )
 
 

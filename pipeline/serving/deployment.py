@@ -28,6 +28,7 @@ from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
 from litelvlm.pipeline.serving.http_guard import LOG, App
 from litelvlm.pipeline.serving.listener import Listener
+from litelvlm.pipeline.serving.log_lines import LineHandler
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.serving.served_model import LoadedModel
@@ -127,17 +128,35 @@ class HttpIngress(_Http):
 class HttpListener(_Http):
     """Listens itself: where there is one node, a proxy would only add its time to every answer."""
 
-    async def __init__(self, config: ServeConfig, handle: DeploymentHandle[Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, config: ServeConfig, handle: DeploymentHandle[Any], log: str | None
+    ) -> None:
         super().__init__(config, handle)
+        if log is not None:
+            LOG.addHandler(LineHandler(log))
         self._listener = Listener(self._app, config)
         self._listener.start()
+
+    async def drain(self) -> bool:
+        """The same, and the last answers are on their way when it returns."""
+        ended = await super().drain()
+        await self._listener.close()
+        return ended
 
     def check_health(self) -> None:
         """Raises RuntimeError where nobody listens any more: Serve starts another one."""
         self._listener.check()
 
 
-def application(config: ServeConfig, device: str, *, listens: bool = False) -> Application:
+def check_proxied(config: ServeConfig) -> None:
+    """Raises ValueError where something is asked that Serve's own proxies do not do."""
+    if config.tls_client_ca is not None:
+        raise ValueError(
+            "--tls-client-ca: on a cluster Ray Serve's proxies listen, which look at no client's certificate"
+        )
+
+
+def application(config: ServeConfig, device: str, *, listens: bool = False, log: str | None = None) -> Application:
     """The replicas of a service and what speaks HTTP for them, for `serve.run`.
 
     Args:
@@ -145,7 +164,13 @@ def application(config: ServeConfig, device: str, *, listens: bool = False) -> A
         device: `cpu` or `cuda`.
         listens: at the configured address by itself, and one failure to start is final. Else Serve's proxies listen,
             and it tries again.
+        log: where it sends its log lines then, besides Serve's files.
+
+    Raises:
+        ValueError: Serve's proxies cannot do what a setting says.
     """
+    if not listens:
+        check_proxied(config)
     limits = config.limits
     on_gpu = device == "cuda"
     model: Any = serve.deployment(
@@ -170,7 +195,7 @@ def application(config: ServeConfig, device: str, *, listens: bool = False) -> A
         graceful_shutdown_timeout_s=limits.drain_seconds,
         logging_config=_QUIET,
     )
-    bound: Application = http.bind(config, model.bind(config, device))
+    bound: Application = http.bind(config, model.bind(config, device), *((log,) if listens else ()))
     return bound
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
-from litelvlm.pipeline.fetch.policy import UriPolicy
-from litelvlm.pipeline.images.decode import decode_image
+from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
+from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.images.perceptual_hash import perceptual_hash
 from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.errors import Refusal
+from litelvlm.pipeline.storage.filesystems import is_local, local_path
 from litelvlm.pipeline.storage.retries import RetryPolicy
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 LABEL_STUDIO_KEY = "LABEL_STUDIO_API_KEY"
 _TRIES = 2  # a client waits: whoever wants more asks again
+_STATUS_OF = {"too_many_bytes": 413, "too_many_pixels": 413, "refused": 403, "unavailable": 424, "not_found": 422}
 
 
 class ImagePreprocessor(Protocol):
@@ -81,3 +84,13 @@ class ImageReader:
             size_hw=decoded.size_hw,
             perceptual_hash=perceptual_hash(decoded.rgb),
         )
+
+
+def refusal_of(error: FetchError | ImageError, field: str, root: str | None = None) -> Refusal:
+    """What a client is told of an image that is not read: without the place that relative names start from, which is
+    the service's own business."""
+    words = str(error).removeprefix(f"{error.code}: ")
+    if root is not None:
+        start = local_path(root) if is_local(root) else root
+        words = words.replace(f"{start.rstrip('/')}/", "")
+    return Refusal(_STATUS_OF.get(error.code, 422), error.code, words, field)

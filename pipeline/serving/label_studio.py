@@ -21,6 +21,7 @@ from litelvlm.pipeline.serving.service import AnnotationService
 
 CORRECTING = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED")
 MAX_TASKS = 64  # of one request; Label Studio has a time limit for each
+MAX_PHRASES = 1_000  # of a task
 _TASKS_TOGETHER = 8
 _PHRASE_FIELDS = ("phrases", "phrase", "asked", "text", "caption")
 
@@ -116,7 +117,8 @@ class LabelStudioBackend:
         raw = task.get("data")
         data: dict[str, Any] = raw if isinstance(raw, dict) else {}
         phrases = (_phrases_of(data) or list(config.labels)) if typed is None else typed
-        phrases = phrases[: self._service.config.limits.max_phrases]
+        if len(phrases) > MAX_PHRASES:
+            raise Refusal(422, "too_many_phrases", f"{len(phrases)} phrases; at most {MAX_PHRASES}", "tasks")
         version = self._service.facts.version
         if not phrases:
             return {"result": [], "score": 0.0, "model_version": version}
@@ -127,9 +129,12 @@ class LabelStudioBackend:
             if self._url is None:
                 raise Refusal(403, "refused", "the image is Label Studio's own; start with --label-studio-url", "tasks")
             uri = self._url.rstrip("/") + uri
-        asked = json.dumps({"image": {"uri": uri}, "phrases": phrases}).encode()
-        told = await self._service.annotate(parse_request(asked, self._service.config.limits.max_phrases))
-        found = [(mask, encoded) for mask in told.masks if (encoded := _encoded(mask)) is not None]
+        found: list[tuple[Mask, EncodedMask]] = []
+        at_once = self._service.config.limits.max_phrases
+        for start in range(0, len(phrases), at_once):
+            asked = json.dumps({"image": {"uri": uri}, "phrases": phrases[start : start + at_once]}).encode()
+            told = await self._service.annotate(parse_request(asked, at_once))
+            found += [(mask, encoded) for mask in told.masks if (encoded := _encoded(mask)) is not None]
         results = [region for mask, encoded in found for region in _regions(mask, encoded, config, data)]
         scores = [mask.score or 0.0 for mask, _ in found]
         return {"result": results, "score": min(scores, default=0.0), "model_version": version}

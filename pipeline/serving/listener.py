@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import uvicorn
 
@@ -12,6 +13,7 @@ from litelvlm.pipeline.serving.http_guard import App
 
 KEEP_ALIVE_S = 75
 _BACKLOG = 2048
+_CLOSE_S = 3  # that answers may still take on their way out
 
 
 class Listener:
@@ -19,7 +21,7 @@ class Listener:
 
     Args:
         app: what answers.
-        config: address, port, certificate and key.
+        config: address, port, certificate and key, and whose certificates clients have to show.
 
     Raises:
         ValueError: the port is taken, or there is no such host.
@@ -30,8 +32,11 @@ class Listener:
         settings = uvicorn.Config(
             app,
             timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_CLOSE_S,
             ssl_certfile=config.tls_certificate,
             ssl_keyfile=config.tls_key,
+            ssl_ca_certs=config.tls_client_ca,
+            ssl_cert_reqs=ssl.CERT_NONE if config.tls_client_ca is None else ssl.CERT_REQUIRED,
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -47,15 +52,30 @@ class Listener:
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
 
     def check(self) -> None:
-        """Raises RuntimeError where it has ended."""
-        if self._task is None or self._task.done():
+        """Raises RuntimeError where nobody listens, though it was not closed."""
+        if not self._server.should_exit and (self._task is None or self._task.done()):
             raise RuntimeError("nobody listens")
 
     async def close(self) -> None:
-        """Take no more connections, end what runs, and wait for that."""
+        """Take no more connections and wait until what was answered is sent."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+
+def check_tls(config: ServeConfig) -> None:
+    """Raises ValueError naming the file where a certificate or key is none, or the two are not of each other."""
+    if config.tls_certificate is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    flag = f"--tls-certificate {config.tls_certificate} --tls-key {config.tls_key}"
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
+        if config.tls_client_ca is not None:
+            flag = f"--tls-client-ca {config.tls_client_ca}"
+            context.load_verify_locations(config.tls_client_ca)
+    except OSError as error:
+        raise ValueError(f"{flag}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def open_socket(host: str, port: int) -> socket.socket:

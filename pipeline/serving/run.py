@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,9 @@ from litelvlm.pipeline.errors import MISTAKES, Interrupted, RunError, UsageError
 from litelvlm.pipeline.serving.access import read_token
 from litelvlm.pipeline.serving.assembly import assemble
 from litelvlm.pipeline.serving.config import ServeConfig
-from litelvlm.pipeline.serving.deployment import APP_NAME, application
-from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, open_socket
+from litelvlm.pipeline.serving.deployment import APP_NAME, application, check_proxied
+from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, check_tls, open_socket
+from litelvlm.pipeline.serving.log_lines import log_lines
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -44,7 +46,7 @@ def serve_forever(config: ServeConfig, say: Say, stop: threading.Event | None = 
     started = time.monotonic()
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray lets its workers give way to all else; here people wait
     ends_with_us = not ray.is_initialized() and not is_elsewhere(cluster)
-    with ray_session(cluster), _service(config, cluster, ends_with_us=ends_with_us):
+    with ray_session(cluster), log_lines(_log) as log, _service(config, cluster, log, ends_with_us=ends_with_us):
         scheme = "https" if config.tls_key else "http"
         say(f"ready: {scheme}://{_host(config)}:{config.port}/ after {time.monotonic() - started:.1f} s")
         try:
@@ -68,7 +70,10 @@ def check(config: ServeConfig, say: Say) -> None:
         for remark in LiteLVLMEngine(model=config.model).check():
             say(f"note: {remark}")
         assemble(config, _Nobody(), Meters())
-        if not is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
+        check_tls(config)
+        if is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
+            check_proxied(config)
+        else:
             open_socket(config.host, config.port).close()
 
 
@@ -91,7 +96,7 @@ class _Nobody:
 
 
 @contextlib.contextmanager
-def _service(config: ServeConfig, cluster: ClusterConfig, *, ends_with_us: bool) -> Iterator[None]:
+def _service(config: ServeConfig, cluster: ClusterConfig, log: str, *, ends_with_us: bool) -> Iterator[None]:
     """Serve's processes. `ends_with_us`: so does their Ray, and they with it."""
     for name in ("ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -104,7 +109,7 @@ def _service(config: ServeConfig, cluster: ClusterConfig, *, ends_with_us: bool)
             logging_config={"log_level": "ERROR", "enable_access_log": False},
         )
         route = None if listens else "/"
-        serve.run(application(config, device, listens=listens), name=APP_NAME, route_prefix=route)
+        serve.run(application(config, device, listens=listens, log=log), name=APP_NAME, route_prefix=route)
     except (RayError, RayServeException, RuntimeError, OSError) as error:
         if not ends_with_us:
             with contextlib.suppress(Exception):
@@ -117,6 +122,10 @@ def _service(config: ServeConfig, cluster: ClusterConfig, *, ends_with_us: bool)
     finally:
         if not ends_with_us:
             serve.delete(APP_NAME)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _http_options(config: ServeConfig) -> dict[str, Any]:

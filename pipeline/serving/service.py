@@ -20,7 +20,7 @@ from litelvlm.pipeline.images.decode import ImageError
 from litelvlm.pipeline.serving.api import AnnotateRequest, AnnotateResponse, Mask
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.errors import Refusal
-from litelvlm.pipeline.serving.images import ImageReader, ReadImage
+from litelvlm.pipeline.serving.images import ImageReader, ReadImage, refusal_of
 from litelvlm.pipeline.serving.known_answers import KnownAnswers
 from litelvlm.pipeline.serving.mask_formats import check_format, shown_mask
 from litelvlm.pipeline.serving.metrics import Meters
@@ -38,7 +38,6 @@ T = TypeVar("T")
 _READ_THREADS = 4
 _SEEN_KEYS = 4096  # images that a replica is thought to hold
 _MEAN_WEIGHT = 0.1  # of a request in the running mean of seconds
-_STATUS_OF = {"too_many_bytes": 413, "too_many_pixels": 413, "refused": 403, "unavailable": 424, "not_found": 422}
 
 
 class Unavailable(Exception):
@@ -191,7 +190,7 @@ class AnnotationService:
         try:
             return await self._in_thread(self._reader.fetch, source.uri)
         except FetchError as error:
-            raise Refusal(_STATUS_OF.get(error.code, 422), error.code, str(error), "image.uri") from None
+            raise refusal_of(error, "image.uri", self.config.image_root) from None
         except StorageError:
             raise Refusal(502, "storage", "the store does not take this service's credentials", "image.uri") from None
 
@@ -259,7 +258,7 @@ class AnnotationService:
         try:
             return await self._in_thread(self._reader.read, data)
         except ImageError as error:
-            raise Refusal(_STATUS_OF.get(error.code, 422), error.code, str(error), "image") from None
+            raise refusal_of(error, "image") from None
 
     def _remember(self, key: str) -> None:
         self._seen[key] = None

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from benchmarks.contest import pruning_to, run_engine
-from benchmarks.full_size import SIZES, Contest, random_annotator, random_model
+from benchmarks.full_size import SIZES, Contest, random_annotator, random_model, size_of
 from benchmarks.synthetic import draw_image, draw_phrases
 from litelvlm.config import PromptTemplate
 from litelvlm.glamm import GlammModel
+from litelvlm.models.glamm import GLAMM
+from litelvlm.models.lisa import LISA
+from litelvlm.models.registry import MODELS
 from litelvlm.prompts import build_prompts
 
 
@@ -76,3 +79,20 @@ def test_the_full_size_is_the_published_one() -> None:
     with torch.device("meta"):
         model = GlammModel(SIZES["full"].config)
     assert sum(param.numel() for param in model.parameters()) / 1e9 == pytest.approx(7.7, abs=0.15)
+
+
+def test_another_model_has_its_own_clip_and_the_same_shares_of_tokens() -> None:
+    assert size_of("full", GLAMM) == SIZES["full"]
+    size = size_of("full", LISA)
+    assert (size.config.description, size.config.clip.image_size) == (LISA, 224)
+    assert size.budgets == (85, 256, 57, 28)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_annotates_with_random_weights(name: str) -> None:
+    size = size_of("small", MODELS[name])
+    with random_annotator(size, torch.device("cpu"), "float32") as annotator:
+        contest = Contest(annotator=annotator, size=size)
+        results = run_engine(annotator, contest.records(2, 5), pruning_to(annotator, "paper", 5), "separate")
+    assert [len(result.run_lengths) for result in results] == [2] * size.num_images
+    assert {result.num_visual_tokens for result in results} == {size.config.num_visual_tokens}

@@ -45,7 +45,7 @@ def label_studio() -> Iterator[str]:
             "WEBHOOK_TIMEOUT": "30",
         }
         command = [program("label-studio", "label-studio"), "start", *where, *user]
-        with server_process(command, f"http://127.0.0.1:{port}/health", environment, timeout_s=300) as url:
+        with server_process(command, f"http://127.0.0.1:{port}/health", environment, timeout_s=600) as url:
             yield url.removesuffix("/health")
 
 

@@ -89,6 +89,16 @@ def test_all_steps_run_without_ray_network_or_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_another_model_is_measured_at_its_own_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "PHRASES", (2,))
+    monkeypatch.setattr(release, "ROUNDS", 1)
+    assert command.main(options(tmp_path, "--model", "lisa", "--only", "model", "release", "float8")) == 0
+    steps = read(tmp_path)
+    assert {row["tokens"] for row in steps["release"]["tables"][release.TABLE]} == {5, 16}
+    assert "LISA `small` with random weights" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.slow
 def test_a_deadline_leaves_the_first_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A hundredth of a step's least seconds counts at the small size."""
     seconds = "0.08"

@@ -23,9 +23,19 @@ def test_a_table_has_every_column_that_a_row_has() -> None:
 def test_a_page_has_a_section_for_each_step() -> None:
     failed = FOUND | {"title": "B", "status": "failed", "reason": "Traceback\nValueError: no", "facts": {"peak": 798.0}}
     hardware = {"device": "NVIDIA H100", "date": "2026-11-01", "torch": "2.11", "cores": 8, "cpu": "x"}
-    page = as_markdown({"hardware": hardware, "size": "full", "dtype": "bfloat16", "steps": {"a": FOUND, "b": failed}})
+    page = as_markdown(
+        {
+            "hardware": hardware,
+            "model": "GLaMM",
+            "size": "full",
+            "dtype": "bfloat16",
+            "steps": {"a": FOUND, "b": failed},
+        }
+    )
     assert page.startswith("# NVIDIA H100, 2026-11-01\n")
     assert "| A | done | 1.5 |" in page
     assert "## B\n\nFailed.\n\n```\nTraceback\nValueError: no\n```\n* peak: 798\n" in page
-    on_cpu = as_markdown({"hardware": hardware | {"device": "none"}, "size": "small", "dtype": "float32", "steps": {}})
+    on_cpu = as_markdown(
+        {"hardware": hardware | {"device": "none"}, "model": "LISA", "size": "small", "dtype": "float32", "steps": {}}
+    )
     assert on_cpu.startswith("# 8 cores, x, 2026-11-01\n")

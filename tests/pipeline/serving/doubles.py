@@ -107,10 +107,14 @@ class Service:
 
 
 def service(
-    token: str | None = None, corrections: Corrections | None = None, model: Model | None = None, **settings: Any
+    token: str | None = None,
+    corrections: Corrections | None = None,
+    model: Model | None = None,
+    model_name: str = "demo",
+    **settings: Any,
 ) -> Service:
     """A service in this process, behind its ASGI application."""
-    config = ServeConfig.from_flat({"model": "demo", **settings})
+    config = ServeConfig.from_flat({"model": model_name, **settings})
     model = model or Model()
     backend = Backend(Worker(model, EmbeddingCache(config.cache_bytes), "one"))
     engine = FakeEngine()

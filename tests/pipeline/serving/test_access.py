@@ -17,6 +17,10 @@ def test_others_than_this_machine_need_a_token(monkeypatch: pytest.MonkeyPatch, 
     assert read_token(ServeConfig()) is None
     with pytest.raises(ValueError, match="--token-file"):
         read_token(ServeConfig(host="0.0.0.0"))
+    tls = {"tls_certificate": "chain.pem", "tls_key": "key.pem"}
+    with pytest.raises(ValueError, match="--tls-client-ca"):
+        read_token(ServeConfig.from_flat({"host": "0.0.0.0", **tls}))
+    assert read_token(ServeConfig.from_flat({"host": "0.0.0.0", **tls, "tls_client_ca": "ca.pem"})) is None
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     assert read_token(ServeConfig(host="0.0.0.0", token_file=str(path))) == TOKEN

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from litelvlm.config import RULES
 from tests.fakes import true_mask
 from tests.pipeline.serving.doubles import TOKEN, Service, service
 
@@ -308,12 +309,33 @@ def test_the_openapi_document_is_valid_and_names_every_route() -> None:
     document = get(service(), "/openapi.json").json()
     validate(document)
     assert {"/v1/annotate", "/health", "/ready", "/metrics", "/predict", "/setup", "/webhook"} <= set(document["paths"])
-    assert "requestBody" in document["paths"]["/v1/annotate"]["post"]
+    body = document["paths"]["/v1/annotate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schemas = document["components"]["schemas"]
+    assert schemas[body["$ref"].rpartition("/")[2]]["properties"]["image"]["$ref"] == "#/components/schemas/ImageSource"
+    assert "ImageSource" in schemas
 
 
-def test_the_page_may_load_nothing_from_elsewhere() -> None:
-    answer = get(service(), "/")
-    policy = answer.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "http" not in policy
-    assert 'src="http' not in answer.text
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_may_load_and_run_nothing_but_their_own(path: str) -> None:
+    answer = get(service(token=TOKEN), path)
+    assert answer.status_code == 200
+    directives = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in directives
+    assert not any(word in directives for word in ("http", "unsafe", "*"))
+
+
+def test_the_api_page_names_what_the_document_does() -> None:
+    text = get(service(), "/docs").text
+    for name in ("POST /v1/annotate", "AnnotateRequest", "AnnotateResponse", "num_retain_tokens", "GET /ready"):
+        assert name in text
+
+
+def test_the_model_is_told_with_its_rules_and_the_demo_has_an_example() -> None:
+    told = get(service(), "/v1/model").json()
+    assert [one["name"] for one in told["rules"]] == list(RULES)
+    assert all(one["keeps"] for one in told["rules"])
+    assert told["example_phrases"]
+    assert get(service(), "/example.jpg").content.startswith(b"\xff\xd8\xff")
+    made = service(model_name="other")
+    assert get(made, "/v1/model").json()["example_phrases"] is None
+    refused(get(made, "/example.jpg"), 404, "not_found")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import urllib.error
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from litelvlm.pipeline.serving.client import Client, ServiceError
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.listener import Listener
+from tests.pipeline.serving.certificates import Authority
+from tests.pipeline.serving.doubles import free_port
 
 GOOD = {
     "width": 3, "height": 2, "cached_image": True, "model_version": "v", "seconds": {}, "of_a_later_version": 1,
@@ -69,3 +76,25 @@ def test_a_refusal_is_an_error_at_once(server: Any) -> None:
     assert (caught.value.status, caught.value.code, caught.value.field) == (422, "bad_phrase", "phrases.0")
     with pytest.raises(ServiceError, match="http"):
         client.annotate("https://a/b.jpg", [" "])
+
+
+def test_it_shows_its_certificate_and_gives_up_on_whom_it_does_not_trust(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    chain, key = ours.issue("server")
+    config = ServeConfig(port=free_port(), tls_certificate=chain, tls_key=key, tls_client_ca=ours.path)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(GOOD).encode()})
+
+    async def run() -> int:
+        listener = Listener(app, config)
+        listener.start()
+        url, mine = f"https://127.0.0.1:{config.port}", ours.issue("client")
+        told = await asyncio.to_thread(Client(url, tls=ours.client(mine)).annotate, b"data", ["x"])
+        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            await asyncio.to_thread(Client(url, tls=theirs.client(mine)).annotate, b"data", ["x"])
+        await listener.close()
+        return told.width
+
+    assert asyncio.run(run()) == 3

@@ -45,7 +45,12 @@ def test_what_only_this_machine_can_reach(host: str, loopback: bool) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "told"),
-    [({"tls_key": "k.pem"}, "--tls-certificate"), ({"reviewed": "r"}, "--reviewed"), ({"port": 0}, "--port")],
+    [
+        ({"tls_key": "k.pem"}, "--tls-certificate"),
+        ({"tls_client_ca": "c.pem"}, "--tls-client-ca"),
+        ({"reviewed": "r"}, "--reviewed"),
+        ({"port": 0}, "--port"),
+    ],
 )
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):

@@ -51,6 +51,29 @@ def test_masks_come_under_their_labels_and_above_the_threshold() -> None:
     assert {one.type.value for one in polygons} == {"polygon"}
 
 
+def test_a_service_is_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from litelvlm.pipeline.serving import cvat_function
+    from litelvlm.pipeline.serving.client import Annotation, Mask
+
+    asked: list[list[str]] = []
+
+    class Client:
+        def __init__(self, **settings: Any) -> None: ...
+
+        def annotate(self, image: bytes, phrases: list[str], **settings: Any) -> Annotation:
+            asked.append(phrases)
+            masks = [Mask(phrase=one, status="empty") for one in phrases]
+            return Annotation(width=14, height=10, masks=masks, cached_image=True, model_version="", seconds={})
+
+    monkeypatch.setattr(cvat_function, "Client", Client)
+    labels = [f"thing {number}" for number in range(70)]
+    function = cvat_function.create(url="http://service", labels=",".join(labels))
+    context: Any = Context()
+    assert function.detect(context, PIL.Image.new("RGB", (14, 10))) == []
+    assert [len(some) for some in asked] == [32, 32, 6]
+    assert [phrase for some in asked for phrase in some] == labels
+
+
 def test_a_table_of_frames_goes_before_the_labels(tmp_path: Path) -> None:
     from litelvlm.pipeline.serving.cvat_function import create, read_frames
 

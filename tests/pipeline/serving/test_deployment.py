@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from ray.exceptions import RayActorError
 
-from litelvlm.pipeline.serving.deployment import ReplicaBackend, build
+from litelvlm.pipeline.serving.config import ServeConfig
+from litelvlm.pipeline.serving.deployment import ReplicaBackend, application, build
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.service import Unavailable
 from tests.pipeline.serving.doubles import question
@@ -54,3 +55,10 @@ def test_a_serve_config_has_the_settings_by_their_flags() -> None:
     assert made is not None
     with pytest.raises(ValueError, match="num_replica"):
         build({"num_replica": 2})
+
+
+def test_client_certificates_that_nobody_would_look_at_are_refused() -> None:
+    tls = {"tls_certificate": "chain.pem", "tls_key": "key.pem", "tls_client_ca": "ca.pem"}
+    with pytest.raises(ValueError, match="--tls-client-ca"):
+        build(tls)
+    assert application(ServeConfig.from_flat(tls), "cpu", listens=True) is not None

@@ -11,7 +11,7 @@ import pytest
 from litelvlm.pipeline.fetch.policy import FetchError
 from litelvlm.pipeline.images.decode import ImageError
 from litelvlm.pipeline.serving.config import ServeConfig
-from litelvlm.pipeline.serving.images import ImageReader
+from litelvlm.pipeline.serving.images import ImageReader, refusal_of
 from tests.pipeline.samples import picture, png
 from tests.pipeline.serving.doubles import Preprocessor
 
@@ -33,6 +33,18 @@ def test_below_the_root_and_nowhere_else(tmp_path: Path) -> None:
     ):
         with pytest.raises(FetchError, match="refused"):
             reader.fetch(uri)
+
+
+def test_clients_are_not_told_where_images_lie(tmp_path: Path) -> None:
+    reader = ImageReader(ServeConfig(image_root=str(tmp_path)), Preprocessor())
+    with pytest.raises(FetchError) as caught:
+        reader.fetch("a/none.png")
+    told = refusal_of(caught.value, "image.uri", str(tmp_path))
+    assert (told.status, told.code, str(told)) == (422, "not_found", "a/none.png does not exist")
+    of_store = refusal_of(
+        FetchError("forbidden", "s3://bucket/in/a.png may not be read"), "image.uri", "s3://bucket/in/"
+    )
+    assert str(of_store) == "a.png may not be read"
 
 
 def test_an_image_is_decoded_within_the_limits() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from litelvlm.pipeline.errors import StorageError
 from litelvlm.pipeline.review.readers.brush import decode_brush
 from litelvlm.pipeline.review.readers.pixels import from_data_url
-from litelvlm.pipeline.serving.label_studio import MAX_TASKS
+from litelvlm.pipeline.serving.label_studio import MAX_PHRASES, MAX_TASKS
 from tests.fakes import true_mask
 from tests.pipeline.serving.doubles import Service, service
 
@@ -104,6 +104,13 @@ def test_images_of_elsewhere_are_refused(made: Service) -> None:
     assert predict(made, typed=["cat"], image=3).status_code == 422
 
 
+def test_labels_beyond_the_limit_of_a_request_are_asked_in_parts(made: Service) -> None:
+    labels = [f"thing {number}" for number in range(made.config.limits.max_phrases + 5)]
+    masks = predict(made, phrases=labels).json()["results"][0]["result"]
+    assert [one["value"]["text"][0] for one in masks if one["type"] == "textarea"] == labels
+    assert predict(made, phrases=["thing"] * (MAX_PHRASES + 1)).json()["error"]["code"] == "too_many_phrases"
+
+
 def test_phrases_and_uris_have_the_limits_of_the_api(made: Service) -> None:
     assert predict(made, typed=["word " * 1_000]).json()["error"]["field"] == "phrases.0"
     assert predict(made, typed=["cat"], image="a" * 9_000).json()["error"]["field"] == "image.uri"
@@ -112,12 +119,14 @@ def test_phrases_and_uris_have_the_limits_of_the_api(made: Service) -> None:
         assert predict(kept, typed=["cat"], image=uri).status_code == 403
 
 
-def test_of_several_tasks_those_that_can_be_are_answered(made: Service) -> None:
+def test_of_several_tasks_those_that_can_be_are_answered(made: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "litelvlm.serve")
     body = {"label_config": BRUSH, "params": {"context": None}}
     tasks = [{"id": at, "data": {"image": name}} for at, name in enumerate(["a.png", "b.png", "a.png"])]
     good, none, again = post(made, "/predict", body | {"tasks": tasks}).json()["results"]
     assert none == [], "which Label Studio keeps no prediction of"
     assert [len(good["result"]), len(again["result"])] == [4, 4]
+    assert '"unanswered": 1' in caplog.text
     missing = post(made, "/predict", body | {"tasks": [tasks[1]] * 2})
     assert (missing.status_code, missing.json()["error"]["code"]) == (422, "not_found")
     many = post(made, "/predict", body | {"tasks": [tasks[0]] * (MAX_TASKS + 1)}).json()["results"]
