@@ -187,7 +187,7 @@ def summary(told: dict[str, Any]) -> dict[str, Any]:
         "phrases_per_s": round(len(answers) / max(one[0] for one in answers), 1),
         "ms": percentiles([one[1] for one in answers]),
         "share_of_known_images": round(statistics.mean(one[2] for one in answers), 3),
-        **{name: told[name] for name in ("errors", "retried", "wrong", "lost")},
+        **{name: told[name] for name in ("errors", "retried", "wrong", "unequal", "lost")},
         "min_iou": round(told["min_iou"], 5),
     }
 

@@ -37,7 +37,7 @@ class Exam:
             tuple[float, float, bool, bool]
         ] = []  # when, seconds, whether the image was known, first phrase
         self.errors: Counter[str] = Counter()
-        self.wrong = self.lost = self.retried = 0
+        self.wrong = self.unequal = self.lost = self.retried = 0
         self.min_iou = 1.0
 
     def next(self) -> tuple[str, dict[str, Any], str, bool] | None:
@@ -67,4 +67,5 @@ class Exam:
             iou = 1.0 if found == truth else float(coco_mask.iou([found], [truth], [0])[0, 0])
         self.min_iou = min(self.min_iou, iou)
         self.wrong += iou < MIN_IOU
+        self.unequal += found != truth
         self.answers.append((time.time() - self.started, seconds, told["cached_image"], first))

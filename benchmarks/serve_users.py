@@ -60,6 +60,7 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
         "answers": exam.answers,
         "errors": dict(exam.errors),
         "wrong": exam.wrong,
+        "unequal": exam.unequal,
         "lost": exam.lost,
         "retried": exam.retried,
         "min_iou": exam.min_iou,

@@ -238,6 +238,18 @@ class Annotator:
         parts = (prepared[i : i + self._auto_batch_images] for i in range(0, len(prepared), self._auto_batch_images))
         return [encoded for part in parts for encoded in self._batches.encode(part)]
 
+    @torch.inference_mode()
+    def embed(self, phrases: Sequence[str], template: PromptTemplate | None = None) -> None:
+        """Remember CLIP's embeddings of phrases' questions, each computed by itself: `annotate` computes those that it
+        does not know together, which rounds differently, and a choice of tokens that is close may turn with that.
+
+        Raises:
+            ValueError: a phrase is empty or too long.
+        """
+        template = template or self.config.template
+        for phrase in phrases:
+            self._runner.embed_questions([template.ask(self.preprocessor.check_phrase(phrase, template))])
+
     def _collect(self, call: _Call, members: list[int], launched: Launched) -> None:
         call.results.update(zip(members, self._batches.collect(launched), strict=True))
         call.num_left -= 1

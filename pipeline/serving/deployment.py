@@ -42,6 +42,7 @@ _ROUTER: Any = "ray.serve.experimental.consistent_hash_router.ConsistentHashRout
 _ROOM_FOR_REFUSALS = 1024  # requests beyond the queue that are told to come back, and those of probes
 _RETRY_PAUSE_S = 0.2
 _START_TRIES = 20
+_LOOK_PERIOD_S = 1  # a process that has died is missed then
 _READY_WAIT_S = 0.8
 _LOST = (RayActorError, DeploymentUnavailableError, TaskCancelledError)
 
@@ -181,7 +182,7 @@ def application(config: ServeConfig, device: str, *, listens: bool = False, log:
         ray_actor_options={"num_cpus": 1, "num_gpus": config.gpus_per_replica if on_gpu else 0},
         request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
         graceful_shutdown_timeout_s=limits.drain_seconds,
-        health_check_period_s=2,
+        health_check_period_s=_LOOK_PERIOD_S,
         max_constructor_retry_count=1 if listens else _START_TRIES,
         logging_config=_QUIET,
     )
@@ -192,6 +193,7 @@ def application(config: ServeConfig, device: str, *, listens: bool = False, log:
         num_replicas=1,
         max_ongoing_requests=limits.max_queue + _ROOM_FOR_REFUSALS,
         ray_actor_options={"num_cpus": 0},
+        health_check_period_s=_LOOK_PERIOD_S,
         graceful_shutdown_timeout_s=limits.drain_seconds,
         logging_config=_QUIET,
     )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
+from litelvlm.rules.registry import RULE_BOOK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +47,9 @@ class LoadedModel:
     annotator: Annotator
 
     def encode(self, images: list[PreparedImage]) -> list[EncodedImage]:
-        """Each image by itself in memory, so that one can be let go without the batch that it was encoded in."""
-        return [_apart(one) for one in self.annotator.encode(images)]
+        """One after the other, as texts below: what is kept must not depend on who else asked at the time, be it by a
+        rounding that turns a close choice of tokens."""
+        return [_apart(self.annotator.encode([one])[0]) for one in images]
 
     def num_bytes(self, encoded: EncodedImage) -> int:
         """Tensors, on the model's device, and pixels."""
@@ -59,6 +61,9 @@ class LoadedModel:
     ) -> list[AnnotationResult]:
         """Raises ValueError where the model has no such budget."""
         engine = _asking(self.engine, num_retain_tokens, rule)
+        if num_retain_tokens is not None and rule in RULE_BOOK and "similarity" in RULE_BOOK[rule].needs:
+            for group in phrases:
+                self.annotator.embed(group, engine.template())
         return engine.annotate(self.annotator, images, phrases)
 
 
@@ -73,6 +78,6 @@ def _tensors(encoded: EncodedImage) -> list[Tensor]:
 
 
 def _apart(encoded: EncodedImage) -> EncodedImage:
-    """The same without the rest of its batch."""
+    """The same in memory of its own."""
     features = type(encoded.features)(*(part.clone() for part in encoded.features if part is not None))
     return dataclasses.replace(encoded, features=features, embedding=encoded.embedding.clone())

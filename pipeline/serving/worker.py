@@ -1,6 +1,6 @@
 """The work of one replica: a batch of questions in, an answer each out. Results do not depend on the batch.
 
-Images that are not held are encoded together, then all phrases with the same budget and rule are asked together. Where
+Images that are not held are encoded, then all phrases with the same budget and rule are asked together. Where
 the model raises, the call is repeated in halves until the phrases at fault stand alone; they fail, all others do not.
 """
 

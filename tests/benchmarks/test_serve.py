@@ -26,7 +26,7 @@ def test_percentiles_are_in_milliseconds() -> None:
 
 def test_a_summary_counts_what_came() -> None:
     told = {"answers": [(0.5, 0.1, True, True), (2.0, 0.3, False, False)], "errors": {"503 busy": 1}, "retried": 1}
-    found = summary(told | {"wrong": 0, "lost": 0, "min_iou": 1.0})
+    found = summary(told | {"wrong": 0, "unequal": 0, "lost": 0, "min_iou": 1.0})
     assert (found["requests"], found["phrases_per_s"], found["ms"]["p50"]) == (2, 1.0, 200.0)
     assert (found["share_of_known_images"], found["errors"]) == (0.5, {"503 busy": 1})
 
@@ -62,6 +62,7 @@ def test_an_answer_that_is_another_s_is_wrong(tmp_path: Path, change: dict[str, 
     told = {"masks": [{"phrase": "a", "rle": TRUTH} | change], "cached_image": True}
     found.mark(told, TRUTH, "a", 0.1, first=True)
     assert found.wrong == is_wrong
+    assert found.unequal <= found.wrong
 
 
 def test_questions_are_answered_as_the_images_are_read() -> None:

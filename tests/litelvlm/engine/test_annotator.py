@@ -224,3 +224,15 @@ def test_bad_requests_name_the_field(demo_annotator: Annotator, image: Any, phra
 def test_bad_arguments_name_the_field(demo_annotator: Annotator, arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         demo_annotator.annotate([], **arguments)
+
+
+def test_embeddings_of_phrases_are_remembered_each_by_itself(tiny_annotator: Annotator) -> None:
+    template, phrases = tiny_annotator.config.template, ["a zebra", "a much longer phrase about two zebras"]
+    tiny_annotator.embed(["  A Zebra ", phrases[1]])
+    together = tiny_annotator._runner.embed_questions([template.ask(one) for one in phrases])
+    for phrase in phrases:
+        question = template.ask(phrase)
+        alone = Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY)._runner.embed_questions([question])
+        assert torch.equal(together[question], alone[question])
+    with pytest.raises(ValueError, match="empty"):
+        tiny_annotator.embed([" "])
