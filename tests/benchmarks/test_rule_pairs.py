@@ -18,7 +18,12 @@ def test_differences_are_of_the_same_expressions(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"facts": {"combinations": [*words, words[1].replace("=0", "=1")]}})
     )
-    shares = {1: [0.2, 0.4], 2: [0.3, 0.5], 3: [0.6, None], 4: [1.0, 1.0]}  # hundredths that are hit of a hundred
+    shares: dict[int, list[float | None]] = {
+        1: [0.2, 0.4],
+        2: [0.3, 0.5],
+        3: [0.6, None],
+        4: [1.0, 1.0],
+    }  # hundredths that are hit of a hundred
     rows = [
         {
             "combination": combination,
