@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hardware import describe
+from benchmarks.rule_pairs import write_pairs
 
 _LEADING = "none,release,paper,context,high_similarity,random,visionzip,vispruner,divprune,csp,nuwa"
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +87,7 @@ def main() -> int:
     if "rules" in chosen:
         shutil.copyfile(options.work / "rules" / "evaluation.html", options.results / "rules.html")
         plot(options.results / "rules.csv", options.results / "rules.png")
+        write_pairs(options.work / "rules", options.results / "against.csv")
     return 0
 
 
