@@ -86,7 +86,6 @@ def main() -> int:
     if "rules" in chosen:
         shutil.copyfile(options.work / "rules" / "evaluation.html", options.results / "rules.html")
         plot(options.results / "rules.csv", options.results / "rules.png")
-        plot_cost(options.results / "rules.csv", options.results / "cost.png")
     return 0
 
 
@@ -132,34 +131,6 @@ def plot(table: Path, output: Path) -> None:
     )
     axes.set_xticks(ticks, [str(tokens) for tokens in ticks], minor=False)
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(output, dpi=110)
-
-
-def plot_cost(table: Path, output: Path) -> None:
-    """gIoU by measured milliseconds an answer, a curve for each rule from its largest to its smallest budget."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    points: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    with table.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["slice_by"] == "all" and row["answer_s"]:
-                place = 1000 * float(row["answer_s"]), float(row["giou"])
-                points[row["rule"]][int(row["num_retain_tokens"])].append(place)
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    curves = {
-        rule: [tuple(sum(values) / len(own) for values in zip(*own, strict=True)) for _, own in sorted(at.items())]
-        for rule, at in points.items()
-    }
-    for number, (rule, curve) in enumerate(sorted(curves.items(), key=lambda item: -max(giou for _, giou in item[1]))):
-        colour = "black" if rule == "none" else f"C{number % 10}"
-        milliseconds, gious = zip(*curve, strict=True)
-        axes.plot(milliseconds, gious, marker="os"[number // 10], markersize=5, label=rule, color=colour)
-    axes.set(xlabel="milliseconds an answer, measured", ylabel="gIoU", title="Held-out scenes: quality by cost")
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(output, dpi=110)

@@ -4,7 +4,7 @@
     python jobs/similarity.py --model demo --clip build/contrast/clip …
 
 The shipped towers were taught what each of their patches shows as well (`demo.train_clip`); these show what is left of
-that without. They are written in the form of a Hugging Face CLIP directory.
+that without. They are written in the form of a Hugging Face CLIP directory. Run again, it goes on with them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.attention import sdpa_kernel
 from litelvlm.demo.clip_directory import write_clip_directory
 from litelvlm.demo.rendering import render_scenes
 from litelvlm.demo.train import ATTENTION
-from litelvlm.demo.train_clip import train_clip
+from litelvlm.demo.train_clip import load_clip, train_clip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,8 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--minutes must be above 0, --scenes at least 1000")
     torch.set_num_threads(options.threads)
     scenes = render_scenes(options.output / "scenes", 0, options.scenes)
+    start = load_clip(options.output) if (options.output / "clip.safetensors").is_file() else None
+    how = {"minutes": options.minutes, "seed": options.seed, "contrastive": True, "start": start}
     with sdpa_kernel(ATTENTION):
-        encoder = train_clip(scenes, options.output, minutes=options.minutes, seed=options.seed, contrastive=True)
+        encoder = train_clip(scenes, options.output, **how)
     print(f"towers: {write_clip_directory(encoder, options.output / 'clip_merges.txt', options.output / 'clip')}")
     return 0
 

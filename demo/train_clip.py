@@ -76,7 +76,13 @@ class BankLoss(nn.Module):
 
 
 def train_clip(
-    scenes: SceneArrays, directory: Path, *, minutes: float, seed: int, contrastive: bool = False
+    scenes: SceneArrays,
+    directory: Path,
+    *,
+    minutes: float,
+    seed: int,
+    contrastive: bool = False,
+    start: ClipEncoder | None = None,
 ) -> ClipEncoder:
     """Trains the towers for a time.
 
@@ -86,13 +92,14 @@ def train_clip(
         minutes: wall-clock time; the learning rate follows a cosine over it.
         seed: of weights, scenes and captions.
         contrastive: leave out the other two objectives.
+        start: towers to go on with; None begins anew.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_merges(directory / "clip_merges.txt")
     tokenizer = load_clip_tokenizer(directory / "clip_merges.txt", SIZES.context_length)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    encoder, bank_loss, bank = ClipEncoder(SIZES), BankLoss(), [] if contrastive else phrase_bank()
+    encoder, bank_loss, bank = start or ClipEncoder(SIZES), BankLoss(), [] if contrastive else phrase_bank()
     dense = DenseHeads(SIZES.vision_width, SIZES.image_size // SIZES.patch_size)
     params = [*encoder.parameters(), *bank_loss.parameters(), *dense.parameters()]
     training = Training("clip", directory / "clip.csv", minutes=minutes, save=lambda: save_clip(encoder, directory))

@@ -137,6 +137,12 @@ class HttpListener(_Http):
         self._listener = Listener(self._app, config)
         self._listener.start()
 
+    async def drain(self) -> bool:
+        """The same, and the last answers are on their way when it returns."""
+        ended = await super().drain()
+        await self._listener.close()
+        return ended
+
     def check_health(self) -> None:
         """Raises RuntimeError where nobody listens any more: Serve starts another one."""
         self._listener.check()

@@ -13,6 +13,7 @@ from litelvlm.pipeline.serving.http_guard import App
 
 KEEP_ALIVE_S = 75
 _BACKLOG = 2048
+_CLOSE_S = 3  # that answers may still take on their way out
 
 
 class Listener:
@@ -31,6 +32,7 @@ class Listener:
         settings = uvicorn.Config(
             app,
             timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_CLOSE_S,
             ssl_certfile=config.tls_certificate,
             ssl_keyfile=config.tls_key,
             ssl_ca_certs=config.tls_client_ca,
@@ -50,12 +52,12 @@ class Listener:
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
 
     def check(self) -> None:
-        """Raises RuntimeError where it has ended."""
-        if self._task is None or self._task.done():
+        """Raises RuntimeError where nobody listens, though it was not closed."""
+        if not self._server.should_exit and (self._task is None or self._task.done()):
             raise RuntimeError("nobody listens")
 
     async def close(self) -> None:
-        """Take no more connections, end what runs, and wait for that."""
+        """Take no more connections and wait until what was answered is sent."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task

@@ -36,8 +36,6 @@ def test_it_answers_until_it_is_closed(host: str) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await client.get(f"http://127.0.0.1:{port}/some/path")
         await listener.close()
-        with pytest.raises(RuntimeError):
-            listener.check()
         return answer.text
 
     assert asyncio.run(run()) == "/some/path"
@@ -85,6 +83,26 @@ def test_certificates_that_are_none_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=told):
             check_tls(ServeConfig.from_flat(settings))
+
+
+def test_what_is_being_answered_is_sent_before_it_closes() -> None:
+    port, asked = free_port(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        await asyncio.sleep(0.2)
+        await app(scope, receive, send)
+
+    async def run() -> str:
+        listener = Listener(slow, ServeConfig(port=port))
+        listener.start()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/late"))
+            await asked.wait()
+            await listener.close()
+            return (await answer).text
+
+    assert asyncio.run(run()) == "/late"
 
 
 def test_a_port_that_is_taken_is_named() -> None:
