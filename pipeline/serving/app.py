@@ -36,6 +36,7 @@ ROUTES = frozenset(
         "/example.jpg",
         "/predict",
         "/setup",
+        "/versions",
         "/webhook",
     }
 )
@@ -213,6 +214,10 @@ def _add_label_studio(app: FastAPI, service: AnnotationService, backend: LabelSt
     @app.post("/setup", summary="A project is connected", openapi_extra=SETUP, **told)
     async def setup(request: Request) -> dict[str, Any]:
         return backend.setup(await read_body(request, limits))
+
+    @app.get("/versions", tags=["Label Studio"], summary="Versions of the model: one")
+    async def versions() -> dict[str, list[str]]:
+        return {"versions": [service.facts.version]}
 
     @app.post("/predict", summary="Predictions for tasks", openapi_extra=PREDICT, **told)
     async def predict(request: Request) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def test_phrases_that_are_typed_become_regions(api: httpx.Client, service: Serve
     assert connected(api, made, service, "not the token at all").status_code == 400
     model = connected(api, made, service).json()
     assert (model["readable_state"], model["error_message"]) == ("Connected", None)
+    assert asked(api, "GET", f"/api/ml/{model['id']}/versions") == {"versions": [model["model_version"]]}
     texts = ["of before", "\n".join(SCENE.phrases)]
     typed = {"type": "textarea", "from_name": "prompt", "to_name": "image", "value": {"text": texts}}
     told = asked(

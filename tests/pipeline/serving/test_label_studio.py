@@ -49,6 +49,7 @@ def predict(made: Service, config: str = BRUSH, typed: list[str] | None = None, 
 def test_setup_tells_the_version_and_refuses_an_interface_without_masks(made: Service) -> None:
     body = {"project": "1.2", "schema": BRUSH, "hostname": "http://localhost:8080", "access_token": "x"}
     assert post(made, "/setup", body).json() == {"model_version": "fake-1"}
+    assert asyncio.run(made.client.get("/versions?project=1.2")).json() == {"versions": ["fake-1"]}
     refused = post(made, "/setup", body | {"schema": "<View/>"})
     assert (refused.status_code, refused.json()["error"]["field"]) == (422, "schema")
 
