@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ def test_shards_get_the_rows_they_would_have_read(tmp_path: Path, group: int, sa
     for task in tasks:
         alone = list(read_shard(task.shard, plan.mapping.without_mask(), {}, sample=sample))
         assert alone == (task.read.rows if task.read else alone)
-    assert any(task.read for task in tasks) == (group > 8)
+    shards_of_group = Counter(task.shard.row_group for task in tasks)  # a sample may leave a group a single one
+    assert any(task.read for task in tasks) == (max(shards_of_group.values()) > 1)
+    if sample is None:
+        assert any(task.read for task in tasks) == (group > 8)
 
 
 @pytest.mark.parametrize("group", [8, 16, 64, 1_000])
