@@ -39,7 +39,6 @@ from benchmarks.serve_process import (
 from benchmarks.serve_questions import SETTINGS, Author, Questions
 
 SIZES = {"as drawn": None, "1024 wide": 1024, "1600 wide": 1600}
-USERS = (1, 8, 32)
 _PERCENTILES = (50, 95, 99)
 
 
@@ -47,6 +46,8 @@ _PERCENTILES = (50, 95, 99)
 class Extent:
     """How much is measured."""
 
+    sizes: tuple[str, ...] = tuple(SIZES)
+    users: tuple[int, ...] = (1, 8, 32)
     images: int
     seconds: float
     requests_with_kills: int
@@ -58,7 +59,16 @@ class Extent:
 FULL = Extent(
     images=40, seconds=12, requests_with_kills=10_000, kill_every_s=10, requests_with_http_kills=1_500, idle=1_000
 )
-QUICK = Extent(images=2, seconds=0.5, requests_with_kills=100, kill_every_s=0.5, requests_with_http_kills=0, idle=50)
+QUICK = Extent(
+    sizes=("as drawn",),
+    users=(1, 8),
+    images=2,
+    seconds=0.5,
+    requests_with_kills=40,
+    kill_every_s=0.3,
+    requests_with_http_kills=0,
+    idle=50,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
 def measure(extent: Extent, folder: Path) -> dict[str, Any]:
     """All of it, against one service."""
     author = Author()
-    sets = {name: author.questions(extent.images, width) for name, width in SIZES.items()}
+    sets = {name: author.questions(extent.images, width) for name, width in SIZES.items() if name in extent.sizes}
     known = author.questions(extent.images)
     service = ServiceProcess()
     try:
@@ -127,7 +137,7 @@ class _Bench:
         if not fresh:
             self._ask(questions, users=1, order="images", fresh=False, requests=len(questions))
         found = {}
-        for users in USERS:
+        for users in extent.users:
             told = self._ask(questions, users=users, order="images", fresh=fresh, seconds=extent.seconds)
             found[str(users)] = summary(told)
         return found

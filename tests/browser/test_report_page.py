@@ -15,6 +15,7 @@ from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.records import Reasons, ScoreFacts
 from litelvlm.pipeline.report.write import REPORT_NAME, render, write_report
 from tests.fakes import FakeEngine
+from tests.pipeline.planned_runs import summary
 from tests.pipeline.report.report_runs import HOSTILE, DisagreeingEngine, make_output, shard_table
 from tests.pipeline.samples import mixed_rows, row, run_config
 
@@ -60,7 +61,8 @@ def large_facts() -> Facts:
     names = [f"gpu-node-{at % 40:02}.cluster.example:{10_000 + at % 40}" for at in number]
     table = shard_table(
         10_000, annotate_s=took, sam_s=took - 7, actor_from=start, actor_to=start + 10, finished_at=start + 10,
-        actor=names, node=[name.split(":")[0] for name in names], baseline_s=0.3, mfu=0.31, tflop=900.0,
+        actor=names, node=[name.split(":")[0] for name in names], baseline_s=0.3, mfu=0.31,
+        tflop=900.0, unpruned_tflop=1500.0,
     )  # fmt: skip
     reasons = Reasons()
     for at in range(40):
@@ -68,7 +70,7 @@ def large_facts() -> Facts:
     scores = ScoreFacts(bins=np.arange(20) ** 3, total=50_000.0)
     config = run_config("s3://bucket/in/*.parquet", "s3://bucket/out", gpu_price=2.49)
     return Facts(
-        run={"state": "done"}, config=config, table=table, planned_shards=10_000, planned_rows=640_000,
+        run=summary(), config=config, table=table, planned_shards=10_000, planned_rows=640_000,
         reasons=reasons, scores=scores, baseline=None,
     )  # fmt: skip
 
@@ -125,8 +127,9 @@ def test_pictures_are_there_without_a_network(visit: Any, pages: dict[str, Path]
     sizes = page.evaluate(
         "[...document.images].map(image => [image.naturalWidth, image.getBoundingClientRect().width])"
     )
-    assert len(sizes) == 18
-    assert all(natural == 480 and 100 < shown < 360 for natural, shown in sizes)
+    assert len(sizes) == 28
+    assert {natural for natural, _ in sizes} == {240, 480}
+    assert all(60 < shown < 360 for _, shown in sizes)
 
 
 def test_nothing_that_a_run_holds_is_carried_out(visit: Any, pages: dict[str, Path]) -> None:
