@@ -82,7 +82,7 @@ def line(row: dict[str, Any]) -> str:
 
 def write(rows: list[dict[str, Any]], peak_flop_per_s: float, model: str, directory: Path) -> None:
     """The result as JSON, and as a chart."""
-    content = {"hardware": describe(), "model": model, "size": "demo", "dtype": "float32"}
+    content: dict[str, Any] = {"hardware": describe(), "model": model, "size": "demo", "dtype": "float32"}
     content |= {"rule": RULE, "rounds": ROUNDS, "peak_gflop_per_s": round(peak_flop_per_s / 1e9, 1)}
     content |= {"rows": rows, "pruning": pruning_speedups(rows)}
     directory.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ class Session:
         self.dtype = "bfloat16" if device.type == "cuda" else "float32"
         self.findings: dict[str, Findings] = {}
         self._clock, self._started, self._limit_s = clock, clock(), seconds
-        self._head = {"hardware": describe(), "model": model.title, "size": size}
+        self._head: dict[str, Any] = {"hardware": describe(), "model": model.title, "size": size}
         self._head |= {"dtype": self.dtype, "seconds": seconds}
         self._open, self._share = ExitStack(), 1.0 if size == "full" else _SMALL_SHARE
 
