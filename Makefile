@@ -51,7 +51,7 @@ bench: $(READY)  ## measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.planner_backtest
 	$(BIN)/python -m benchmarks.serve
 
-bench-rules: $(READY)  ## every rule, budget and order on 500 held-out scenes (about 15 minutes on 2 cores)
+bench-rules: $(READY)  ## every rule, budget, order and layout on 500 held-out scenes
 	$(BIN)/python -m benchmarks.rules
 
 bench-gpu: $(READY)  ## on a CUDA device: parity, speed with a full-size model of random weights, float8 (8 minutes)
