@@ -49,6 +49,7 @@ def test_it_begins_as_the_shipped_model(tmp_path: Path, demo_annotator: Annotato
     assert (patches.T @ rest / len(patches)).abs().max() < 1e-3  # nor anything linear
 
 
+@pytest.mark.slow
 def test_training_of_no_time_gives_a_checkpoint(tmp_path: Path) -> None:
     render_scenes(tmp_path / "scenes", 0, 2, workers=1)
     plan = TrainingPlan(

@@ -94,6 +94,7 @@ def test_long_lists_are_continued_within_the_context(gsva_tiny: Path) -> None:
     assert [index for prompt in prompts for index in prompt.phrase_indices] == list(range(40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["separate", "rounds", "shared"])
 def test_absent_is_where_the_token_that_rejects_is_the_likeliest(
     annotator: Annotator, layout: str, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ def test_it_equals_folded_heads() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_its_layer_is_one_graph() -> None:
     from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
     from litelvlm.sam_kernel import KernelSamEncoder

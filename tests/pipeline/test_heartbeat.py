@@ -10,6 +10,7 @@ from litelvlm.pipeline import heartbeat
 from litelvlm.pipeline.heartbeat import Heartbeat, Paced, standing
 
 
+@pytest.mark.slow
 def test_silence_is_broken_by_a_line_and_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "standing", lambda num_actors: f"waiting for {num_actors}")
     lines: list[str] = []

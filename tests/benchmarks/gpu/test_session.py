@@ -77,6 +77,7 @@ def test_what_would_not_end_in_time_is_not_begun(session: Session, clock: Clock)
     assert steps["one"]["seconds"] == 60
 
 
+@pytest.mark.slow
 def test_a_long_loop_stops_ahead_of_the_deadline_and_keeps_its_rows(session: Session, clock: Clock) -> None:
     def loops(session: Session, found: Findings) -> None:
         for number in range(10):

@@ -13,7 +13,7 @@ from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.output.parallel import Kept, Tasks
 
 
-@pytest.fixture(params=[False, True])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.ray)])
 def beside(request: pytest.FixtureRequest) -> bool:
     if request.param:
         request.getfixturevalue("local_ray")

@@ -137,6 +137,7 @@ def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batc
     assert all(mask_iou(one.mask, two.mask) >= 0.999 for one, two in pairs)
 
 
+@pytest.mark.slow
 def test_an_encoded_image_does_not_keep_its_batch_in_memory(tiny: LoadedModel) -> None:
     images = [tiny.engine.preprocessor().prepare(image(seed)) for seed in range(3)]
     for one in tiny.encode(images):

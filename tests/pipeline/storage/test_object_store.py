@@ -28,6 +28,7 @@ def store() -> Iterator[ObjectStore]:
         yield running
 
 
+@pytest.mark.slow
 def test_one_of_many_racing_writers_wins(store: ObjectStore) -> None:
     start = threading.Barrier(8)
     outcomes = []
