@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from litelvlm.pipeline.review.record_places import RecordPlaces
 from litelvlm.pipeline.review.second_opinion import ComparedRuns
 from litelvlm.pipeline.schemas import COMPARISON_NAME, COMPARISON_SCHEMA, SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import SavedRun, claimed_run
+from litelvlm.pipeline.storage.directory_claim import directory_claim
 from litelvlm.pipeline.storage.store import Storage
 
 _CLAIM = "_compare.json"
@@ -141,17 +141,7 @@ def _claim(config: CompareConfig, a: _Run, b: _Run, output: Storage) -> bytes:
         "worst": config.worst,
         "gpu_price": config.gpu_price,
     }
-    try:
-        there = json.loads(output.read_bytes(_CLAIM))
-    except FileNotFoundError:
-        there = None
-    except ValueError:
-        there = {}
-    names = output.whole_files() if there is None else []
-    if there not in (None, mine) or names:
-        what = "another comparison" if there is not None else f"something else, such as {names[0]}"
-        raise ValueError(f"--output {shlex.quote(config.output)}: holds {what}; choose another directory")
-    return json.dumps(mine).encode() + b"\n"
+    return directory_claim(output, _CLAIM, mine, given=config.output, kind="comparison")
 
 
 def _facts(run: _Run, num_records: int, gpu_price: float | None) -> RunFacts:

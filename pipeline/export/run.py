@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -33,6 +32,7 @@ from litelvlm.pipeline.output.parallel import Tasks, chunks
 from litelvlm.pipeline.output.unique_names import UniqueNames, hashes_of, name_key, without_extension
 from litelvlm.pipeline.schemas import SUCCESS_NAME
 from litelvlm.pipeline.shards.claim import claimed_run
+from litelvlm.pipeline.storage.directory_claim import directory_claim
 from litelvlm.pipeline.storage.store import Storage
 
 CLAIM = "_export.json"
@@ -167,16 +167,4 @@ def _claim(config: ExportConfig, source: Storage, output: Storage) -> None:
         "min_score": config.min_score,
         "tolerance": config.tolerance,
     }
-    try:
-        there = json.loads(output.read_bytes(CLAIM))
-    except FileNotFoundError:
-        there = None
-    except ValueError:
-        there = {}
-    if there == mine:
-        return
-    names = output.whole_files()
-    if there is not None or names:
-        what = "another export" if there is not None else f"something else, such as {names[0]}"
-        raise ValueError(f"--output {shlex.quote(config.output)}: holds {what}; choose another directory")
-    output.write_bytes(CLAIM, json.dumps(mine).encode() + b"\n")
+    output.write_bytes(CLAIM, directory_claim(output, CLAIM, mine, given=config.output, kind="export"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -27,6 +25,7 @@ from litelvlm.pipeline.review.labels import categories_of
 from litelvlm.pipeline.review.queue_table import read_queue
 from litelvlm.pipeline.review.run_records import RunRecords
 from litelvlm.pipeline.review.where import Where
+from litelvlm.pipeline.storage.directory_claim import directory_claim
 from litelvlm.pipeline.storage.store import Storage
 
 CLAIM = "_review_export.json"
@@ -166,14 +165,4 @@ def _claim(config: ReviewExportConfig, records: RunRecords, output: Storage) -> 
         "image_base": config.image_base,
         "copy_images": config.copy_images,
     }
-    try:
-        there = json.loads(output.read_bytes(CLAIM))
-    except FileNotFoundError:
-        there = None
-    except ValueError:
-        there = {}
-    names = output.whole_files() if there is None else []
-    if there not in (None, mine) or names:
-        what = "another export" if there is not None else f"something else, such as {names[0]}"
-        raise ValueError(f"--output {shlex.quote(config.output)}: holds {what}; choose another directory")
-    output.write_bytes(CLAIM, json.dumps(mine).encode() + b"\n")
+    output.write_bytes(CLAIM, directory_claim(output, CLAIM, mine, given=config.output, kind="export"))
