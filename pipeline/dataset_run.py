@@ -77,7 +77,7 @@ class DatasetRun(ABC, Generic[E, M]):
                 remarks = None
             else:
                 remarks = self.check()
-                check_claim(self.storage, self.plan, self.config)
+                check_claim(self.storage, self.config)
         except MISTAKES as error:
             raise UsageError(str(error)) from error
         from litelvlm.pipeline.cluster import ray_session

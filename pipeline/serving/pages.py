@@ -48,7 +48,7 @@ def type_in_words(schema: dict[str, Any]) -> str:
         return " or ".join(type_in_words(one) for one in schema["anyOf"])
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
     if choices:
-        return " or ".join(f'"{one}"' for one in choices)
+        return " or ".join("null" if one is None else f'"{one}"' for one in choices)
     if schema.get("type") == "array":
         return f"list of {type_in_words(schema['items'])}"
     return str(schema.get("type", "anything"))

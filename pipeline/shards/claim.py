@@ -49,7 +49,7 @@ def claim_output(storage: Storage, plan: RunPlan, config: RunConfig) -> bool:
     """Make the output belong to this plan. Returns whether it did before, that is, whether the run resumes.
 
     Raises:
-        ValueError: as `check_claim`, of what came since.
+        ValueError: as `refuse_others` and `check_claim`, of what came since.
     """
     if config.overwrite:
         clear_output(storage, plan)
@@ -64,17 +64,15 @@ def claim_output(storage: Storage, plan: RunPlan, config: RunConfig) -> bool:
     return True
 
 
-def check_claim(storage: Storage, plan: RunPlan, config: RunConfig) -> None:
-    """Whether `claim_output` would find something wrong; at most an empty directory stays.
+def check_claim(storage: Storage, config: RunConfig) -> None:
+    """Whether an output that `refuse_others` lets pass can be claimed; at most an empty directory stays.
 
     Raises:
-        ValueError: the output holds a run of another configuration (naming what differs) or files of unknown origin, or
-            cannot be written.
+        ValueError: it holds files of unknown origin, or cannot be written.
     """
-    refuse_others(storage, plan, config)
-    if not config.overwrite and find_run(storage) is not None:
-        return
     if not config.overwrite:
+        if find_run(storage) is not None:
+            return
         _refuse_strangers(storage)
     storage.check_writable()
 

@@ -328,6 +328,8 @@ def test_the_api_page_names_what_the_document_does() -> None:
     text = get(service(), "/docs").text
     for name in ("POST /v1/annotate", "AnnotateRequest", "AnnotateResponse", "num_retain_tokens", "GET /ready"):
         assert name in text
+    assert text.count('Body: <a href="#AnnotateRequest">') == 1
+    assert "Body: an object with <code>tasks</code>, <code>label_config</code>" in text
 
 
 def test_the_model_is_told_with_its_rules_and_the_demo_has_an_example() -> None:

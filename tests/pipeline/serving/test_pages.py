@@ -57,6 +57,7 @@ def test_the_api_page_has_all_of_the_document_escaped() -> None:
         ({"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]}, "list of number or null"),
         ({"enum": ["rle", "png"], "type": "string"}, '"rle" or "png"'),
         ({"const": "all", "type": "string"}, '"all"'),
+        ({"enum": ["paper", None]}, '"paper" or null'),
         ({}, "anything"),
     ],
 )

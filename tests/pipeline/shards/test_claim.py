@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from litelvlm.pipeline.config import RunConfig
-from litelvlm.pipeline.shards.claim import check_claim, claim_output, claimed_run, clear_output, find_run
+from litelvlm.pipeline.shards.claim import check_claim, claim_output, claimed_run, clear_output, find_run, refuse_others
 from litelvlm.pipeline.shards.manifest import RunPlan, make_plan, read_manifest
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.samples import row, run_config, write_table
@@ -37,11 +37,11 @@ def test_an_output_is_claimed_once_and_resumed_by_the_same_plan(source: str, tmp
 
 def test_a_run_with_other_settings_is_refused_with_what_differs_and_the_way_out(source: str, tmp_path: Path) -> None:
     claim_output(*planned(source, tmp_path))
-    for step in check_claim, claim_output:
+    for step in refuse_others, claim_output:
         with pytest.raises(ValueError, match="num_retain_tokens was 21 and is now 48") as caught:
             step(*planned(source, tmp_path, num_retain_tokens=48))
         assert "choose another --output, or start over with --overwrite" in str(caught.value)
-    check_claim(*planned(source, tmp_path, num_retain_tokens=48, overwrite=True))
+    refuse_others(*planned(source, tmp_path, num_retain_tokens=48, overwrite=True))
     assert not claim_output(*planned(source, tmp_path, num_retain_tokens=48, overwrite=True))
 
 
@@ -56,10 +56,11 @@ def test_files_of_unknown_origin_are_refused_and_others_left_alone(source: str, 
     storage, plan, config = planned(source, tmp_path)
     storage.write_bytes("notes.txt", b"mine")
     storage.write_bytes("records/part-00000.parquet", b"whose?")
-    for step in check_claim, claim_output:
-        with pytest.raises(ValueError, match=r"holds records/part-00000\.parquet but no config\.json"):
-            step(storage, plan, config)
-    check_claim(*planned(source, tmp_path, overwrite=True))
+    with pytest.raises(ValueError, match=r"holds records/part-00000\.parquet but no config\.json"):
+        check_claim(storage, config)
+    with pytest.raises(ValueError, match=r"holds records/part-00000\.parquet but no config\.json"):
+        claim_output(storage, plan, config)
+    check_claim(storage, planned(source, tmp_path, overwrite=True)[2])
     assert storage.list("records") == ["records/part-00000.parquet"]
     claim_output(*planned(source, tmp_path, overwrite=True))
     assert storage.list("records") == []
@@ -68,12 +69,12 @@ def test_files_of_unknown_origin_are_refused_and_others_left_alone(source: str, 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_cannot_be_written_is_found_before_it_is_claimed(source: str, tmp_path: Path, overwrite: bool) -> None:
-    storage, plan, config = planned(source, tmp_path, overwrite=overwrite)
-    check_claim(storage, plan, config)
+    storage, _, config = planned(source, tmp_path, overwrite=overwrite)
+    check_claim(storage, config)
     assert find_run(storage) is None
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ValueError, match="not writable"):
-        check_claim(Storage(str(tmp_path / "file/out")), plan, config)
+        check_claim(Storage(str(tmp_path / "file/out")), config)
 
 
 def test_clearing_removes_a_marker_that_no_listing_shows(source: str, tmp_path: Path) -> None:
