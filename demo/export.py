@@ -16,10 +16,7 @@ from litelvlm.demo.train_clip import load_clip
 from litelvlm.glamm import GlammModel
 from litelvlm.models.description import ModelDescription
 from litelvlm.models.glamm import GLAMM
-from litelvlm.models.lisa import LISA
 from litelvlm.tokenizer import GlammTokenizer
-
-SOURCES = {GLAMM.name: "demo/train.py", LISA.name: "demo/train_lisa.py"}
 
 
 def assemble(
@@ -53,8 +50,9 @@ def export(
     *,
     calibration: ScoreCalibration | None = None,
     description: ModelDescription = GLAMM,
+    source: str = "demo/train.py",
 ) -> Path:
-    """Writes the checkpoint, weights in float16, replacing what is at `output`."""
+    """Writes the checkpoint, weights in float16, replacing what is at `output`; `source` says what trained it."""
     model = assemble(directory, calibration, description).half()
     files = {
         "tokenizer.model": directory / "tokenizer" / "tokenizer.model",
@@ -63,4 +61,4 @@ def export(
     }
     if output.exists():
         shutil.rmtree(output)
-    return write_converted(model, output, files=files, source=SOURCES[description.name])
+    return write_converted(model, output, files=files, source=source)

@@ -14,6 +14,7 @@ import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class TrainingPlan:
     seed: int = 0
     threads: int = 2
     description: ModelDescription = GLAMM
+    source: str = "demo/train.py"
 
     @property
     def scenes(self) -> SceneArrays:
@@ -162,7 +164,9 @@ def _joint_stage(plan: TrainingPlan, team: Team) -> None:
 
 def finish(plan: TrainingPlan) -> Path:
     """Calibrates the confidence on validation scenes and exports the checkpoint."""
-    output = export(plan.directory, plan.directory / "checkpoint", description=plan.description)
+    output = plan.directory / "checkpoint"
+    write = partial(export, plan.directory, output, description=plan.description, source=plan.source)
+    write()
     annotator = Annotator.from_pretrained(output)
     scenes = list(scenes_from(VALIDATION_SEED, plan.num_validation_scenes))
     third = PruningConfig(rule="random", num_retain_tokens=annotator.num_visual_tokens // 3)
@@ -171,7 +175,7 @@ def finish(plan: TrainingPlan) -> Path:
     print(f"validation gIoU: unpruned {unpruned:.4f}, a third of the tokens at random {pruned:.4f}")
     calibration = fit_calibration(parts)
     print(f"calibration: {calibration}", flush=True)
-    return export(plan.directory, output, calibration=calibration, description=plan.description)
+    return write(calibration=calibration)
 
 
 def train(plan: TrainingPlan) -> Path:

@@ -14,30 +14,25 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.attention import sdpa_kernel
 
-from litelvlm.checkpoint import CLIP_MERGES, DEMO_DIRECTORY, open_checkpoint
+from litelvlm.checkpoint import CLIP_MERGES, DEMO_DIRECTORY
 from litelvlm.demo.corpus import LISA_TEMPLATES
-from litelvlm.demo.language import LanguageHeads, LanguageSide, clip_patches
-from litelvlm.demo.schedule import Training
+from litelvlm.demo.language import clip_patches
 from litelvlm.demo.sizes import demo_config
-from litelvlm.demo.train import ATTENTION, TrainingPlan, finish, save_stage
-from litelvlm.demo.train_joint import train_joint
+from litelvlm.demo.train import TrainingPlan
+from litelvlm.demo.train_clip import save_clip
+from litelvlm.demo.warm_start import linear_fit, patches_to_fit, shipped_model, train_further
 from litelvlm.glamm import GlammModel
-from litelvlm.loading import load_model
 from litelvlm.models.lisa import LISA
 from litelvlm.tokenizer import TOKENIZER_MODEL, GlammTokenizer
 
 RATE = 5e-4  # below that of `train_joint`, which begins with less
-_FIT_SCENES = 400
 
 
 def write_tokenizer(directory: Path) -> GlammTokenizer:
@@ -57,15 +52,15 @@ def warm_start(tokenizer: GlammTokenizer, patches: Tensor) -> GlammModel:
         tokenizer: LISA's.
         patches: NxD float32, CLIP's patches that the projector is fitted on.
     """
-    shipped = load_model(open_checkpoint(DEMO_DIRECTORY), torch.device("cpu"), torch.float32)
+    shipped = shipped_model()
     model = GlammModel(demo_config(tokenizer))
     own = shipped.state_dict()
     table = own.pop("llm.embed_tokens.weight")
     state = {name: value for name, value in own.items() if not name.startswith("projector.")}
     state["llm.embed_tokens.weight"] = _embeddings(table, tokenizer)
     with torch.inference_mode():
-        state |= _linear_fit(patches, shipped.projector)
-    model.load_state_dict(state)
+        weight, bias = linear_fit(patches, shipped.projector(patches))
+    model.load_state_dict(state | {"projector.weight": weight, "projector.bias": bias})
     return model
 
 
@@ -78,13 +73,6 @@ def _embeddings(table: Tensor, tokenizer: GlammTokenizer) -> Tensor:
     return table[rows]
 
 
-def _linear_fit(patches: Tensor, projector: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Weight and bias of the layer that is nearest to `projector` on NxD patches, by least squares."""
-    inputs = torch.cat([patches, torch.ones(len(patches), 1)], dim=1)
-    solution = torch.linalg.lstsq(inputs, projector(patches)).solution
-    return {"projector.weight": solution[:-1].T.contiguous(), "projector.bias": solution[-1].contiguous()}
-
-
 def train_lisa(plan: TrainingPlan) -> Path:
     """Trains for `plan.joint_minutes`, calibrates and exports; returns the checkpoint's directory."""
     directory = plan.directory
@@ -93,36 +81,12 @@ def train_lisa(plan: TrainingPlan) -> Path:
     torch.manual_seed(plan.seed)
     tokenizer, scenes = write_tokenizer(directory / "tokenizer"), plan.scenes
     shutil.copy(DEMO_DIRECTORY / CLIP_MERGES, directory)
-    shipped = load_model(open_checkpoint(DEMO_DIRECTORY), torch.device("cpu"), torch.float32)
-    features = clip_patches(shipped.clip, scenes, min(plan.num_feature_scenes, len(scenes)), directory / "features.npy")
-    save_file(
-        {name: value.contiguous() for name, value in shipped.clip.state_dict().items()}, directory / "clip.safetensors"
-    )
-    fitted_on = torch.from_numpy(np.array(features[:_FIT_SCENES])).float().flatten(0, 1)
-    model = warm_start(tokenizer, fitted_on).requires_grad_(True)
-    sizes = model.config
-    heads = LanguageHeads(sizes.llm.hidden_size, sizes.num_visual_tokens)
-    _go_on(model, heads, directory / "joint.safetensors")
-    rng = np.random.default_rng(plan.seed)
-    side = LanguageSide(model, heads, features, tokenizer, rng, templates=LISA_TEMPLATES, rounds_share=0)
-
-    def save() -> None:
-        state = {name: value for name, value in model.state_dict().items() if not name.startswith("clip.")}
-        save_stage(state | {f"heads.{name}": value for name, value in heads.state_dict().items()}, plan, "joint")
-
-    training = Training("lisa", directory / "joint.csv", minutes=plan.joint_minutes, save=save)
-    with sdpa_kernel(ATTENTION):
-        train_joint(side, scenes, training, seed=plan.seed, rate=RATE)
-    return finish(plan)
-
-
-def _go_on(model: GlammModel, heads: LanguageHeads, path: Path) -> None:
-    """Loads what an earlier run left, if there is anything."""
-    if path.is_file():
-        weights = load_file(path)
-        own = {name.removeprefix("heads."): value for name, value in weights.items() if name.startswith("heads.")}
-        heads.load_state_dict(own)
-        model.load_state_dict({name: weights[name] for name in weights if name.split(".")[0] != "heads"}, strict=False)
+    clip = shipped_model().clip
+    save_clip(clip, directory)
+    features = clip_patches(clip, scenes, min(plan.num_feature_scenes, len(scenes)), directory / "features.npy")
+    model = warm_start(tokenizer, patches_to_fit(features))
+    asked = partial(train_further, templates=LISA_TEMPLATES, rounds_share=0)
+    return asked(plan, model, features, tokenizer, curve="lisa", rate=RATE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -137,7 +101,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.minutes <= 0 or options.scenes < 1000:
         parser.error("--minutes must be above 0, --scenes at least 1000")
     plan = TrainingPlan(directory=options.output, seed=options.seed, threads=options.threads, description=LISA)
-    plan = replace(plan, num_scenes=options.scenes, num_feature_scenes=options.scenes, joint_minutes=options.minutes)
+    plan = replace(
+        plan,
+        source="demo/train_lisa.py",
+        num_scenes=options.scenes,
+        num_feature_scenes=options.scenes,
+        joint_minutes=options.minutes,
+    )
     print(f"checkpoint: {train_lisa(plan)}")
     return 0
 

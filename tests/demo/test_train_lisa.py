@@ -6,18 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from litelvlm import AnnotationRequest, Annotator
 from litelvlm.checkpoint import DEMO_DIRECTORY
 from litelvlm.demo import train_lisa
-from litelvlm.demo.language import LanguageHeads
 from litelvlm.demo.rendering import render_scenes
 from litelvlm.demo.scenes import HELD_OUT_SEED, draw_scene
-from litelvlm.demo.sizes import demo_config
 from litelvlm.demo.train import TrainingPlan
 from litelvlm.demo.train_lisa import main, warm_start, write_tokenizer
-from litelvlm.glamm import GlammModel
 from litelvlm.models.lisa import LISA
 from litelvlm.tokenizer import GlammTokenizer
 
@@ -63,27 +59,13 @@ def test_training_of_no_time_gives_a_checkpoint(tmp_path: Path) -> None:
     assert len(result.run_lengths) == len(scene.phrases)
 
 
-def test_it_goes_on_with_what_was_left(tmp_path: Path) -> None:
-    tokenizer = write_tokenizer(tmp_path)
-    models = [GlammModel(demo_config(tokenizer)) for _ in range(2)]
-    heads = [LanguageHeads(160, 144) for _ in range(2)]
-    left = models[0].state_dict() | {f"heads.{name}": value for name, value in heads[0].state_dict().items()}
-    path = tmp_path / "joint.safetensors"
-    train_lisa._go_on(models[1], heads[1], path)
-    assert not torch.equal(models[1].projector.weight, models[0].projector.weight)
-    save_file({name: value.contiguous() for name, value in left.items() if not name.startswith("clip.")}, path)
-    train_lisa._go_on(models[1], heads[1], path)
-    assert torch.equal(models[1].projector.weight, models[0].projector.weight)
-    assert torch.equal(heads[1].location.weight, heads[0].location.weight)
-
-
 def test_flags_become_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans: list[TrainingPlan] = []
     monkeypatch.setattr(train_lisa, "train_lisa", plans.append)
     assert main(["--output", str(tmp_path), "--minutes", "5", "--scenes", "2000"]) == 0
     [plan] = plans
     assert (plan.joint_minutes, plan.num_scenes, plan.num_feature_scenes) == (5, 2000, 2000)
-    assert plan.description is LISA
+    assert (plan.description, plan.source) == (LISA, "demo/train_lisa.py")
 
 
 @pytest.mark.parametrize("flags", [["--minutes", "0"], ["--scenes", "10"]])
