@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -69,17 +71,36 @@ def _files(folder: str) -> list[Path]:
     return sorted(path for path in (ROOT / folder).rglob("*.py") if path.resolve() == path)
 
 
-def _modules(path: Path) -> set[str]:
+class Source(NamedTuple):
+    """What the tests below look at in a file: its imports, wherever they stand, those at its top, and whether it
+    defines a function."""
+
+    imports: list[ast.Import | ast.ImportFrom]
+    at_top: list[ast.ImportFrom]
+    has_logic: bool
+
+
+@functools.cache
+def _source(path: Path) -> Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    has_logic = any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes)
+    return Source(imports, [node for node in tree.body if isinstance(node, ast.ImportFrom)], has_logic)
+
+
+@functools.cache
+def _modules(path: Path) -> frozenset[str]:
     """Dotted names that a file imports: modules, and what is taken out of packages."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _source(path).imports:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def _under(name: str, packages: set[str]) -> bool:
@@ -140,7 +161,7 @@ def test_names_are_imported_from_the_file_that_defines_them() -> None:
     handed_on = {name: _imported_names(path) for name, path in files.items() if name != "litelvlm"}
     offenders = []
     for name, path in files.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in _source(path).imports:
             if isinstance(node, ast.ImportFrom):
                 names = {alias.name for alias in node.names}
                 offenders += [(name, f"{node.module}.{one}") for one in names & handed_on.get(node.module or "", set())]
@@ -149,8 +170,7 @@ def test_names_are_imported_from_the_file_that_defines_them() -> None:
 
 def _imported_names(path: Path) -> set[str]:
     """Names that a file has from other files."""
-    nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
-    return {alias.asname or alias.name for node in nodes for alias in node.names}
+    return {alias.asname or alias.name for node in _source(path).at_top for alias in node.names}
 
 
 def _dotted(path: Path) -> str:
@@ -162,15 +182,9 @@ def _dotted(path: Path) -> str:
 def test_every_file_with_logic_has_its_test_file() -> None:
     """A test lies where the code lies; only files of constants and data alone, and `__init__.py`, need none."""
     files = [path.relative_to(ROOT) for folder in FOLDERS for path in _files(folder) if path.name != "__init__.py"]
-    with_logic = [path for path in files if _has_logic(ROOT / path)]
+    with_logic = [path for path in files if _source(ROOT / path).has_logic]
     assert len(with_logic) > 100
     assert not [str(path) for path in with_logic if not (ROOT / "tests" / path.parent / f"test_{path.name}").is_file()]
-
-
-def _has_logic(path: Path) -> bool:
-    """Whether a file defines a function or a method."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes)
 
 
 # Objects that Ray moves between this run's own processes; nothing that a user or a store hands in.
