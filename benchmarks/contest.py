@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from litelvlm.preprocess import PreparedImage
 Records = list[tuple[PreparedImage, list[str]]]
 RECORD_LOOP, IMAGE_LOOP = "a record at a time", "an image at a time"
 ROUNDS = 3
+_NUMBERS = itertools.count()  # of what was drawn in this process
 
 
 def pruning_to(annotator: Annotator, rule: str, budget: int) -> PruningConfig:
@@ -60,8 +62,8 @@ def measure(
 
     Args:
         annotator: the engine, whose weights the loops share.
-        draw: gives records by a number: as many images and phrases each time, other texts, so that no one finds what
-            another has embedded.
+        draw: gives records by a number that no other call is given: as many images and phrases each time, other texts,
+            so that no one finds what another has embedded, at this setting or at one before.
         pruning: for all of them.
         layouts: of the engine's prompts.
         num_loop_images: how many images of a round the loops take; 0 leaves them out.
@@ -69,7 +71,7 @@ def measure(
         rounds: that count; one more warms up.
     """
     device, loop = annotator.device, ReleaseLoop(annotator)
-    drawn = [[draw(number * len(layouts) + place) for place in range(len(layouts))] for number in range(rounds + 1)]
+    drawn = [[draw(next(_NUMBERS)) for _ in layouts] for _ in range(rounds + 1)]
 
     def run(place: int, number: int) -> None:
         run_engine(annotator, drawn[number][place], pruning, layouts[place])

@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.contest import IMAGE_LOOP, RECORD_LOOP, ROUNDS, Records, measure, pruning_speedups, pruning_to
 from benchmarks.hardware import describe
 from benchmarks.peaks import matrix_peak
@@ -63,7 +65,8 @@ def draw_records(annotator: Annotator, num_images: int, num_phrases: int, number
     for seed in range(num_images):
         scene = draw_scene(_FIRST_SEED + seed)
         asked = [scene.phrases[n % len(scene.phrases)] for n in range(num_phrases)]
-        phrases = [f"{phrase} {number * num_phrases + n}" for n, phrase in enumerate(asked)]
+        own = range(number * max(PHRASES), number * max(PHRASES) + num_phrases)
+        phrases = [f"{phrase} {np.base_repr(one, 36).lower()}" for phrase, one in zip(asked, own, strict=True)]
         records.append((annotator.preprocessor.prepare(scene.image), phrases))
     return records
 
