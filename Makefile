@@ -15,7 +15,7 @@ INSTALL = $(BIN)/pip install $(PINNED) uv \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo demo-lisa clean
+.PHONY: help serve demo test quick faults check bench bench-rules bench-gpu browser stores review-tools train-demo demo-lisa demo-contrast clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 …")'
@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## draw 200 scenes, annotate them through Ray on the CPU, show what came out
 	$(BIN)/python -m demo.run
@@ -93,6 +93,9 @@ train-demo: $(READY)  ## train the shipped checkpoint again, from nothing (about
 
 demo-lisa: $(READY)  ## train a small LISA from the shipped checkpoint (about half an hour on one core)
 	$(BIN)/python -m demo.train_lisa --output build/demo-lisa
+
+demo-contrast: $(READY)  ## train CLIP towers on scenes and captions alone, and a GLaMM on them (90 minutes on one core)
+	$(BIN)/python -m demo.contrast --output build/contrast
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo/output

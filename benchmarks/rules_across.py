@@ -12,7 +12,7 @@ import csv
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,11 @@ from scipy.stats import spearmanr
 
 from benchmarks.rules import RESULTS
 
-MODELS = {"GLaMM": RESULTS, "LISA": RESULTS.with_name("rules-lisa")}
+MODELS = {
+    "GLaMM": RESULTS,
+    "LISA": RESULTS.with_name("rules-lisa"),
+    "contrast alone": RESULTS.with_name("rules-contrast"),  # a GLaMM on the towers of demo.contrast
+}
 #: Layout -> the table that has it.
 LAYOUTS = {"separate": "rules.csv", "shared": "shared.csv", "rounds": "conversations.csv"}
 BUDGETS = (48, 16)
@@ -30,12 +34,7 @@ Shares = dict[Condition, dict[str, float]]
 
 def main() -> int:
     """Writes both files; returns 0."""
-    shares = {
-        (model, layout, budget): own
-        for model, folder in MODELS.items()
-        for layout, name in LAYOUTS.items()
-        for budget, own in read_shares(folder / name, BUDGETS).items()
-    }
+    shares = shares_of(MODELS)
     rules = in_all(shares)
     content = {
         "shares": [
@@ -48,6 +47,17 @@ def main() -> int:
     (RESULTS / "across.json").write_text(json.dumps(content, indent=1) + "\n")
     (RESULTS / "across.md").write_text(as_table(shares, rules))
     return 0
+
+
+def shares_of(models: Mapping[str, Path]) -> Shares:
+    """Every condition that a model's folder has a table of."""
+    return {
+        (model, layout, budget): own
+        for model, folder in models.items()
+        for layout, name in LAYOUTS.items()
+        if (folder / name).is_file()
+        for budget, own in read_shares(folder / name, BUDGETS).items()
+    }
 
 
 def read_shares(table: Path, budgets: Sequence[int]) -> dict[int, dict[str, float]]:

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rules_across import Shares, agreement, as_table, in_all, read_shares
+from benchmarks.rules_across import Shares, agreement, as_table, in_all, read_shares, shares_of
+
+
+def write_table(path: Path, rows: list[tuple[object, ...]]) -> None:
+    names = ("slice_by", "rule", "num_retain_tokens", "order", "positions", "giou")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([names, *rows])
 
 
 def test_shares_are_of_the_unpruned_model_at_default_settings(tmp_path: Path) -> None:
-    names = ("slice_by", "rule", "num_retain_tokens", "order", "positions", "giou")
-    rows = [
+    rows: list[tuple[object, ...]] = [
         ("all", "none", 144, "auto", "compact", 0.8),
         ("all", "random", 48, "auto", "compact", 0.4),
         ("all", "random", 48, "auto", "compact", 0.6),
@@ -21,11 +27,24 @@ def test_shares_are_of_the_unpruned_model_at_default_settings(tmp_path: Path) ->
         ("all", "paper", 16, "auto", "compact", 0.2),
         ("kind", "paper", 48, "auto", "compact", 0.1),
     ]
-    with (tmp_path / "t.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([names, *rows])
+    write_table(tmp_path / "t.csv", rows)
     found = read_shares(tmp_path / "t.csv", (48, 16))
     assert found[48] == pytest.approx({"random": 0.625, "paper": 0.75})
     assert found[16] == pytest.approx({"paper": 0.25})
+
+
+def test_conditions_are_those_that_were_measured(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [("all", "none", 144, "auto", "compact", 0.8)]
+    rows += [("all", "random", budget, "auto", "compact", 0.4) for budget in (48, 16)]
+    for name in ("a/rules.csv", "a/shared.csv", "b/rules.csv"):
+        write_table(tmp_path / name, rows)
+    found = shares_of({"A": tmp_path / "a", "B": tmp_path / "b", "C": tmp_path / "c"})
+    assert list(found) == [
+        (model, layout, budget)
+        for model, layout in (("A", "separate"), ("A", "shared"), ("B", "separate"))
+        for budget in (48, 16)
+    ]
+    assert all(own == {"random": 0.5} for own in found.values())
 
 
 def test_rules_are_ordered_and_conditions_compared() -> None:
