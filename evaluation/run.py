@@ -27,8 +27,8 @@ from litelvlm.pipeline.dataset_run import DatasetRun
 from litelvlm.pipeline.errors import UsageError
 from litelvlm.pipeline.exit_codes import EXIT_DONE, EXIT_FAILURE_RATE
 from litelvlm.pipeline.measure.row_bar import RowBar
-from litelvlm.pipeline.output.finalize import mark_finished
-from litelvlm.pipeline.schemas import ATTEMPTS_DIR, SUCCESS_NAME
+from litelvlm.pipeline.output.finalize import mark_finished, sweep
+from litelvlm.pipeline.schemas import SUCCESS_NAME
 from litelvlm.pipeline.shards.manifest import RunPlan, Shard, make_plan
 from litelvlm.pipeline.shards.payload import ShardTask
 from litelvlm.pipeline.storage.store import Storage
@@ -77,6 +77,7 @@ class EvaluationRun(DatasetRun[EvaluationEngine, AnswersMarker]):
         self._remarks: list[str] = []
         self._conversations = Conversations(config.protocol.layout)
         self._answers = self._failed = 0  # of this session
+        self._data_names: set[str] = set()
 
     def make_plan(self) -> RunPlan:
         """The plan of the run, tied to what is evaluated."""
@@ -110,6 +111,7 @@ class EvaluationRun(DatasetRun[EvaluationEngine, AnswersMarker]):
     def count(self, marker: AnswersMarker) -> None:
         """Raises UsageError where a shard tells that the input tears conversations apart."""
         self._conversations.add(marker)
+        self._data_names.add(marker.data.name)
 
     def committed(self, marker: AnswersMarker) -> None:
         self._answers += marker.answers
@@ -145,7 +147,7 @@ class EvaluationRun(DatasetRun[EvaluationEngine, AnswersMarker]):
                 f"reasons are in {ANSWERS_NAME}"
             )
             return EXIT_FAILURE_RATE
-        self.storage.delete(self.storage.list(ATTEMPTS_DIR))
+        sweep(self.storage, self._data_names)
         mark_finished(self.storage, self.plan, answers=answers)
         self.say(f"done: {answers} answers, {failed} failed, in {self.storage.root}: {REPORT_NAME}")
         return EXIT_DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.errors import DataError
@@ -40,7 +40,8 @@ def merge_run(
 
 def seal_run(storage: Storage, plan: RunPlan, totals: MergeTotals) -> None:
     """Sweep what no marker stands for, write the card, then `_SUCCESS`."""
-    sweep(storage, totals)
+    sweep(storage, totals.data_names)
+    _sweep_parts(storage, totals)
     write_card(storage, names=True)
     mark_finished(storage, plan, records=totals.records)
 
@@ -51,18 +52,23 @@ def mark_finished(storage: Storage, plan: RunPlan, **counts: int) -> None:
     storage.write_bytes(SUCCESS_NAME, (json.dumps(content, sort_keys=True) + "\n").encode())
 
 
-def sweep(storage: Storage, totals: MergeTotals) -> int:
-    """Remove orphaned data files, attempt counts, temporary files and parts of an older merge. Returns how many."""
-    orphans = [name for name in storage.list(SHARDS_DIR) if name not in totals.data_names]
+def sweep(storage: Storage, data_names: Container[str]) -> int:
+    """Remove what attempts that died have left: data files that no marker names, attempt counts, temporary files.
+    Returns how many."""
+    orphans = [name for name in storage.list(SHARDS_DIR) if name not in data_names]
     orphans += storage.list(ATTEMPTS_DIR)
     orphans += [name for name in storage.list(DONE_DIR) if not name.endswith(MARKER_SUFFIX)]
-    kept = {f"{RECORDS_DIR}/part-{number:05d}.parquet" for number in range(totals.record_parts)}
-    orphans += [name for name in storage.list(RECORDS_DIR) if name not in kept]
-    kept |= {f"{ANNOTATIONS_DIR}/part-{number:05d}.json" for number in range(totals.coco_parts)}
-    orphans += [name for name in storage.list(ANNOTATIONS_DIR) if name not in kept]
     orphans += storage.leftovers()
     storage.delete(orphans)
     return len(orphans)
+
+
+def _sweep_parts(storage: Storage, totals: MergeTotals) -> None:
+    """Remove parts of an older merge."""
+    kept = {f"{RECORDS_DIR}/part-{number:05d}.parquet" for number in range(totals.record_parts)}
+    kept |= {f"{ANNOTATIONS_DIR}/part-{number:05d}.json" for number in range(totals.coco_parts)}
+    found = [name for directory in (RECORDS_DIR, ANNOTATIONS_DIR) for name in storage.list(directory)]
+    storage.delete([name for name in found if name not in kept])
 
 
 def is_finished(storage: Storage, fingerprint: str) -> bool:

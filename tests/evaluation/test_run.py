@@ -60,8 +60,12 @@ def test_an_evaluation_from_table_to_results_and_back_after_a_loss(tmp_path: Pat
     markers[0].unlink()
     (output / "_SUCCESS").unlink()
     (output / "results.parquet").unlink()
+    for name in ("answers.parquet.tmp-1", "_done/x.json.tmp-1"):
+        (output / name).write_bytes(b"of a writer that was killed")
     assert evaluate_dataset(config, engine=FakeEvaluation(), stream=stream) == 0
     assert "1 shards to do" in stream.getvalue()
+    assert not list(output.rglob("*.tmp-*"))
+    assert len(list((output / "shards").iterdir())) == len(markers), "the lost marker's data file is gone"
     assert {path.name: path.read_bytes() for path in markers[1:]} == kept
     again = _results(output)
     timed = ("encode_s", "answer_s", "llm_s")

@@ -9,7 +9,6 @@ import pytest
 
 from litelvlm.pipeline.errors import DataError
 from litelvlm.pipeline.output.finalize import is_finished, mark_finished, merge_run, seal_run, sweep
-from litelvlm.pipeline.output.merge import MergeTotals
 from litelvlm.pipeline.shards.manifest import make_plan
 from litelvlm.pipeline.storage.store import Storage
 from tests.pipeline.report.report_runs import make_output
@@ -55,9 +54,9 @@ def test_what_no_marker_stands_for_is_swept_and_nothing_else(tmp_path: Path) -> 
     seal_run(storage, plan, totals)
     left = {str(path.relative_to(config.output)) for path in Path(config.output).rglob("*") if path.is_file()}
     assert left == kept | {"README.md", "_SUCCESS"}
-    assert sweep(storage, totals) == 0
+    assert sweep(storage, totals.data_names) == 0
 
 
 def test_an_empty_output_has_nothing_to_sweep(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    assert sweep(Storage(str(tmp_path / "out")), MergeTotals()) == 0
+    assert sweep(Storage(str(tmp_path / "out")), set()) == 0
