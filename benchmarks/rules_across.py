@@ -20,11 +20,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.rules import RESULTS
 
-MODELS = {
-    "GLaMM": RESULTS,
-    "LISA": RESULTS.with_name("rules-lisa"),
-    "contrast alone": RESULTS.with_name("rules-contrast"),  # a GLaMM on the towers of demo.contrast
-}
+MODELS = {"GLaMM": RESULTS, "LISA": RESULTS.with_name("rules-lisa")}
 #: Layout -> the table that has it.
 LAYOUTS = {"separate": "rules.csv", "shared": "shared.csv", "rounds": "conversations.csv"}
 BUDGETS = (48, 16)
