@@ -12,7 +12,7 @@ from litelvlm.demo.scenes import HELD_OUT_SEED, draw_scene
 from litelvlm.pipeline.masks import encode_answers
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.images import ImageReader
-from litelvlm.pipeline.serving.served_model import LoadedModel
+from litelvlm.pipeline.serving.served_model import AskedModel
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 
 FIRST_SEED = HELD_OUT_SEED + 40_000  # beyond the scenes of other measurements
@@ -28,7 +28,7 @@ class Author:
         config = ServeConfig.from_flat(SETTINGS)
         engine = LiteLVLMEngine(model=config.model)
         self._reader = ImageReader(config, engine.preprocessor())
-        self._model = LoadedModel(engine=engine, annotator=engine.annotator(1))
+        self._model = AskedModel(engine=engine, annotator=engine.annotator(1))
         self._seed = FIRST_SEED
 
     def questions(self, count: int, width_px: int | None = None) -> Questions:

@@ -15,7 +15,6 @@ import json
 import shutil
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,8 +84,9 @@ def train_lisa(plan: TrainingPlan) -> Path:
     save_clip(clip, directory)
     features = clip_patches(clip, scenes, min(plan.num_feature_scenes, len(scenes)), directory / "features.npy")
     model = warm_start(tokenizer, patches_to_fit(features))
-    asked = partial(train_further, templates=LISA_TEMPLATES, rounds_share=0)
-    return asked(plan, model, features, tokenizer, curve="lisa", rate=RATE)
+    return train_further(
+        plan, model, features, tokenizer, curve="lisa", templates=LISA_TEMPLATES, rounds_share=0, rate=RATE
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

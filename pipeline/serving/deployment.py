@@ -31,7 +31,7 @@ from litelvlm.pipeline.serving.listener import Listener
 from litelvlm.pipeline.serving.log_lines import LineHandler
 from litelvlm.pipeline.serving.metrics import Meters
 from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
-from litelvlm.pipeline.serving.served_model import LoadedModel
+from litelvlm.pipeline.serving.served_model import AskedModel
 from litelvlm.pipeline.serving.service import Unavailable
 from litelvlm.pipeline.serving.worker import Worker
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -58,7 +58,7 @@ class ModelReplica:
     def _load(self, config: ServeConfig, device: str) -> Worker:
         engine = LiteLVLMEngine(model=config.model, device=device)
         annotator = engine.annotator(max(1, (num_usable() - 1) // config.num_replicas) if device == "cpu" else None)
-        model = LoadedModel(engine=engine, annotator=annotator)
+        model = AskedModel(engine=engine, annotator=annotator)
         name = serve.get_replica_context().replica_id.unique_id
         return Worker(model, EmbeddingCache(config.cache_bytes), name)
 

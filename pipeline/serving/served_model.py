@@ -35,7 +35,7 @@ class ServedModel(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedModel:
+class AskedModel:
     """The real one.
 
     Attributes:

@@ -7,7 +7,7 @@ import torch
 from litelvlm import Annotator
 from litelvlm.demo.scenes import HELD_OUT_SEED, draw_scene
 from litelvlm.pipeline.config import ModelConfig
-from litelvlm.pipeline.serving.served_model import LoadedModel, _asking, _tensors
+from litelvlm.pipeline.serving.served_model import AskedModel, _asking, _tensors
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 
 
@@ -20,7 +20,7 @@ def test_budget_and_rule_replace_those_of_the_engine_and_nothing_else() -> None:
 
 def test_what_is_kept_of_an_image_does_not_depend_on_others(demo_annotator: Annotator) -> None:
     engine = LiteLVLMEngine(model=ModelConfig(model="demo"))
-    model = LoadedModel(engine=engine, annotator=demo_annotator)
+    model = AskedModel(engine=engine, annotator=demo_annotator)
     scenes = [draw_scene(HELD_OUT_SEED + number).image for number in range(5)]
     images = [engine.preprocessor().prepare(one, one.shape[:2]) for one in scenes]
     for together, image in zip(model.encode(images), images, strict=True):
@@ -37,7 +37,7 @@ def test_what_is_kept_of_a_phrase_does_not_depend_on_others() -> None:
     kept = []
     for groups in ([scene.phrases], [[phrase] for phrase in scene.phrases]):
         annotator = Annotator.from_pretrained("demo")
-        model = LoadedModel(engine=engine, annotator=annotator)
+        model = AskedModel(engine=engine, annotator=annotator)
         encoded = model.encode([image])
         for phrases in groups:
             model.annotate(encoded, [phrases], num_retain_tokens=48, rule="paper")

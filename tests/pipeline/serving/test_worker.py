@@ -12,7 +12,7 @@ from litelvlm.pipeline.config import ModelConfig
 from litelvlm.pipeline.masks import decode_mask, mask_iou
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
 from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, Answer, Unanswered
-from litelvlm.pipeline.serving.served_model import LoadedModel
+from litelvlm.pipeline.serving.served_model import AskedModel
 from litelvlm.pipeline.serving.worker import Worker
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 from tests.fakes import ABSENT_PHRASE, EMPTY_PHRASE, NAN_PHRASE, true_mask
@@ -89,15 +89,15 @@ def test_what_is_not_held_is_asked_for_and_what_nobody_waits_for_is_left() -> No
 
 
 @pytest.fixture(scope="module")
-def tiny() -> LoadedModel:
+def tiny() -> AskedModel:
     config = ModelConfig(model=str(DATA / "glamm-tiny"), clip=str(DATA / "clip-tiny"), device="cpu")
     engine = LiteLVLMEngine(model=config)
-    return LoadedModel(engine=engine, annotator=engine.annotator(1))
+    return AskedModel(engine=engine, annotator=engine.annotator(1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["paper", "release", "fastv"])
-def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batch(tiny: LoadedModel, rule: str) -> None:
+def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batch(tiny: AskedModel, rule: str) -> None:
     engine = LiteLVLMEngine(
         model=ModelConfig(
             model=str(DATA / "glamm-tiny"), clip=str(DATA / "clip-tiny"), num_retain_tokens=7, rule=rule, device="cpu"
@@ -138,7 +138,7 @@ def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batc
 
 
 @pytest.mark.slow
-def test_an_encoded_image_does_not_keep_its_batch_in_memory(tiny: LoadedModel) -> None:
+def test_an_encoded_image_does_not_keep_its_batch_in_memory(tiny: AskedModel) -> None:
     images = [tiny.engine.preprocessor().prepare(image(seed)) for seed in range(3)]
     for one in tiny.encode(images):
         held = one.embedding.untyped_storage().nbytes()
