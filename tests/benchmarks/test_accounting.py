@@ -104,6 +104,7 @@ def test_floors_of_the_published_model(num_phrases: int, floors_ms: tuple[float,
         assert 1e3 * flop / 798e12 == pytest.approx(expected, rel=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("num_phrases", "budget"), [(1, 36), (3, 12)])
 def test_executed_is_what_torch_counts(small_contest: Contest, layout: str, num_phrases: int, budget: int) -> None:

@@ -12,6 +12,7 @@ from benchmarks.full_size import Contest
 from litelvlm import Annotator
 
 
+@pytest.mark.slow
 def test_a_row_holds_rates_utilisations_and_stages(small_contest: Contest) -> None:
     annotator = small_contest.annotator
     drawn: list[int] = []

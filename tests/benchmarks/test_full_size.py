@@ -35,6 +35,7 @@ def test_the_same_device_gives_the_same_weights() -> None:
     assert {param.dtype for module in one.float32_modules for param in module.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_masks_have_outlines_and_are_no_noise(dtype: str) -> None:
     size = SIZES["small"]
@@ -88,6 +89,7 @@ def test_another_model_has_its_own_clip_and_the_same_shares_of_tokens() -> None:
     assert size.budgets == (85, 256, 57, 28)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_annotates_with_random_weights(name: str) -> None:
     size = size_of("small", MODELS[name])

@@ -65,6 +65,7 @@ def test_an_answer_that_is_another_s_is_wrong(tmp_path: Path, change: dict[str, 
     assert found.unequal <= found.wrong
 
 
+@pytest.mark.slow
 def test_questions_are_answered_as_the_images_are_read() -> None:
     author = Author()
     (drawn,), (large,) = author.questions(1), author.questions(1, 1024)

@@ -45,6 +45,7 @@ def test_medians() -> None:
     assert median_device_s([Timing(wall_s=1, host_s=0, device_s=None)]) is None
 
 
+@pytest.mark.slow
 def test_peaks_are_of_this_device() -> None:
     peak = matrix_peak(CPU)
     assert peak.dtype == "float32"

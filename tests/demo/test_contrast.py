@@ -49,6 +49,7 @@ def test_what_is_trained_is_written_as_a_clip_directory(
     assert torch.equal(asked["start"].clip.visual.proj, towers.clip.visual.proj)
 
 
+@pytest.mark.slow
 def test_the_model_begins_as_the_shipped_one(towers: ClipEncoder, demo_annotator: Annotator) -> None:
     chance = torch.Generator().manual_seed(0)
     patches = torch.randn(500, 128, generator=chance)

@@ -13,6 +13,7 @@ from litelvlm.demo.export import assemble, export
 from litelvlm.demo.scenes import HELD_OUT_SEED, draw_scene
 
 
+@pytest.mark.slow
 def test_the_shipped_weights_taken_apart_and_exported_are_the_shipped_checkpoint(
     training_directory: Path, tmp_path: Path, demo_annotator: Annotator
 ) -> None:

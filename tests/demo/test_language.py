@@ -48,6 +48,7 @@ def test_pointing_is_weighed_by_the_patches_shares() -> None:
     assert float(pointer_loss(scores, kept, shares)) == pytest.approx(float(expected))
 
 
+@pytest.mark.slow
 def test_features_are_clips_and_are_computed_once(training_directory: Path, scenes: SceneArrays) -> None:
     encoder, path = load_clip(training_directory).eval(), training_directory / "features.npy"
     features = clip_patches(encoder, scenes, 3, path)

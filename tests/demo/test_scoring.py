@@ -28,6 +28,7 @@ def test_scores_of_several_runs_are_those_of_all_phrases() -> None:
     assert len(both.kinds) == 3
 
 
+@pytest.mark.slow
 def test_scenes_are_scored_phrase_by_phrase(demo_annotator: Annotator) -> None:
     scenes = list(scenes_from(HELD_OUT_SEED, 2))
     scored = score_scenes(demo_annotator, scenes, UNPRUNED, "separate")

@@ -48,6 +48,7 @@ def plan(training_directory: Path) -> TrainingPlan:
     )
 
 
+@pytest.mark.slow
 def test_the_joint_stage_goes_on_from_the_stages_before(plan: TrainingPlan) -> None:
     train._joint_stage(plan, Team())
     joint = load_file(plan.directory / "joint.safetensors")
@@ -69,6 +70,7 @@ def test_only_the_leader_writes(plan: TrainingPlan) -> None:
     assert not (plan.directory / "joint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_end_is_a_calibrated_checkpoint(plan: TrainingPlan, capsys: pytest.CaptureFixture[str]) -> None:
     output = finish(plan)
     calibration = Annotator.from_pretrained(output).config.calibration
@@ -78,6 +80,7 @@ def test_the_end_is_a_calibrated_checkpoint(plan: TrainingPlan, capsys: pytest.C
     assert unpruned > 0.3  # the shipped weights find drawn objects
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     for stage in ("clip", "masks", "language", "joint"):
         (plan.directory / f"{stage}.done").touch()

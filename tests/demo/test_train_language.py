@@ -22,6 +22,7 @@ from litelvlm.tokenizer import GlammTokenizer
 from tests.demo.samples import CountingClock, read_curve, wide_scene
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_step_counts")
 def test_the_language_side_learns_and_the_rest_is_frozen(
     tmp_path: Path, scenes: SceneArrays, tokenizer: GlammTokenizer, monkeypatch: pytest.MonkeyPatch

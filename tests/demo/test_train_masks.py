@@ -18,6 +18,7 @@ from litelvlm.grounding_encoder import GroundingEncoder
 from tests.demo.samples import CountingClock, read_curve
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_step_counts")
 def test_the_loss_falls_and_everything_learns(
     tmp_path: Path, scenes: SceneArrays, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ def annotator(engine: Any) -> Any:
     return engine.annotator(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["every", "release"])
 def test_answers_to_encoded_images_are_those_to_the_images(engine: Any, annotator: Any, name: str) -> None:
     protocol = Protocol(name=name, seed=3)

@@ -61,6 +61,7 @@ def test_masks_of_different_sizes_are_refused() -> None:
         mask_intersection(LEFT, LEFT.T)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(MASK_PAIRS)
 def test_iou_is_pycocotools_own(pair: tuple[Mask, Mask]) -> None:

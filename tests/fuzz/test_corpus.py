@@ -41,6 +41,7 @@ def test_images(name: Any) -> None:
     assert time.process_time() - started < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED["tables"])
 def test_tables(name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Why the file is refused, or each record as its row, image id, file name, status and beginning of its reason."""

@@ -97,6 +97,7 @@ def test_every_file_of_the_code_reaches_the_builder(package: Any) -> None:
     assert files <= build_context()
 
 
+@pytest.mark.slow
 def test_packages_that_the_code_imports_are_copied() -> None:
     """The project imports `litelvlm` alone, whose links lead to the others."""
     linked = {path.name for path in (ROOT / "litelvlm").iterdir() if path.is_symlink()}

@@ -14,6 +14,7 @@ from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 TINY = ["--model", str(GLAMM_TINY), "--clip", str(CLIP_TINY)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "expected"), [([], "torch.bfloat16"), (["--dtype", "float32"], "torch.float32")])
 def test_a_checkpoint_is_converted_in_the_dtype_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], expected: str

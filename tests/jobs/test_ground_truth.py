@@ -47,6 +47,7 @@ def test_its_own_output_is_a_table_with_a_mask_column(tmp_path: Path) -> None:
     assert rows[0]["image"]["bytes"] == rows[1]["image"]["bytes"]
 
 
+@pytest.mark.slow
 def test_scattered_rows_are_brought_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn, torn = str(tmp_path / "drawn.parquet"), str(tmp_path / "torn.parquet")
     assert write_scenes(["--scenes", "5", "--output", drawn]) == 0

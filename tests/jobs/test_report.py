@@ -13,6 +13,7 @@ from tests.pipeline.report.report_runs import make_output
 from tests.pipeline.samples import mixed_rows
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again_with_another_price(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage, _ = make_output(tmp_path, mixed_rows(12))
     page = tmp_path / "out" / REPORT_NAME

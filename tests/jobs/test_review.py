@@ -12,6 +12,7 @@ from tests.pipeline.report.report_runs import make_output
 from tests.pipeline.samples import mixed_rows
 
 
+@pytest.mark.slow
 def test_an_afternoon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_output(tmp_path, mixed_rows(30), max_failure_rate=1.0)
     run, queue = str(tmp_path / "out"), str(tmp_path / "q.parquet")

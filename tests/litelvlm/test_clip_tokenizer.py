@@ -29,6 +29,7 @@ def test_clip_merges_that_lead_outside_the_table_are_refused(tmp_path: Path) -> 
         Annotator.from_pretrained(GLAMM_TINY, clip=clip)
 
 
+@pytest.mark.slow
 def test_clip_words_are_not_remembered_for_ever() -> None:
     tokenizer = load_clip_tokenizer(None, 77)
     expected = tokenizer("a red box")

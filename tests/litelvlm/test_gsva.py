@@ -133,6 +133,7 @@ def test_absent_is_where_the_token_that_rejects_is_the_likeliest(
     np.testing.assert_array_equal(result.low_res_logits, plain.low_res_logits)
 
 
+@pytest.mark.slow
 def test_models_that_cannot_reject_say_nothing_of_it(annotator: Annotator, tiny_annotator: Annotator) -> None:
     assert _ask(tiny_annotator).absent is None
     image = np.zeros((8, 8, 3), dtype=np.uint8)

@@ -21,6 +21,7 @@ from tests.litelvlm.published_layout import glamm_shapes
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["safetensors", "sharded safetensors", "sharded bin"])
 def test_every_file_form_loads_the_same_weights(glamm_copy: Path, form: str) -> None:
     state = read_state(glamm_copy)
@@ -34,6 +35,7 @@ def test_every_file_form_loads_the_same_weights(glamm_copy: Path, form: str) -> 
         assert torch.equal(param, other), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "clip"), [(GLAMM_TINY, CLIP_TINY), (DEMO_DIRECTORY, None)])
 def test_the_clip_towers_alone_are_those_of_the_model(model: Path, clip: Path | None) -> None:
     checkpoint, device = open_checkpoint(model, clip), torch.device("cpu")

@@ -33,6 +33,7 @@ def release_clip(image: np.ndarray) -> np.ndarray:
     return whole[top : top + CLIP_SIDE, left : left + CLIP_SIDE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_exact_pixels_are_those_of_resizing_the_whole_image(size: Any) -> None:
     image = photo(size)
@@ -42,6 +43,7 @@ def test_exact_pixels_are_those_of_resizing_the_whole_image(size: Any) -> None:
     np.testing.assert_array_equal(resize_exactly(image, sam_size, Image.Resampling.BILINEAR), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_fast_pixels_are_almost_the_same(size: Any) -> None:
     image = photo(size)
@@ -59,6 +61,7 @@ def test_fast_pixels_are_almost_the_same(size: Any) -> None:
         assert (difference > 0).mean() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
 def test_fast_pixels_do_not_depend_on_how_they_lie_in_memory(size: Any, resample: Image.Resampling) -> None:

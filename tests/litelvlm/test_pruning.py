@@ -80,6 +80,7 @@ LITERAL = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("rule", sorted(LITERAL))

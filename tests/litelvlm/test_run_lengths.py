@@ -42,6 +42,7 @@ def outlined(low_res: torch.Tensor, size: tuple[int, int], target: int) -> list[
     return mask_run_lengths(low_res, input_size_hw=sam_input_size(size, target), size_hw=size, target=target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("find", [dense, outlined])
 @pytest.mark.parametrize("offset", [-9.0, 0.0, 3.0, 99.0])
 @pytest.mark.parametrize(("side", "target"), [(256, 1024), (64, 256), (32, 128)])
@@ -61,6 +62,7 @@ def test_they_are_those_of_the_enlarged_logits_and_encode_as_pycocotools_does(
         assert list(encoded.bbox_xywh) == coco_mask.toBbox(reference).tolist()
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     height=st.integers(1, 400),

@@ -47,6 +47,7 @@ def test_added_tokens_are_checked(glamm_copy: Path, tokens: str) -> None:
         Annotator.from_pretrained(glamm_copy, clip=CLIP_TINY)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(glamm_copy: Path) -> None:
     (glamm_copy / "added_tokens.json").write_text('{"<im_start>": 700, "<im_end>": 701, "[SEG]": 5000}')
     with pytest.raises(ValueError, match="tokeniser"):

@@ -36,6 +36,7 @@ def test_pickled_code_is_refused_and_never_runs(
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "header",
     [b"", b"\xff" * 8, (2**62).to_bytes(8, "little") + b"{}", (64).to_bytes(8, "little") + b'{"a":' * 12 + b"    "],

@@ -33,6 +33,7 @@ def _literal_f(predicted: Mask, true: Mask) -> float:
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(MASK_PAIRS)
 def test_boundary_f_follows_its_definition(pair: tuple[Mask, Mask]) -> None:

@@ -27,6 +27,7 @@ def test_silence_is_broken_by_a_line_and_work_is_not(monkeypatch: pytest.MonkeyP
     assert len(lines) == told, "it goes on after its end"
 
 
+@pytest.mark.slow
 def test_a_line_now_and_then_however_much_there_is_to_say() -> None:
     lines: list[str] = []
     paced = Paced(lines.append, line_s=0.2)

@@ -53,6 +53,7 @@ def test_equal_to_pycocotools(name: Any) -> None:
     assert [type(value) for value in (encoded.area, *encoded.bbox_xywh)] == [int, float, float, float, float]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(MASKS)
 def test_any_mask_equals_pycocotools(mask: Any) -> None:
@@ -71,6 +72,7 @@ def test_other_shapes_are_refused(shape: Any) -> None:
         encode_mask(np.zeros(shape, bool))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.data())
 def test_iou_equals_that_of_the_pixels(data: Any) -> None:

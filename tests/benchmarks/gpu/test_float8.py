@@ -24,6 +24,7 @@ def test_a_device_without_float8_is_a_reason(tmp_path: Path, monkeypatch: pytest
         float8.run(session, Findings(title="float8"))
 
 
+@pytest.mark.slow
 def test_both_precisions_answer_in_turns(
     small_contest: Contest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_long_loop_stops_ahead_of_the_deadline_and_keeps_its_rows(session: Ses
     assert "### turns" in (session.output / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_step_may_say_that_it_cannot_run_here(session: Session) -> None:
     def skips(session: Session, found: Findings) -> None:
         raise Skipped("this device has no float8")
@@ -102,6 +103,7 @@ def test_a_step_may_say_that_it_cannot_run_here(session: Session) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_files_are_replaced_as_a_whole(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     session.run([step("good", lambda session, found: None)])
     before = (session.output / "results.json").read_text()
@@ -126,6 +128,7 @@ def test_nothing_catches_an_interruption(session: Session) -> None:
     assert list(on_disk(session)) == ["interrupted"]
 
 
+@pytest.mark.slow
 def test_small_models_take_a_small_share_of_the_time(tmp_path: Path) -> None:
     session = Session("small", CPU, tmp_path, 1)
     assert session.run([step("short", lambda session, found: None, 50)])

@@ -94,6 +94,7 @@ def test_the_page_says_what_was_evaluated_and_found() -> None:
     assert [line[0] for line in _table(page, "By kind")[1:]] == list(SWEEP.rules)
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside() -> None:
     assert "No published numbers are about these data" in _text(_page(_config()))
     lines = _table(_page(_config("refcoco_val")), "Published refcoco_val, and this evaluation")

@@ -36,6 +36,7 @@ def measure(source: str, output: Path, **changes: Any) -> tuple[int, str]:
     return code, stream.getvalue()
 
 
+@pytest.mark.slow
 def test_drawn_scenes_under_the_shipped_checkpoint(scenes: str, tmp_path: Path) -> None:
     code, said = measure(scenes, tmp_path / "out")
     assert code == 0
@@ -54,6 +55,7 @@ def test_drawn_scenes_under_the_shipped_checkpoint(scenes: str, tmp_path: Path) 
     assert (tmp_path / "out" / "similarity.html").read_text().count("<img src=") > 20
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(scenes: str, tmp_path: Path) -> None:
     columns = ["product_auroc", "phrase"]
     found = []
@@ -65,6 +67,7 @@ def test_batches_change_nothing(scenes: str, tmp_path: Path) -> None:
         assert one["product_auroc"] == pytest.approx(other["product_auroc"], abs=0.01, nan_ok=True) or one == other
 
 
+@pytest.mark.slow
 def test_an_output_is_not_overwritten_unasked(scenes: str, tmp_path: Path) -> None:
     flags: dict[str, Any] = {"limit": 1, "examples": 0}
     assert measure(scenes, tmp_path, **flags)[0] == 0
@@ -73,6 +76,7 @@ def test_an_output_is_not_overwritten_unasked(scenes: str, tmp_path: Path) -> No
     assert measure(scenes, tmp_path, overwrite=True, **flags)[0] == 0
 
 
+@pytest.mark.slow
 def test_bad_records_fail_alone_and_many_fail_the_run(scenes: str, tmp_path: Path) -> None:
     rows = read_truth(Path(scenes))
     rows[1]["image"] = {"bytes": b"no image", "path": None}

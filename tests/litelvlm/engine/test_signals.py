@@ -42,6 +42,7 @@ def test_they_do_not_depend_on_batching(annotator: Annotator, layout: Any) -> No
         assert batched.seg_probability.shape == batched.clip_similarity.shape == (len(request.phrases),)
 
 
+@pytest.mark.slow
 def test_the_probability_is_the_softmax_of_lm_head_over_the_vocabulary(
     annotator: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

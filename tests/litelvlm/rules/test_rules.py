@@ -217,6 +217,7 @@ def as_evidence(values: Row, counts: list[int]) -> Evidence:
     return Evidence(**tensors, phrase_mask=mask, seeds=list(range(len(counts))))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("rule", sorted(LITERAL))

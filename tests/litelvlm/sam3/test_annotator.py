@@ -69,6 +69,7 @@ def published(model: Any, processor: Any, rgb: np.ndarray, phrase: str, threshol
     return mask, float((output.pred_logits.sigmoid() * output.presence_logits.sigmoid()).max())
 
 
+@pytest.mark.slow
 def test_masks_are_those_of_transformers(sam3_tiny: Path, preprocessor: Sam3Preprocessor) -> None:
     from transformers import Sam3Model, Sam3Processor
 
@@ -141,6 +142,7 @@ def test_an_image_without_phrases_has_an_empty_result(annotator: Sam3Annotator, 
     assert (result.num_phrases, result.masks.shape) == (0, (0, 50, 70))
 
 
+@pytest.mark.slow
 def test_micro_batches_shrink_when_memory_runs_out(
     annotator: Sam3Annotator,
     preprocessor: Sam3Preprocessor,

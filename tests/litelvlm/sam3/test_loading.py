@@ -29,6 +29,7 @@ def rewrite(directory: Path, tensors: dict[str, Tensor]) -> None:
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
 
+@pytest.mark.slow
 def test_the_model_for_videos_gives_the_same_weights(copy: Path, sam3_tiny: Path) -> None:
     tensors = load_file(sam3_tiny / "model.safetensors")
     others = {"tracker_model.x": torch.zeros(2), "tracker_neck.y": torch.zeros(3)}

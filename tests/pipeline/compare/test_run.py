@@ -78,6 +78,7 @@ def test_its_summary_is_read_back(compared: Compared, run_a: Path) -> None:
     assert "are not compared" in lines[1]
 
 
+@pytest.mark.slow
 def test_it_is_the_same_every_time(compared: Compared, run_a: Path, run_b: Path, tmp_path: Path) -> None:
     output = compared[1]
     before = {one.name: one.read_bytes() for one in output.iterdir()}
@@ -94,6 +95,7 @@ def test_a_limit_and_a_price_are_those_asked_for(run_a: Path, run_b: Path, tmp_p
     assert "data:image/jpeg" not in (tmp_path / "x/compare.html").read_text()
 
 
+@pytest.mark.slow
 def test_files_in_another_order_are_found_all_the_same(tmp_path: Path) -> None:
     """Records are in the order of the input, which need not be the same."""
     for name in ("a", "b"):

@@ -91,6 +91,7 @@ def test_pieces_in_a_row_are_joined_one_to_the_next() -> None:
     assert sorted(steps[steps > 3]) == [14, 14, 17, 17, 17, 17], "each gap twice, there and back"
 
 
+@pytest.mark.slow
 def test_very_many_pieces_are_joined_as_well() -> None:
     dots = np.zeros((60, 60), bool)
     dots[::2, ::2] = True

@@ -68,6 +68,7 @@ def test_every_image_of_the_coco_files_is_there_upright(output: tuple[Storage, R
     assert told == [f"5 of 5 images are in {storage.root}/upright"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_and_called_again_it_is_the_same(
     output: tuple[Storage, RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

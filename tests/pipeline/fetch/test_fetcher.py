@@ -239,6 +239,7 @@ def test_http_limits(web: Any) -> None:
     assert failure_code(fetcher, f"{web}/undeclared") == "too_many_bytes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["drip", "drip-header"])
 def test_a_dripping_server_is_cut_off(web: Any, path: str) -> None:
     fetcher = fetcher_for(UriPolicy(allowed_prefixes=(web,), timeout_s=0.3, max_attempts=1))

@@ -23,6 +23,7 @@ def distance(first: str, second: str) -> int:
     return (int(first, 16) ^ int(second, 16)).bit_count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_copies_of_another_size_and_quality_are_near_and_others_are_far(seed: int) -> None:
     whole = photo(seed)

@@ -201,6 +201,7 @@ def test_sizes_are_checked() -> None:
         CocoWriter(Parts(), max_part_bytes=0)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_one_part() -> None:
     class Sink(io.BytesIO):
         def write(self, data: Any) -> int:
@@ -254,6 +255,7 @@ def test_scripts_and_emoji_keep_their_joiners() -> None:
     assert clean_phrase("می\u200cخواهم") == "می\u200cخواهم"
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.lists(

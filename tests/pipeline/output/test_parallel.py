@@ -33,6 +33,7 @@ def write(directory: Path, number: int, text: Kept[str]) -> None:
     (directory / str(number)).write_text(f"{text.get()} from {os.getpid()}")
 
 
+@pytest.mark.slow
 def test_results_are_in_order_with_what_they_keep(beside: bool) -> None:
     found = list(Tasks(beside=beside).ordered(process_of, range(20), num_kept=2))
     assert [number for (number, _), _, _ in found] == list(range(20))
@@ -52,6 +53,7 @@ def test_an_error_is_raised_in_its_place_as_it_is(beside: bool) -> None:
         next(results)
 
 
+@pytest.mark.slow
 def test_content_goes_from_task_to_task(tmp_path: Path, beside: bool) -> None:
     tasks = Tasks(beside=beside)
     for (number, _), text, _ in tasks.ordered(process_of, range(7), num_kept=2):

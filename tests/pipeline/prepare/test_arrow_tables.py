@@ -69,6 +69,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, kin
         arrow_schema(kind, InputFile(path="/nonexistent", size=0), {})
 
 
+@pytest.mark.slow
 def test_an_iceberg_table_reads_its_newest_state_and_no_file_of_elsewhere(tmp_path: Path) -> None:
     root = make_iceberg(tmp_path / "warehouse")
     file = InputFile(path=str(root), size=0)

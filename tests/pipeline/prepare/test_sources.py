@@ -32,7 +32,11 @@ def opened(*inputs: Path | str, **settings: Any) -> Source:
         ("parquet", "Parquet: 2 files, image=image (struct), phrase=phrases, id=image_id"),
         ("delta", "a Delta table: 1 files, image=image (struct), phrase=phrases, id=image_id"),
         ("lance", "a Lance table: 1 files, image=image (struct), phrase=phrases, id=image_id"),
-        ("iceberg", "an Iceberg table: 1 files, image=image (struct), phrase=phrases, id=image_id"),
+        pytest.param(
+            "iceberg",
+            "an Iceberg table: 1 files, image=image (struct), phrase=phrases, id=image_id",
+            marks=pytest.mark.slow,  # pyiceberg is imported
+        ),
         ("datasets", "a Hugging Face data set on disk: 2 files, image=image (struct), phrase=phrases, id=image_id"),
     ],
 )

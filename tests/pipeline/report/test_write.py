@@ -66,6 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_output(root, mixed_rows(60), engine=DisagreeingEngine(seconds_per_image=0.002), **settings)
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first_and_agrees_with_the_run(finished: Any) -> None:
     storage, config = finished
     page = written(storage, config)
@@ -87,6 +88,7 @@ def test_the_answer_comes_first_and_agrees_with_the_run(finished: Any) -> None:
     assert "Scores by phrase, the most frequent phrases" in page
 
 
+@pytest.mark.slow
 def test_every_figure_from_a_model_or_a_sample_says_so(finished: Any) -> None:
     storage, config = finished
     page = written(storage, config)
@@ -96,6 +98,7 @@ def test_every_figure_from_a_model_or_a_sample_says_so(finished: Any) -> None:
     assert "Measured figures come from timers of this run" in text_of(page)
 
 
+@pytest.mark.slow
 def test_the_comparison_shows_the_masks_that_agree_least(finished: Any) -> None:
     storage, config = finished
     page = written(storage, config)
@@ -110,6 +113,7 @@ def test_the_comparison_shows_the_masks_that_agree_least(finished: Any) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -123,6 +127,7 @@ def test_what_was_not_asked_for_is_said_to_be_missing(tmp_path: Path, settings: 
     assert said in text_of(written(*make_output(tmp_path, mixed_rows(12), **settings)))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_reported_from_its_markers(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, mixed_rows(40), shards=2, finish=False)
     text = text_of(written(storage, config))
@@ -168,6 +173,7 @@ def test_a_report_of_the_finished_run_equals_one_from_its_markers(finished: Any)
     assert unmerged.baseline.summary == merged.baseline.summary
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_had_are_notes(tmp_path: Path) -> None:
     storage, config = make_output(tmp_path, mixed_rows(24))
     Path(config.source.input[0]).unlink()
@@ -177,6 +183,7 @@ def test_pictures_that_cannot_be_had_are_notes(tmp_path: Path) -> None:
     assert text_of(page).count("No picture:") == figures >= 18
 
 
+@pytest.mark.slow
 def test_a_run_holds_no_way_into_the_page(tmp_path: Path) -> None:
     rows = [row(number, HOSTILE[number], image_id=HOSTILE[number]) for number in range(len(HOSTILE))]
     rows += [row(20 + number, image=text.encode()) for number, text in enumerate(HOSTILE)]
@@ -216,6 +223,7 @@ def check_page(page: str) -> None:
     assert "script-src" not in policy  # so that default-src holds
 
 
+@pytest.mark.slow
 def test_the_page_can_be_read_by_a_machine_that_reads_aloud(finished: Any) -> None:
     tree = parse(written(*finished))
     assert tree.get("lang") == "en"
@@ -237,6 +245,7 @@ def test_the_page_can_be_read_by_a_machine_that_reads_aloud(finished: Any) -> No
     assert {section.get("aria-labelledby") for section in tree.iter(f"{HTML}section")} <= set(ids)
 
 
+@pytest.mark.slow
 def test_nothing_but_the_stretched_plots_has_a_fixed_size(finished: Any) -> None:
     """Widths are shares of the page: no chart, table or column can push it wider than a phone."""
     tree = parse(written(*finished))

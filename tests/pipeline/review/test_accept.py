@@ -23,6 +23,7 @@ def _accept(run: Path, root: Path, **settings: Any) -> tuple[dict[str, Any], lis
     return accept(config, lines.append), lines
 
 
+@pytest.mark.slow
 def test_reviews_become_labels(run: Path, reviewed: Reviews, tmp_path: Path) -> None:
     queue_of(run, tmp_path / "q.parquet", budget=100, random_share=1.0, strata="phrase")
     edits = reviewed(lambda content: content["annotations"].pop())

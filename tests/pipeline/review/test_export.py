@@ -27,6 +27,7 @@ def _ingest(run: Path, source: Path, output: Path) -> list[dict[str, Any]]:
     return ingest(IngestConfig(run=str(run), sources=(str(source),), output=str(output)), print)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", TOOLS)
 def test_a_queue_comes_back_as_it_went(run: Path, tmp_path: Path, to: str) -> None:
     queue = queue_of(run, tmp_path / "q.parquet", budget=15)

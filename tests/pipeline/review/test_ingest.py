@@ -41,6 +41,7 @@ def test_a_rejection_is_kept_when_an_older_file_is_read_again(reviewed: Reviews,
         assert Counter(edits.values()) == {"rejected": 1, "unchanged": len(coco["annotations"]) - 1}
 
 
+@pytest.mark.slow
 def test_items_of_the_queue_that_no_file_mentions_are_unseen(run: Path, reviewed: Reviews, tmp_path: Path) -> None:
     queue = queue_of(run, tmp_path / "q.parquet", budget=100)
 

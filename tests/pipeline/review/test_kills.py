@@ -68,6 +68,7 @@ def ingested(run: Path, source: Path, output: Path) -> list[dict[str, Any]]:
     return ingest(IngestConfig(run=str(run), sources=(str(source),), output=str(output)), lambda _: None)
 
 
+@pytest.mark.slow
 def test_ingesting(run: Path, handed_back: list[Path], tmp_path: Path) -> None:
     first, second = handed_back
     whole = tmp_path / "whole"

@@ -16,6 +16,7 @@ from tests.pipeline.review.test_second_opinion import write_comparison
 from tests.pipeline.samples import read_records
 
 
+@pytest.mark.slow
 def test_its_items_are_records_of_the_run(run: Path, tmp_path: Path) -> None:
     queue = queue_of(run, tmp_path / "q.parquet", strata="phrase", random_share=0.5)
     items = queue.items.to_pylist()
@@ -62,6 +63,7 @@ def test_what_another_run_sees_otherwise_comes_first(run: Path, tmp_path: Path) 
     assert "IoU 0.100 with the other run" in (tmp_path / "q.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_random_part_is_the_same_beside_another_run(run: Path, tmp_path: Path) -> None:
     claim = json.loads((run / "config.json").read_text())
     answers = {one["record"]: (0.0, False) for one in read_records(run)[::2]}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import tinyhtml5
 
 from tests.pipeline.review.conftest import HOSTILE, queue_of
 
 
+@pytest.mark.slow
 def test_it_shows_items_with_their_pictures_and_nothing_runs(run: Path, tmp_path: Path) -> None:
     queue = queue_of(run, tmp_path / "q.parquet", budget=100, pictures=100)
     text = (tmp_path / "q.html").read_text()

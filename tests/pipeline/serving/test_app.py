@@ -193,6 +193,7 @@ def test_a_slow_body_is_given_up() -> None:
     refused(asyncio.run(_post_stream(service(upload_timeout=0.05), slow())), 408, "slow_body")
 
 
+@pytest.mark.slow
 def test_a_full_queue_tells_when_to_come_back_and_a_late_answer_is_an_error() -> None:
     made = service(max_queue=2, timeout=0.3)
     gate = asyncio.Event()
@@ -303,6 +304,7 @@ def test_metrics_and_log_hold_no_phrase(caplog: pytest.LogCaptureFixture) -> Non
     assert "secret" not in text + caplog.text
 
 
+@pytest.mark.slow
 def test_the_openapi_document_is_valid_and_names_every_route() -> None:
     from openapi_spec_validator import validate
 

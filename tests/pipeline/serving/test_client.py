@@ -68,6 +68,7 @@ def test_it_insists_where_the_service_is_busy_or_gone(server: Any) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_refusal_is_an_error_at_once(server: Any) -> None:
     server.answers = [(422, {"error": {"code": "bad_phrase", "message": "empty", "field": "phrases.0"}}), (400, "?")]
     client = Client(url=f"http://127.0.0.1:{server.server_port}")

@@ -35,6 +35,7 @@ class _Handle:
         return "an answer"
 
 
+@pytest.mark.slow
 def test_a_lost_question_is_asked_again_of_who_holds_the_image() -> None:
     handle, meters = _Handle(2), Meters()
     asked = question(np.zeros((1, 1, 3), np.uint8), "x", key="key", expires_at=time.time() + 20)

@@ -23,6 +23,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": scope["path"].encode()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_it_answers_until_it_is_closed(host: str) -> None:
     port = free_port()
@@ -57,6 +58,7 @@ async def asked(config: ServeConfig, *contexts: ssl.SSLContext) -> list[str]:
     return told
 
 
+@pytest.mark.slow
 def test_clients_show_a_certificate_where_one_is_asked_for(tmp_path: Path) -> None:
     ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
     chain, key = ours.issue("server")
@@ -85,6 +87,7 @@ def test_certificates_that_are_none_are_named(tmp_path: Path) -> None:
             check_tls(ServeConfig.from_flat(settings))
 
 
+@pytest.mark.slow
 def test_what_is_being_answered_is_sent_before_it_closes() -> None:
     port, asked = free_port(), asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from litelvlm import Annotator
@@ -30,6 +31,7 @@ def test_what_is_kept_of_an_image_does_not_depend_on_others(demo_annotator: Anno
         assert model.num_bytes(together) == model.num_bytes(alone) > image.sam_pixels.nbytes
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_a_phrase_does_not_depend_on_others() -> None:
     engine = LiteLVLMEngine(model=ModelConfig(model="demo"))
     scene = draw_scene(HELD_OUT_SEED)

@@ -35,6 +35,7 @@ def survive(storage: Storage, units: int, poison: set[int], *, batch: int = 1, t
     raise AssertionError("it never ended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poison", [set(), {0}, {5}, {63}, {7, 8}, {0, 31, 32, 63}])
 @pytest.mark.parametrize("batch", [1, 16])
 def test_poison_is_given_up_and_nothing_else(tmp_path: Path, poison: Any, batch: int) -> None:
@@ -59,6 +60,7 @@ def test_poison_is_found_although_listings_lag(tmp_path: Path) -> None:
     assert [part.start for part, result in outcome if result is None] == [5, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", [1, 2, 3, 17])
 def test_it_ends_when_everything_is_poison(tmp_path: Path, units: int) -> None:
     outcome, _ = survive(Storage(str(tmp_path)), units, set(range(units)), batch=4, tries=200)

@@ -61,6 +61,7 @@ def test_rows_become_records(engine: DetectorEngine, tmp_path: Path) -> None:
     assert result.seconds["decode_masks"] > 0
 
 
+@pytest.mark.slow
 def test_the_threshold_and_the_device_reach_the_model(engine: DetectorEngine, sam3_tiny: Path) -> None:
     image = engine.preprocessor().prepare(picture(0))
     areas = []

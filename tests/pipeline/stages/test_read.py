@@ -53,6 +53,7 @@ def tasks_of(stage: ReadStage, plan: RunPlan) -> list[ShardTask]:
     return [unpack(block) for group in groups for block in stage(pack(group))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [8, 20, 64, 100])
 @pytest.mark.parametrize("sample", [None, 0.4])
 def test_shards_get_the_rows_they_would_have_read(tmp_path: Path, group: int, sample: float | None) -> None:
@@ -68,6 +69,7 @@ def test_shards_get_the_rows_they_would_have_read(tmp_path: Path, group: int, sa
         assert any(task.read for task in tasks) == (group > 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [8, 16, 64, 1_000])
 def test_the_bytes_of_the_file_are_read_once(tmp_path: Path, num_bytes: list[int], group: int) -> None:
     rows = [row(number) | {"image": random.Random(number).randbytes(50_000)} for number in range(128)]

@@ -48,6 +48,7 @@ def test_one_of_many_racing_writers_wins(store: ObjectStore) -> None:
     assert Storage("s3://bucket/race", store.options).read_bytes("_done/x.json") == b"%d" % winners[0]
 
 
+@pytest.mark.slow
 def test_objects_are_written_listed_streamed_and_deleted(store: ObjectStore) -> None:
     storage = Storage("s3://bucket/objects", store.options)
     storage.write_bytes("a/one", b"1")

@@ -80,6 +80,7 @@ def test_arrow_hands_on_what_the_file_raises(tmp_path: Path, monkeypatch: pytest
         list(parquet.iter_batches(batch_size=4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longer_by", [-1, 0, 1])
 def test_a_table_rewritten_while_it_is_read_is_not_corrupt_but_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longer_by: Any

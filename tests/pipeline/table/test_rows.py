@@ -252,6 +252,7 @@ def test_extension_types_never_run_their_own_code() -> None:
     assert _Executing.ran == ["p"]  # type: ignore[comparison-overlap]
 
 
+@pytest.mark.slow
 def test_rows_are_made_one_at_a_time() -> None:
     image = pa.array([bytes(1_000_000)] * 40, pa.binary())
     table = pa.table({"image": image, "phrase": ["p"] * 40})
@@ -289,6 +290,7 @@ CELLS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     st.dictionaries(st.sampled_from(["image", "phrase", "id"]), CELLS),

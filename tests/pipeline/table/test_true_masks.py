@@ -173,6 +173,7 @@ ANY_CELL = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(ANY_CELL, st.integers(0, 3))
 def test_any_cell_gives_masks_or_a_reason(cell: Any, num_phrases: Any) -> None:

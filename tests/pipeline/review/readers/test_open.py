@@ -208,6 +208,7 @@ VALUES: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind, (name, _) in SMALL.items() if name.endswith(".json")])
 def test_values_of_the_wrong_kind_are_refused_in_a_line(tmp_path: Path, kind: str) -> None:
     name, data = SMALL[kind]
