@@ -22,7 +22,7 @@ KIND_WEIGHTS = {"attribute": 0.30, "size": 0.20, "relation": 0.25, "location": 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expression:
+class DrawnPhrase:
     """A phrase, the index of the one object it refers to, and its kind (a key of `KIND_WEIGHTS`)."""
 
     text: str
@@ -64,7 +64,7 @@ def _matching(objects: Sequence[SceneObject], description: Description) -> list[
     return [index for index, item in enumerate(objects) if description.matches(item)]
 
 
-def _plain(objects: Sequence[SceneObject], target: int) -> list[Expression]:
+def _plain(objects: Sequence[SceneObject], target: int) -> list[DrawnPhrase]:
     """Expressions by attribute and size alone."""
     found = []
     for description in _descriptions(objects[target]):
@@ -74,11 +74,11 @@ def _plain(objects: Sequence[SceneObject], target: int) -> list[Expression]:
         if description.size and _matching(objects, without_size) == [target]:
             continue  # the size says nothing that the shorter phrase does not
         kind = "size" if description.size else "attribute"
-        found.append(Expression(text=f"the {description.text()}", target=target, kind=kind))
+        found.append(DrawnPhrase(text=f"the {description.text()}", target=target, kind=kind))
     return found
 
 
-def _located(objects: Sequence[SceneObject], target: int) -> list[Expression]:
+def _located(objects: Sequence[SceneObject], target: int) -> list[DrawnPhrase]:
     """Expressions by absolute place: "the leftmost circle"."""
     found = []
     for description in _descriptions(objects[target]):
@@ -88,7 +88,7 @@ def _located(objects: Sequence[SceneObject], target: int) -> list[Expression]:
         for word, (axis, sign) in EXTREMES.items():
             here = sign * objects[target].centre_xy[axis]
             if all(here - sign * objects[rival].centre_xy[axis] >= MARGIN for rival in rivals):
-                found.append(Expression(text=f"the {word} {description.text()}", target=target, kind="location"))
+                found.append(DrawnPhrase(text=f"the {word} {description.text()}", target=target, kind="location"))
     return found
 
 
@@ -108,7 +108,7 @@ def holds(relation: str, item: SceneObject, anchor: SceneObject) -> bool | None:
     return True if along >= MARGIN and along >= 0.7 * across else None
 
 
-def _related(objects: Sequence[SceneObject], target: int) -> list[Expression]:
+def _related(objects: Sequence[SceneObject], target: int) -> list[DrawnPhrase]:
     """Expressions by relation to another object: "the red circle left of the blue square"."""
     found = []
     for description in _descriptions(objects[target])[1:]:
@@ -125,11 +125,11 @@ def _related(objects: Sequence[SceneObject], target: int) -> list[Expression]:
                     continue
                 for name in _anchor_texts(objects, anchor):
                     text = f"the {description.text()} {relation} the {name}"
-                    found.append(Expression(text=text, target=target, kind="relation"))
+                    found.append(DrawnPhrase(text=text, target=target, kind="relation"))
     return found
 
 
-def list_expressions(objects: Sequence[SceneObject]) -> list[Expression]:
+def list_expressions(objects: Sequence[SceneObject]) -> list[DrawnPhrase]:
     """Every unambiguous expression for every object of a scene, in a fixed order."""
     return [
         expression
@@ -139,10 +139,10 @@ def list_expressions(objects: Sequence[SceneObject]) -> list[Expression]:
     ]
 
 
-def choose_expressions(expressions: Sequence[Expression], count: int, rng: np.random.Generator) -> list[Expression]:
+def choose_expressions(expressions: Sequence[DrawnPhrase], count: int, rng: np.random.Generator) -> list[DrawnPhrase]:
     """Draw up to `count` different expressions, kinds by `KIND_WEIGHTS`, targets as varied as the expressions allow."""
     left = list(expressions)
-    chosen: list[Expression] = []
+    chosen: list[DrawnPhrase] = []
     while left and len(chosen) < count:
         kinds = [kind for kind in KIND_WEIGHTS if any(e.kind == kind for e in left)]
         weights = np.array([KIND_WEIGHTS[kind] for kind in kinds])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from litelvlm.demo.objects import COLOURS, SHAPES, SIZES, SceneObject, silhouette
-from litelvlm.demo.phrases import Expression, choose_expressions, list_expressions
+from litelvlm.demo.phrases import DrawnPhrase, choose_expressions, list_expressions
 
 # Held-out scenes have seeds from here on; training seeds stay below.
 HELD_OUT_SEED = 1_000_000_000
@@ -38,7 +38,7 @@ class Scene:
     image: np.ndarray
     phrases: list[str]
     masks: np.ndarray
-    expressions: list[Expression]
+    expressions: list[DrawnPhrase]
     objects: list[SceneObject]
     object_masks: np.ndarray
 

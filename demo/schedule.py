@@ -60,7 +60,7 @@ class Training:
     ) -> None:
         self.team = team or Team()
         self._minutes, self._save = minutes, save if self.team.leads else None
-        self._curve = Curve(name, curve if self.team.leads else None)
+        self._curve = LossCurve(name, curve if self.team.leads else None)
 
     def steps(self, params: Iterable[torch.nn.Parameter], rate: float) -> Iterator[float]:
         """The progress before every step, from 0 to 1. Each is to end with `learn`."""
@@ -86,7 +86,7 @@ class Training:
         self._curve.add(losses)
 
 
-class Curve:
+class LossCurve:
     """Averages of the losses over every 50 steps, printed and kept as CSV.
 
     Args:

@@ -50,7 +50,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Target:
+class AskedExpression:
     """An expression that is asked, and what its answers are held against."""
 
     draft: Draft
@@ -66,7 +66,7 @@ class AskedImage:
     """An image that can be evaluated, with its conversation."""
 
     image: ImageWork
-    targets: tuple[Target, ...]
+    targets: tuple[AskedExpression, ...]
     is_example: bool
 
     @property
@@ -122,11 +122,11 @@ class ShardSweep:
         is_example = any(draft.source_row in examples for draft in image.drafts)
         return AskedImage(image=image, targets=targets, is_example=is_example)
 
-    def _target(self, draft: Draft, place: int, round_: Round) -> Target:
+    def _target(self, draft: Draft, place: int, round_: Round) -> AskedExpression:
         assert draft.truth is not None, "drafts without truth are not asked"
         mask = decode_mask(draft.truth)
         patches = object_patches(mask, self._num_visual_tokens)
-        return Target(draft=draft, place=place, round=round_, truth=draft.truth, mask=mask, patches=patches)
+        return AskedExpression(draft=draft, place=place, round=round_, truth=draft.truth, mask=mask, patches=patches)
 
     def _answered(self, asked: list[AskedImage]) -> list[Row]:
         """Rows of all images under all combinations. An image that the model cannot take fails under every one."""

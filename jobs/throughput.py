@@ -22,7 +22,7 @@ from litelvlm.pipeline.storage.store import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings(EarlierRun):
+class ThroughputSettings(EarlierRun):
     """Which run, and where its table goes."""
 
     table: Annotated[str | None, Flag("write the table there, as Parquet", metavar="FILE")] = None
@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show(argv: list[str] | None, secrets: Secrets) -> int:
-    parser = JobParser(prog="throughput", description=__doc__).add_settings(TableSettings)
-    asked = configure(TableSettings, vars(parser.parse_args(argv)))
+    parser = JobParser(prog="throughput", description=__doc__).add_settings(ThroughputSettings)
+    asked = configure(ThroughputSettings, vars(parser.parse_args(argv)))
     storage = Storage(asked.output, secrets.of(asked.storage_options))
     table = live_table(storage, gpu_price=asked.gpu_price)
     with storage.open_read(MANIFEST_NAME) as file:

@@ -32,7 +32,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class RuleCurve:
     """A rule's points from left to right, and its colour class."""
 
     name: str
@@ -41,7 +41,7 @@ class Curve:
 
 
 def curves(
-    data: Sequence[Curve],
+    data: Sequence[RuleCurve],
     *,
     label: str,
     ticks: Sequence[tuple[float, str]],
@@ -81,7 +81,7 @@ class _Axis:
         return _LEFT + share * (_RIGHT - _LEFT)
 
 
-def _heights(data: Sequence[Curve]) -> list[float]:
+def _heights(data: Sequence[RuleCurve]) -> list[float]:
     """Round heights of the grid's lines, from below the lowest value to above the highest."""
     points = [point for curve in data for point in curve.points]
     lowest = min((point.y if point.low is None else point.low for point in points), default=0.0)
@@ -114,7 +114,7 @@ def _tick(place: float, text: str) -> Markup:
     )
 
 
-def _curve(curve: Curve, scale: _Axis, bottom: float, top: float, shift: float) -> Markup:
+def _curve(curve: RuleCurve, scale: _Axis, bottom: float, top: float, shift: float) -> Markup:
     marks = []
     places = [scale.place(point.x) + shift for point in curve.points]
     for (left, first), (right, second) in pairwise(zip(places, curve.points, strict=True)):

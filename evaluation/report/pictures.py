@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
+class RulesExample:
     """One expression of an image, and a picture for each rule: what it kept, and its mask at the largest budget."""
 
     image_id: str
@@ -33,7 +33,7 @@ class Example:
     tiles: Sequence[tuple[str, Picture]]
 
 
-def draw_examples(storage: Storage, config: EvaluationConfig, policy: UriPolicy) -> list[Example]:
+def draw_examples(storage: Storage, config: EvaluationConfig, policy: UriPolicy) -> list[RulesExample]:
     """The first expression of every example image under every rule. An image that cannot be read becomes a note."""
     rows = _example_rows(storage)
     if not rows:
@@ -78,7 +78,7 @@ def _example_rows(storage: Storage) -> dict[tuple[str, int], list[Row]]:
     }
 
 
-def _example(image: SourceImage, rows: list[Row], combinations: Sequence[PruningConfig]) -> Example:
+def _example(image: SourceImage, rows: list[Row], combinations: Sequence[PruningConfig]) -> RulesExample:
     rows = sorted(rows, key=lambda row: row["combination"])
     size_hw = rows[0]["height"], rows[0]["width"]
     by_rule: dict[str, list[Row]] = defaultdict(list)
@@ -88,7 +88,7 @@ def _example(image: SourceImage, rows: list[Row], combinations: Sequence[Pruning
     for rule, own in by_rule.items():
         largest = max(own, key=lambda row: len(row["retained"]))
         tiles.append((rule, _tile(image, size_hw, own, largest["mask_rle"])))
-    return Example(image_id=rows[0]["image_id"], phrase=rows[0]["phrase"], tiles=tiles)
+    return RulesExample(image_id=rows[0]["image_id"], phrase=rows[0]["phrase"], tiles=tiles)
 
 
 def _tile(image: SourceImage, size_hw: tuple[int, int], rows: list[Row], mask_rle: str) -> Picture:

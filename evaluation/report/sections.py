@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from litelvlm.config import UNPRUNED
 from litelvlm.evaluation.config import EvaluationConfig, remark
-from litelvlm.evaluation.report.charts import Curve, Point, cost_ticks, curves, interval
+from litelvlm.evaluation.report.charts import Point, RuleCurve, cost_ticks, curves, interval
 from litelvlm.evaluation.report.published import AVERAGE, Published, published, source, splits
 from litelvlm.pipeline.report import words
 from litelvlm.pipeline.report.charts import swatch
@@ -64,7 +64,7 @@ def legend(rows: Sequence[Row]) -> list[tuple[Markup, str]]:
 def budget_chart(rows: Sequence[Row]) -> Markup:
     """gIoU by budget; the unpruned model stands at all tokens."""
     data = [
-        Curve(name=name, css=_css(index), points=[_point(one, one[0]["num_retain_tokens"]) for one in budgets])
+        RuleCurve(name=name, css=_css(index), points=[_point(one, one[0]["num_retain_tokens"]) for one in budgets])
         for index, (name, budgets) in enumerate(_by_variant(rows).items())
     ]
     ticks = [(float(tokens), str(tokens)) for tokens in sorted({row["num_retain_tokens"] for row in rows})]
@@ -76,7 +76,7 @@ def cost_chart(rows: Sequence[Row]) -> Markup:
     """gIoU by measured seconds."""
     known = [row for row in rows if row["answer_s"] is not None]
     data = [
-        Curve(
+        RuleCurve(
             name=name, css=_css(index), points=[_point(one, _mean(row["answer_s"] for row in one)) for one in budgets]
         )
         for index, (name, budgets) in enumerate(_by_variant(known).items())

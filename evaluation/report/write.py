@@ -12,7 +12,7 @@ from typing import Any
 from litelvlm.evaluation.config import EvaluationConfig
 from litelvlm.evaluation.merge import RESULTS_NAME, SUMMARY_NAME
 from litelvlm.evaluation.report import sections
-from litelvlm.evaluation.report.pictures import Example, draw_examples
+from litelvlm.evaluation.report.pictures import RulesExample, draw_examples
 from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report.rendering import render_page
@@ -34,7 +34,7 @@ def write_report(storage: Storage, config: EvaluationConfig, policy: UriPolicy) 
 
 
 def render(
-    rows: list[dict[str, Any]], summary: dict[str, Any], examples: Sequence[Example], config: EvaluationConfig
+    rows: list[dict[str, Any]], summary: dict[str, Any], examples: Sequence[RulesExample], config: EvaluationConfig
 ) -> str:
     """The page. Whatever comes from the data is cleaned of secrets and of what cannot be seen, then escaped."""
     whole = [row for row in rows if row["slice_by"] == "all"]

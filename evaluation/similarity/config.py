@@ -37,7 +37,7 @@ _NOT_ASKED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Settings):
+class WhatIsCompared(Settings):
     """What is compared: which text with which patches."""
 
     section = "what is compared"
@@ -59,7 +59,7 @@ class SimilarityConfig(Settings):
 
     section = "output"
 
-    comparison: Comparison = field(default_factory=Comparison)
+    comparison: WhatIsCompared = field(default_factory=WhatIsCompared)
     run: Annotated[RunConfig, Part(without=_NOT_ASKED, defaults=(("mask_column", "masks"),))]
     dataset: Annotated[str, Flag("name in the outputs", unset="the input's name"), MaxLen(100)] = ""
     bootstrap_samples: Annotated[int, Flag("for confidence intervals by image"), Ge(0)] = 1000

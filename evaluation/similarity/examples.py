@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from litelvlm.evaluation.similarity.measure import Measured
+from litelvlm.evaluation.similarity.measure import MeasuredPhrase
 from litelvlm.evaluation.similarity.records import SCORES
 from litelvlm.pipeline.report.overlay import OverlayItem, draw_masks
 
@@ -24,7 +24,7 @@ _COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
+class HeatMapExample:
     """A record and its three pictures as data URIs: the image, the outline of what is meant, the heat map."""
 
     title: str
@@ -44,11 +44,11 @@ class Chooser:
 
     def __init__(self, count: int, *, seed: int = 0) -> None:
         self._count, self._rng, self._seen = count, np.random.default_rng(seed), 0
-        self._lowest: list[tuple[float, int, Measured]] = []
-        self._highest: list[tuple[float, int, Measured]] = []
-        self._sample: list[tuple[float, int, Measured]] = []
+        self._lowest: list[tuple[float, int, MeasuredPhrase]] = []
+        self._highest: list[tuple[float, int, MeasuredPhrase]] = []
+        self._sample: list[tuple[float, int, MeasuredPhrase]] = []
 
-    def add(self, one: Measured) -> None:
+    def add(self, one: MeasuredPhrase) -> None:
         """Offer a record; one that was not measured is passed over."""
         if one.scores is None or not self._count:
             return
@@ -63,7 +63,7 @@ class Chooser:
         elif (place := int(self._rng.integers(self._seen))) < _SAMPLE:
             self._sample[place] = (auroc, self._seen, one)
 
-    def examples(self, median: float) -> list[Example]:
+    def examples(self, median: float) -> list[HeatMapExample]:
         """The lowest, those nearest to `median`, and the highest; none twice."""
         near = sorted(self._sample, key=lambda item: (abs(item[0] - median), item[1]))[: self._count]
         parts = (
@@ -71,7 +71,7 @@ class Chooser:
             ("middle", [one for *_, one in near]),
             ("highest", [one for *_, one in sorted(self._highest, key=lambda item: (-item[0], -item[1]))]),
         )
-        chosen: dict[int, tuple[str, Measured]] = {}
+        chosen: dict[int, tuple[str, MeasuredPhrase]] = {}
         for title, members in parts:
             for one in members:
                 chosen.setdefault(id(one), (title, one))
@@ -98,7 +98,7 @@ def seen_by_clip(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     return mask[np.ix_((height - short) // 2 + place, (width - short) // 2 + place)]
 
 
-def _example(title: str, one: Measured) -> Example:
+def _example(title: str, one: MeasuredPhrase) -> HeatMapExample:
     scores, mask, rgb = one.scores, one.mask, one.clip_pixels
     assert scores is not None, "it was measured"
     assert mask is not None, "it was measured"
@@ -110,7 +110,7 @@ def _example(title: str, one: Measured) -> Example:
         ("similarity", _data_uri(heat_map(rgb, scores[SCORES[0]]), outline)),
     )
     row = one.row
-    return Example(
+    return HeatMapExample(
         title=title,
         phrase=row["phrase"],
         image_id=row["image_id"],

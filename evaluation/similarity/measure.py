@@ -14,7 +14,7 @@ from litelvlm.evaluation.coverage import patch_shares
 from litelvlm.evaluation.records import STATUS_SCORED
 from litelvlm.evaluation.shard_sweep import NO_TRUTH
 from litelvlm.evaluation.similarity.auroc import auroc
-from litelvlm.evaluation.similarity.config import Comparison
+from litelvlm.evaluation.similarity.config import WhatIsCompared
 from litelvlm.evaluation.similarity.records import SCORES, STATUS_NO_PATCH, STATUS_NO_TARGET
 from litelvlm.patch_similarity import PatchSimilarity, Similarity
 from litelvlm.pipeline.masks import decode_mask
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Measured:
+class MeasuredPhrase:
     """A phrase of an image: its row, and, where it could be measured, the V scores of its row's kinds.
 
     Attributes:
@@ -54,12 +54,12 @@ class SimilarityMeter:
     """
 
     def __init__(
-        self, similarity: PatchSimilarity, comparison: Comparison, template: PromptTemplate, file: str
+        self, similarity: PatchSimilarity, comparison: WhatIsCompared, template: PromptTemplate, file: str
     ) -> None:
         self._similarity, self._comparison, self._template, self._file = similarity, comparison, template, file
         self._num_patches = similarity.checkpoint.config.num_visual_tokens
 
-    def __call__(self, images: Sequence[ImageWork]) -> Iterator[Measured]:
+    def __call__(self, images: Sequence[ImageWork]) -> Iterator[MeasuredPhrase]:
         """A row for every phrase of every image, in order."""
         asked = [self._asked(image) for image in images]
         seen = [
@@ -85,13 +85,13 @@ class SimilarityMeter:
         phrase = draft.prompt or ""
         return phrase if self._comparison.text == "phrase" else self._template.ask(phrase)
 
-    def _unmeasured(self, image: ImageWork, draft: Draft) -> Measured:
+    def _unmeasured(self, image: ImageWork, draft: Draft) -> MeasuredPhrase:
         if draft.error is None and draft.truth is not None:
-            return Measured(row=self._row(image, draft) | {"status": STATUS_NO_TARGET, "true_area": 0})
+            return MeasuredPhrase(row=self._row(image, draft) | {"status": STATUS_NO_TARGET, "true_area": 0})
         reason = draft.error or draft.truth_error or NO_TRUTH
-        return Measured(row=self._row(image, draft) | {"status": STATUS_FAILED, "error": reason})
+        return MeasuredPhrase(row=self._row(image, draft) | {"status": STATUS_FAILED, "error": reason})
 
-    def _measured(self, image: ImageWork, draft: Draft, found: Similarity) -> Measured:
+    def _measured(self, image: ImageWork, draft: Draft, found: Similarity) -> MeasuredPhrase:
         assert draft.truth is not None, "others are not asked"
         assert image.prepared is not None, "others are not asked"
         mask = decode_mask(draft.truth)
@@ -105,12 +105,12 @@ class SimilarityMeter:
             "num_outside": len(inside) - count,
         }
         if count in (0, len(inside)):
-            return Measured(row=row | {"status": STATUS_NO_PATCH})
+            return MeasuredPhrase(row=row | {"status": STATUS_NO_PATCH})
         scores = dict(zip(SCORES, found, strict=True))
         for name, values in scores.items():
             row[f"{name}_inside"], row[f"{name}_outside"] = float(values[inside].mean()), float(values[~inside].mean())
             row[f"{name}_auroc"] = auroc(values, inside)
-        return Measured(row=row, scores=scores, inside=inside, mask=mask, clip_pixels=image.prepared.clip_pixels)
+        return MeasuredPhrase(row=row, scores=scores, inside=inside, mask=mask, clip_pixels=image.prepared.clip_pixels)
 
     def _row(self, image: ImageWork, draft: Draft) -> Row:
         return {

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from litelvlm.evaluation.similarity.examples import Example
+from litelvlm.evaluation.similarity.examples import HeatMapExample
 from litelvlm.evaluation.similarity.records import SCORES
-from litelvlm.evaluation.similarity.summary import Tally, in_words
+from litelvlm.evaluation.similarity.summary import SimilarityTally, in_words
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.report import words
 from litelvlm.pipeline.report.charts import Series, histogram, lines, swatch
@@ -21,7 +21,9 @@ _BINS = 20  # of AUROC
 _NAMES = {"product": "product, as rules compare", "cosine": "cosine"}
 
 
-def render(summary: dict[str, Any], tally: Tally, examples: Sequence[Example], redact: Redactor) -> str:
+def render(
+    summary: dict[str, Any], tally: SimilarityTally, examples: Sequence[HeatMapExample], redact: Redactor
+) -> str:
     """The page. Whatever comes from the data is cleaned of secrets and of what cannot be seen, then escaped."""
     first = summary["scores"].get(SCORES[0])
     values = {
@@ -77,7 +79,7 @@ def _number(value: float | None) -> str:
     return words.NONE if value is None or not words.known(value) else f"{value:.3f}".replace("-", "−")
 
 
-def _patches(tally: Tally) -> Markup:
+def _patches(tally: SimilarityTally) -> Markup:
     inside, outside = tally.pooled[SCORES[0]].shares(_LIMIT)
     series = [
         Series(name="inside", css="c-accent", values=inside),
@@ -87,7 +89,7 @@ def _patches(tally: Tally) -> Markup:
     return lines(series, label="Share of patches by similarity, inside and outside", ticks=ticks)
 
 
-def _aurocs(tally: Tally) -> Markup:
+def _aurocs(tally: SimilarityTally) -> Markup:
     counts, _ = np.histogram(tally.aurocs(SCORES[0]), bins=_BINS, range=(0, 1))
     return histogram(counts.tolist(), label="Phrases by AUROC", low="0", high="1")
 

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from litelvlm.evaluation.markers import AnswersMarker
 from litelvlm.evaluation.similarity.config import SimilarityConfig
 from litelvlm.evaluation.similarity.examples import Chooser
-from litelvlm.evaluation.similarity.measure import Measured, SimilarityMeter
+from litelvlm.evaluation.similarity.measure import MeasuredPhrase, SimilarityMeter
 from litelvlm.evaluation.similarity.records import RECORD_SCHEMA, RECORDS_NAME, REPORT_NAME, SCORES, SUMMARY_NAME
 from litelvlm.evaluation.similarity.report import render
-from litelvlm.evaluation.similarity.summary import Tally, in_words
+from litelvlm.evaluation.similarity.summary import SimilarityTally, in_words
 from litelvlm.evaluation.similarity.towers import Towers
 from litelvlm.patch_similarity import PatchSimilarity
 from litelvlm.pipeline.errors import MISTAKES, UsageError
@@ -76,7 +76,7 @@ class SimilarityRun:
         self._similarity = PatchSimilarity.from_pretrained(
             run.model.model, run.model.clip, device=engine.device, dtype=engine.dtype
         )
-        self._tally, self._chooser = Tally(), Chooser(config.comparison.examples)
+        self._tally, self._chooser = SimilarityTally(), Chooser(config.comparison.examples)
 
     def run(self) -> int:
         """Compare all records, then write what they come to."""
@@ -95,7 +95,7 @@ class SimilarityRun:
         bar.close(self._figures())
         return self._finish()
 
-    def _measured(self, images: list[ImageWork], file: str) -> Iterator[Measured]:
+    def _measured(self, images: list[ImageWork], file: str) -> Iterator[MeasuredPhrase]:
         meter = SimilarityMeter(self._similarity, self._config.comparison, self._engine.template(), file)
         size = self._config.run.cluster.batch_images or BATCH_IMAGES
         for start in range(0, len(images), size):

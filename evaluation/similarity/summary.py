@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from litelvlm.evaluation.bootstrap import bootstrap_mean
 from litelvlm.evaluation.records import STATUS_SCORED
 from litelvlm.evaluation.similarity.auroc import PooledScores
-from litelvlm.evaluation.similarity.measure import Measured
+from litelvlm.evaluation.similarity.measure import MeasuredPhrase
 from litelvlm.evaluation.similarity.records import SCORES, STATUS_NO_PATCH, STATUS_NO_TARGET
 from litelvlm.pipeline.schemas import STATUS_FAILED
 
@@ -23,7 +23,7 @@ CONVENTION = (
 _OF_A_SCORE = ("inside", "outside", "auroc")
 
 
-class Tally:
+class SimilarityTally:
     """Adds up records as they come; a record takes 28 bytes, whatever the number of its patches."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Tally:
     def failed(self) -> int:
         return self._statuses[STATUS_FAILED]
 
-    def add(self, one: Measured) -> None:
+    def add(self, one: MeasuredPhrase) -> None:
         """Count a record. Those of an image come one after another."""
         self._statuses[one.row["status"]] += 1
         if one.scores is None or one.inside is None:

@@ -13,7 +13,7 @@ from litelvlm.pipeline.compare.comparison import Comparison, RunFacts
 from litelvlm.pipeline.compare.costs import RunCosts
 from litelvlm.pipeline.compare.pieces import RecordPieces
 from litelvlm.pipeline.compare.tally import ONLY_A, ONLY_B, SHARES_AT, Figures
-from litelvlm.pipeline.compare.worst import Pick, Worst
+from litelvlm.pipeline.compare.worst import PickedPair, Worst
 from litelvlm.pipeline.config import RunConfig
 from litelvlm.pipeline.fetch.policy import uri_policy
 from litelvlm.pipeline.redact import Redactor
@@ -173,7 +173,7 @@ def _histogram(bins: Sequence[int]) -> Markup | None:
 
 
 def _pictures(
-    picks: Sequence[Pick], first: RecordPieces, second: RecordPieces, images: SourceImages
+    picks: Sequence[PickedPair], first: RecordPieces, second: RecordPieces, images: SourceImages
 ) -> list[dict[str, Any]]:
     a, b = (
         pieces.take(np.array([getattr(one, place) for one in picks], np.int64)).to_pylist()

@@ -21,7 +21,7 @@ from litelvlm.pipeline.compare.config import CompareConfig
 from litelvlm.pipeline.compare.costs import run_costs
 from litelvlm.pipeline.compare.page import PAGE_NAME, write_page
 from litelvlm.pipeline.compare.pieces import RecordPieces
-from litelvlm.pipeline.compare.tally import Tally
+from litelvlm.pipeline.compare.tally import ComparisonTally
 from litelvlm.pipeline.compare.worst import Worst
 from litelvlm.pipeline.errors import MISTAKES, UsageError
 from litelvlm.pipeline.measure.row_bar import RowBar
@@ -61,7 +61,7 @@ def compare_runs(config: CompareConfig, say: Callable[[str], None]) -> Compariso
         claim = _claim(config, a, b, output)
     except MISTAKES as error:
         raise UsageError(str(error)) from error
-    tally, worst = Tally(), Worst(config.worst)
+    tally, worst = ComparisonTally(), Worst(config.worst)
     first, second = RecordPieces(a.storage, FIRST_COLUMNS), RecordPieces(b.storage, COLUMNS)
     about = ComparedRuns(a=a.saved.fingerprint, b=b.saved.fingerprint, agree_iou=config.agree_iou)
     schema = COMPARISON_SCHEMA.with_metadata(about.metadata)
@@ -103,7 +103,12 @@ def compare_runs(config: CompareConfig, say: Callable[[str], None]) -> Compariso
 
 
 def _compare_all(
-    first: RecordPieces, second: RecordPieces, table: TableWriter, tally: Tally, worst: Worst, config: CompareConfig
+    first: RecordPieces,
+    second: RecordPieces,
+    table: TableWriter,
+    tally: ComparisonTally,
+    worst: Worst,
+    config: CompareConfig,
 ) -> None:
     """A row group of the first run at a time."""
     places = RecordPlaces(one.column("record") for one in RecordPieces(second.storage, ["record"]).tables())

@@ -38,7 +38,7 @@ class Figures:
     shares: dict[str, float] = field(default_factory=dict)
 
 
-class Tally:
+class ComparisonTally:
     """Filled table by table with rows of `COMPARISON_SCHEMA`."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ _CANDIDATES = 4  # times as many as are shown: several may be of one image
 
 
 @dataclass(frozen=True, order=True)
-class Pick:
+class PickedPair:
     """A record and its places in both runs. The lowest IoU comes first, of equal ones the larger mask, then the
     first in the input."""
 
@@ -32,8 +32,8 @@ class Worst:
 
     def __init__(self, shown: int) -> None:
         self._shown = shown
-        self._masks: list[Pick] = []
-        self._one_sided: list[Pick] = []
+        self._masks: list[PickedPair] = []
+        self._one_sided: list[PickedPair] = []
 
     def add(self, table: pa.Table, places_a: NDArray[np.int64], places_b: NDArray[np.int64]) -> None:
         """Look at rows of `COMPARISON_SCHEMA`, which stand at these places of the two runs."""
@@ -43,23 +43,23 @@ class Worst:
         self._one_sided = self._lowest(self._one_sided, table, np.flatnonzero(disagrees & ~in_both), places_a, places_b)
 
     @property
-    def masks(self) -> list[Pick]:
+    def masks(self) -> list[PickedPair]:
         """Of different images."""
         return self._distinct(self._masks)
 
     @property
-    def one_sided(self) -> list[Pick]:
+    def one_sided(self) -> list[PickedPair]:
         """Of different images."""
         return self._distinct(self._one_sided)
 
     def _lowest(
         self,
-        kept: list[Pick],
+        kept: list[PickedPair],
         table: pa.Table,
         rows: NDArray[np.intp],
         places_a: NDArray[np.int64],
         places_b: NDArray[np.int64],
-    ) -> list[Pick]:
+    ) -> list[PickedPair]:
         iou = table.column("iou").to_numpy()[rows]
         area = pc.max_element_wise(table.column("area_a"), table.column("area_b"), 0).to_numpy()[rows]
         count = self._shown * _CANDIDATES
@@ -68,7 +68,7 @@ class Worst:
             table.select(["iou", "area_a", "area_b", "source_file", "source_row"]).take(pa.array(chosen)).to_pylist()
         )
         picks = [
-            Pick(
+            PickedPair(
                 iou=row["iou"],
                 minus_area=-max(row["area_a"] or 0, row["area_b"] or 0),
                 place_a=int(places_a[at]),
@@ -79,8 +79,8 @@ class Worst:
         ]
         return heapq.nsmallest(count, [*kept, *picks])
 
-    def _distinct(self, picks: Iterable[Pick]) -> list[Pick]:
-        first: dict[tuple[str, int], Pick] = {}
+    def _distinct(self, picks: Iterable[PickedPair]) -> list[PickedPair]:
+        first: dict[tuple[str, int], PickedPair] = {}
         for pick in picks:
             first.setdefault(pick.image, pick)
         return list(first.values())[: self._shown]

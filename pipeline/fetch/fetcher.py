@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from litelvlm.pipeline.fetch.http import TransientError, http_get
-from litelvlm.pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
+from litelvlm.pipeline.fetch.policy import FetchError, PermittedRead, UriPolicy, redact_uri
 from litelvlm.pipeline.storage.faults import StoreFault, classify, error_code, stop_for
 from litelvlm.pipeline.storage.filesystems import client_class, single_try, store_options
 from litelvlm.pipeline.storage.retries import RetryPolicy
@@ -67,7 +67,7 @@ class ImageFetcher:
                 self._sleep(max(retry.pause_s(tried), min(error.retry_after_s or 0.0, _LONGEST_ASKED_S)))
         raise AssertionError("unreachable: the tries are bounded")
 
-    def _retry_of(self, target: Target) -> RetryPolicy:
+    def _retry_of(self, target: PermittedRead) -> RetryPolicy:
         tries = self.policy.max_attempts
         return (
             self._retry
@@ -75,14 +75,14 @@ class ImageFetcher:
             else RetryPolicy(seconds=_WEB_PAUSES_S, tries=tries, patient_tries=tries)
         )
 
-    def _read(self, target: Target) -> bytes:
+    def _read(self, target: PermittedRead) -> bytes:
         if target.kind == "file":
             return _read_file(target, self.policy.max_bytes)
         if target.kind == "http":
             return http_get(target, self.policy)
         return self._read_object(target)
 
-    def _read_object(self, target: Target) -> bytes:
+    def _read_object(self, target: PermittedRead) -> bytes:
         limit = self.policy.max_bytes
         uri = redact_uri(f"{target.protocol}://{target.location}")
         try:
@@ -104,7 +104,7 @@ class ImageFetcher:
         return self._filesystems[protocol]
 
 
-def _read_file(target: Target, max_bytes: int) -> bytes:
+def _read_file(target: PermittedRead, max_bytes: int) -> bytes:
     shown = redact_uri(target.location)
     path = os.path.realpath(target.location)
     roots = [os.path.realpath(root) for root in target.roots]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 from litelvlm.pipeline.fetch.addresses import Resolver, public_address
-from litelvlm.pipeline.fetch.policy import FetchError, Target, UriPolicy, redact_uri
+from litelvlm.pipeline.fetch.policy import FetchError, PermittedRead, UriPolicy, redact_uri
 
 _MAX_REDIRECTS = 5
 _CHUNK_BYTES = 1 << 16
@@ -33,7 +33,7 @@ class TransientError(Exception):
         super().__init__(detail)
 
 
-def http_get(target: Target, policy: UriPolicy, *, resolver: Resolver = socket.getaddrinfo) -> bytes:
+def http_get(target: PermittedRead, policy: UriPolicy, *, resolver: Resolver = socket.getaddrinfo) -> bytes:
     """One attempt at the body of a permitted URL.
 
     Raises FetchError when it is refused, missing, forbidden or too large, TransientError when another attempt may help.
@@ -61,7 +61,9 @@ def _joined(base: str, location: str) -> str:
         raise FetchError("bad_uri", "redirected to something that is no URL") from None
 
 
-def _get_once(target: Target, policy: UriPolicy, deadline: float, resolver: Resolver) -> tuple[bytes, str | None]:
+def _get_once(
+    target: PermittedRead, policy: UriPolicy, deadline: float, resolver: Resolver
+) -> tuple[bytes, str | None]:
     """The body, or where it redirects to."""
     parts = urlsplit(target.location)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -127,7 +129,7 @@ def _remaining(deadline: float) -> float:
     return left
 
 
-def _check_status(response: http.client.HTTPResponse, target: Target) -> None:
+def _check_status(response: http.client.HTTPResponse, target: PermittedRead) -> None:
     status, uri = response.status, redact_uri(target.location)
     if status == 200:
         return
@@ -138,7 +140,7 @@ def _check_status(response: http.client.HTTPResponse, target: Target) -> None:
     raise FetchError(code, f"{uri} answers {status}")
 
 
-def _read_body(response: http.client.HTTPResponse, target: Target, max_bytes: int, deadline: float) -> bytes:
+def _read_body(response: http.client.HTTPResponse, target: PermittedRead, max_bytes: int, deadline: float) -> bytes:
     declared = response.length or 0
     chunks: list[bytes] = []
     total = 0

@@ -34,7 +34,7 @@ class FetchError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class PermittedRead:
     """One permitted read.
 
     `location` is a local path, an object's ``bucket/key``, or a URL. `roots`: local directories one of which must
@@ -96,7 +96,7 @@ class UriPolicy:
         """What a request for a URL that was resolved carries besides the usual headers."""
         return next(({"Authorization": value} for prefix, value in self.authorizations if _is_below(url, prefix)), {})
 
-    def resolve(self, uri: str) -> Target:
+    def resolve(self, uri: str) -> PermittedRead:
         """What to read for `uri`, without touching a disk or a network. Raises FetchError when it may not be read."""
         _check_characters(uri)
         scheme = _scheme(uri)
@@ -110,19 +110,19 @@ class UriPolicy:
             return self._resolve_http(uri)
         raise FetchError("refused", f"scheme {redact_uri(scheme)} is not read")
 
-    def _resolve_path(self, path: str) -> Target:
+    def _resolve_path(self, path: str) -> PermittedRead:
         if os.path.isabs(path):
             return self._resolve_local(path)
         if self.image_root is None:
             raise FetchError("refused", f"{redact_uri(path)} is relative; give --image-root")
         if _scheme(self.image_root) is None:
             joined = os.path.join(self.image_root, path)
-            return Target(kind="file", location=joined, roots=(self.image_root,))
+            return PermittedRead(kind="file", location=joined, roots=(self.image_root,))
         if _scheme(self.image_root) in HTTP_SCHEMES:
             path = quote(path, safe="/%:@!$&'()*+,;=~")
         return self.resolve(f"{self.image_root.rstrip('/')}/{path}")
 
-    def _resolve_local(self, path: str) -> Target:
+    def _resolve_local(self, path: str) -> PermittedRead:
         if not self.manifest_is_local:
             raise FetchError("refused", "a table that is not on this machine cannot name local files")
         _check_characters(path)
@@ -130,9 +130,9 @@ class UriPolicy:
         if self.image_root is not None and _scheme(self.image_root) is None:
             local_prefixes = (prefix for prefix in self.allowed_prefixes if _scheme(prefix) is None)
             roots = (self.image_root, *local_prefixes)
-        return Target(kind="file", location=path, roots=roots)
+        return PermittedRead(kind="file", location=path, roots=roots)
 
-    def _resolve_object(self, uri: str) -> Target:
+    def _resolve_object(self, uri: str) -> PermittedRead:
         scheme, _, rest = uri.partition("://")
         bucket, _, key = rest.partition("/")
         if not bucket or not key:
@@ -140,16 +140,16 @@ class UriPolicy:
         if not self.manifest_is_local and not self._matching_prefixes(uri):
             shown = redact_uri(f"{scheme}://{bucket}/")
             raise FetchError("refused", f"{shown} is outside the table's bucket; allow it with --allow-prefix")
-        return Target(kind="object", location=rest, protocol=OBJECT_SCHEMES[scheme.lower()])
+        return PermittedRead(kind="object", location=rest, protocol=OBJECT_SCHEMES[scheme.lower()])
 
-    def _resolve_http(self, uri: str) -> Target:
+    def _resolve_http(self, uri: str) -> PermittedRead:
         scheme, host_port, path = _split_http(uri)
         clean = f"{scheme}://{host_port}{path}"
         matches = self._matching_prefixes(clean)
         if not matches:
             raise FetchError("refused", f"{scheme}://{host_port}/ is not allowed; allow it with --allow-prefix")
         may_be_private = any(prefix.partition("://")[2] for prefix in matches)
-        return Target(kind="http", location=clean, protocol=scheme, may_be_private=may_be_private)
+        return PermittedRead(kind="http", location=clean, protocol=scheme, may_be_private=may_be_private)
 
     def _matching_prefixes(self, uri: str) -> list[str]:
         roots = (self.image_root,) if self.image_root else ()

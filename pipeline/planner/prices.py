@@ -50,7 +50,7 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class FigureSource:
     """Where figures are from."""
 
     url: str
@@ -64,7 +64,7 @@ class PriceTable:
 
     currency: str
     gpus: Annotated[dict[str, Offer], Field(min_length=1)]
-    sources: dict[str, Source]
+    sources: dict[str, FigureSource]
 
     def offer(self, name: str) -> Offer:
         """Raises ValueError naming those that there are."""

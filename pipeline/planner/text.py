@@ -9,7 +9,7 @@ from typing import Any
 from litelvlm.pipeline.planner.cost_model import HELD_STAGES, UNITS, CostModel
 from litelvlm.pipeline.planner.forecast import Forecaster, Job
 from litelvlm.pipeline.planner.plans import Plan, Planner
-from litelvlm.pipeline.planner.prices import Source
+from litelvlm.pipeline.planner.prices import FigureSource
 
 _COLUMNS = ("setting", "basis", "device", "number", "hours", "cost", "ms/image", "cores/GPU", "quality")
 
@@ -119,7 +119,7 @@ def _price_lines(planner: Planner, plans: Sequence[Plan]) -> Iterable[str]:
     yield from (f"  {source.date}  {source.what}" for _, source in _sources(planner, plans))
 
 
-def _sources(planner: Planner, plans: Sequence[Plan]) -> list[tuple[str, Source]]:
+def _sources(planner: Planner, plans: Sequence[Plan]) -> list[tuple[str, FigureSource]]:
     names = dict.fromkeys(name for plan in plans for name in plan.offer.sources)
     return [(name, planner.prices.sources[name]) for name in names]
 

@@ -11,7 +11,7 @@ import pyarrow.ipc as pa_ipc
 import pyarrow.parquet as pq
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.prepare.pieces import InputFile, MappedFile, Notes, Options, completed
+from litelvlm.pipeline.prepare.pieces import MappedFile, Notes, Options, SourceFile, completed
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.filesystems import filesystem_for, is_local, local_path
 from litelvlm.pipeline.storage.listing import files_below
@@ -66,7 +66,7 @@ def table_version(kind: Kind, path: str, options: Options) -> str:
         raise ValueError(f"{path}: {(str(error).splitlines() or [''])[0][:300]}") from error
 
 
-def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
+def arrow_schema(kind: Kind, file: SourceFile, options: Options) -> pa.Schema:
     """Columns of a file. Raises ValueError where it is none, or its package is missing."""
     try:
         if kind == "datasets":
@@ -84,7 +84,7 @@ def arrow_schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
         raise ValueError(f"{file.path}: {(str(error).splitlines() or [''])[0][:300]}") from error
 
 
-def _batches(kind: Kind, file: InputFile, options: Options, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(kind: Kind, file: SourceFile, options: Options, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if kind == "iceberg":
         table = _iceberg(file, options)
         there = tuple(name for name in columns if name in table.schema().as_arrow().names)
@@ -104,7 +104,7 @@ def _batches(kind: Kind, file: InputFile, options: Options, columns: list[str]) 
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False)
 
 
-def _arrow_dataset(kind: Kind, file: InputFile) -> Any:
+def _arrow_dataset(kind: Kind, file: SourceFile) -> Any:
     dataset = _dataset(kind, file.path, int(file.version) if file.version else None)
     return dataset.to_pyarrow_dataset() if kind == "delta" else dataset
 
@@ -133,7 +133,7 @@ def _newest_metadata(path: str, options: Options) -> str:
     return newest if is_local(path) else str(fs.unstrip_protocol(newest))
 
 
-def _iceberg(file: InputFile, options: Options) -> Any:
+def _iceberg(file: SourceFile, options: Options) -> Any:
     """A state of an Iceberg table. Raises ValueError where it names files outside of its own folder.
 
     Its metadata name files by whole URIs, and whoever wrote them does not hold this program's rights to read.

@@ -11,7 +11,7 @@ from typing import Any
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.output.parallel import chunks
 from litelvlm.pipeline.prepare.folders import union
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, Piece
+from litelvlm.pipeline.prepare.pieces import Notes, Options, Piece, SourceFile
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.true_masks import parse_mask
@@ -35,7 +35,7 @@ class CocoImage:
 class CocoPiece:
     """Some images of a file. `number` is the piece's in it."""
 
-    file: InputFile
+    file: SourceFile
     number: int
     images: tuple[CocoImage, ...]
 
@@ -51,7 +51,7 @@ class CocoPiece:
             yield PreparedRow(image_id=image.image_id, path=image.file_name, phrases=phrases, masks=masks)
 
 
-def coco_pieces(file: InputFile, options: Options) -> tuple[list[Piece], bool]:
+def coco_pieces(file: SourceFile, options: Options) -> tuple[list[Piece], bool]:
     """The images of a file, and whether there are masks.
 
     Raises ValueError saying what is wrong with the file.
@@ -80,7 +80,7 @@ def coco_pieces(file: InputFile, options: Options) -> tuple[list[Piece], bool]:
     return pieces, has_masks
 
 
-def _read(file: InputFile, options: Options) -> dict[str, Any]:
+def _read(file: SourceFile, options: Options) -> dict[str, Any]:
     if file.size > MAX_JSON_BYTES:
         raise ValueError(f"{file.path}: is larger than {MAX_JSON_BYTES >> 30} GiB; split it by images")
     with RangeFile(file.path, options) as raw:
@@ -93,7 +93,7 @@ def _read(file: InputFile, options: Options) -> dict[str, Any]:
     return content
 
 
-def _image(one: dict[str, Any], asked: dict[str, list[Any] | None], file: InputFile) -> CocoImage:
+def _image(one: dict[str, Any], asked: dict[str, list[Any] | None], file: SourceFile) -> CocoImage:
     name = one.get("file_name") or one.get("coco_url")
     if not isinstance(name, str):
         raise ValueError(f"{file.path}: image {one.get('id')!r} has no file_name")

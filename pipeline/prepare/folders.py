@@ -15,7 +15,7 @@ from litelvlm.pipeline.images.decode import ImageError, decode_image
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.output.parallel import chunks
 from litelvlm.pipeline.plain_yaml import load_plain_yaml
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, Piece, text_of
+from litelvlm.pipeline.prepare.pieces import Notes, Options, Piece, SourceFile, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.table.true_masks import parse_mask
 
@@ -30,7 +30,7 @@ class FolderPiece:
     """Some images of a folder. Ids are their paths below it."""
 
     root: str
-    files: tuple[InputFile, ...]
+    files: tuple[SourceFile, ...]
 
     @property
     def identity(self) -> str:
@@ -43,7 +43,7 @@ class FolderPiece:
             yield PreparedRow(image_id=name, path=name)
 
 
-def folder_pieces(root: str, files: Sequence[InputFile]) -> list[Piece]:
+def folder_pieces(root: str, files: Sequence[SourceFile]) -> list[Piece]:
     """The images of a folder."""
     return [FolderPiece(root=root, files=tuple(some)) for some in chunks(files, _IMAGES_A_PIECE)]
 
@@ -53,7 +53,7 @@ class YoloPiece:
     """Some images with their labels. The phrases of an image are the names of its classes, each once."""
 
     root: str
-    files: tuple[InputFile, ...]
+    files: tuple[SourceFile, ...]
     classes: tuple[str, ...]
     options: Options
 
@@ -95,7 +95,7 @@ class YoloPiece:
         return {number: [] if number in boxes else polygons for number, polygons in found.items()}
 
 
-def yolo_pieces(root: str, files: Sequence[InputFile], classes: Sequence[str], options: Options) -> list[Piece]:
+def yolo_pieces(root: str, files: Sequence[SourceFile], classes: Sequence[str], options: Options) -> list[Piece]:
     """The images of a YOLO data set."""
     return [
         YoloPiece(root=root, files=tuple(some), classes=tuple(classes), options=options)

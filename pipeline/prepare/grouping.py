@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.prepare.pieces import Notes, Piece
 from litelvlm.pipeline.prepare.rows import MASK_SCHEMA, PreparedRow, to_table
-from litelvlm.pipeline.prepare.write import DONE, Counts, Plan, completed, done_name, write_rows
+from litelvlm.pipeline.prepare.write import DONE, Counts, WritePlan, completed, done_name, write_rows
 from litelvlm.pipeline.storage.store import Storage
 
 SCATTERED = "_scattered"
 _BATCH_ROWS = 64
 
 
-def scatter(plan: Plan, number: int, piece: Piece, num_bins: int) -> Counts:
+def scatter(plan: WritePlan, number: int, piece: Piece, num_bins: int) -> Counts:
     """Write the rows of a piece into a file for each bin."""
     name = f"{DONE}/scattered-{number:05d}.json"
     if plan.storage.exists(name):
@@ -45,7 +45,7 @@ def scatter(plan: Plan, number: int, piece: Piece, num_bins: int) -> Counts:
     return counts
 
 
-def gather(plan: Plan, number: int) -> Counts:
+def gather(plan: WritePlan, number: int) -> Counts:
     """Write the table's part of a bin: a row for each image."""
     name = done_name(number)
     if plan.storage.exists(name):

@@ -69,7 +69,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputFile:
+class SourceFile:
     """A file of an input, its size in bytes, and of a table with a log the version that is read."""
 
     path: str
@@ -85,7 +85,7 @@ class InputFile:
 class MappedFile:
     """A file of a table with columns: what its pieces have in common."""
 
-    file: InputFile
+    file: SourceFile
     mapping: ColumnMapping
     options: Options
 

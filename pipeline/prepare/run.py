@@ -20,7 +20,7 @@ from litelvlm.pipeline.prepare.config import PrepareConfig
 from litelvlm.pipeline.prepare.grouping import SCATTERED, gather, scatter
 from litelvlm.pipeline.prepare.pieces import Notes, Piece, Source
 from litelvlm.pipeline.prepare.sources import open_source
-from litelvlm.pipeline.prepare.write import DONE, Counts, Plan, write_piece
+from litelvlm.pipeline.prepare.write import DONE, Counts, WritePlan, write_piece
 from litelvlm.pipeline.schemas import SUCCESS_NAME
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.storage.store import Storage
@@ -65,7 +65,7 @@ def prepare(config: PrepareConfig, say: Callable[[str], None]) -> int:
     return totals.rows
 
 
-def _work(config: PrepareConfig, source: Source, plan: Plan) -> Counts:
+def _work(config: PrepareConfig, source: Source, plan: WritePlan) -> Counts:
     totals, notes = Counts(), Notes()
     bar = RowBar(None)
     try:
@@ -82,7 +82,7 @@ def _work(config: PrepareConfig, source: Source, plan: Plan) -> Counts:
     return totals
 
 
-def _counts(config: PrepareConfig, pieces: Sequence[Piece], plan: Plan) -> Iterator[Counts]:
+def _counts(config: PrepareConfig, pieces: Sequence[Piece], plan: WritePlan) -> Iterator[Counts]:
     """What became of each piece, in order."""
     if config.group_images:
         num_bins = _num_bins(pieces, embeds=plan.policy is not None)
@@ -95,7 +95,7 @@ def _counts(config: PrepareConfig, pieces: Sequence[Piece], plan: Plan) -> Itera
         yield from _each(config, plan, pieces, write_piece)
 
 
-def _each(config: PrepareConfig, plan: Plan, pieces: Sequence[Piece], work: Any) -> Iterator[Counts]:
+def _each(config: PrepareConfig, plan: WritePlan, pieces: Sequence[Piece], work: Any) -> Iterator[Counts]:
     if config.limit is not None:  # one after the other, since what a piece holds shows when it is read
         left = config.limit
         for number, piece in enumerate(pieces):
@@ -110,8 +110,8 @@ def _each(config: PrepareConfig, plan: Plan, pieces: Sequence[Piece], work: Any)
         yield counts
 
 
-def _limited(plan: Plan, left: int) -> Plan:
-    return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"limit": left})
+def _limited(plan: WritePlan, left: int) -> WritePlan:
+    return WritePlan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"limit": left})
 
 
 def _num_bins(pieces: Sequence[Piece], *, embeds: bool) -> int:
@@ -122,13 +122,13 @@ def _num_bins(pieces: Sequence[Piece], *, embeds: bool) -> int:
     return max(1, min(_MAX_BINS, -(-4 * sum(sizes.values()) // _BIN_BYTES)))
 
 
-def _plan(config: PrepareConfig, source: Source, phrases: tuple[str, ...]) -> Plan:
+def _plan(config: PrepareConfig, source: Source, phrases: tuple[str, ...]) -> WritePlan:
     policy = None
     if config.embed_images:
         policy = UriPolicy.for_input(
             config.input[0], image_root=source.image_root, allowed_prefixes=config.allow_prefixes
         )
-    return Plan(
+    return WritePlan(
         storage=Storage(config.output, config.storage_options),
         rows_per_group=config.rows_per_group,
         has_masks=source.has_masks,

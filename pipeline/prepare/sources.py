@@ -12,7 +12,7 @@ from litelvlm.pipeline.prepare.arrow_tables import LOGGED, ArrowPiece, arrow_sch
 from litelvlm.pipeline.prepare.coco_json import CocoPiece, coco_pieces
 from litelvlm.pipeline.prepare.config import PrepareConfig
 from litelvlm.pipeline.prepare.folders import folder_pieces, yolo_classes, yolo_pieces
-from litelvlm.pipeline.prepare.pieces import InputFile, Options, Piece, Source
+from litelvlm.pipeline.prepare.pieces import Options, Piece, Source, SourceFile
 from litelvlm.pipeline.prepare.tars import TarPiece
 from litelvlm.pipeline.prepare.text_tables import CsvPiece, JsonLinesPiece, csv_names, json_schema
 from litelvlm.pipeline.storage.filesystems import is_local
@@ -37,10 +37,10 @@ def open_source(config: PrepareConfig) -> Source:
     shown = " ".join(config.input)
     if kind is None:
         raise ValueError(f"--input {shown}: {len(names)} files, of no kind that is known; name it with --kind")
-    files = [InputFile(path=name, size=sizes[name]) for name in files_of(kind, names)]
+    files = [SourceFile(path=name, size=sizes[name]) for name in files_of(kind, names)]
     if kind in LOGGED:
         options = config.storage_options
-        files = [InputFile(path=root, size=0, version=table_version(kind, root, options)) for root in roots]
+        files = [SourceFile(path=root, size=0, version=table_version(kind, root, options)) for root in roots]
     if not files:
         raise ValueError(f"--input {shown}: no file of {NAMES[kind]} in it")
     if kind in ("images", "yolo"):
@@ -65,7 +65,7 @@ def _names(config: PrepareConfig) -> tuple[list[str], list[str], dict[str, int]]
 
 
 def _folder(
-    config: PrepareConfig, kind: Kind, roots: Sequence[str], files: list[InputFile], names: Sequence[str]
+    config: PrepareConfig, kind: Kind, roots: Sequence[str], files: list[SourceFile], names: Sequence[str]
 ) -> Source:
     root = config.image_root or _common(roots)
     outside = [file.path for file in files if not file.path.startswith(root.rstrip("/") + "/")]
@@ -88,7 +88,7 @@ def _folder(
     )
 
 
-def _coco(config: PrepareConfig, files: Sequence[InputFile]) -> Source:
+def _coco(config: PrepareConfig, files: Sequence[SourceFile]) -> Source:
     pieces: list[Piece] = []
     has_masks = False
     for file in files:
@@ -100,7 +100,7 @@ def _coco(config: PrepareConfig, files: Sequence[InputFile]) -> Source:
     return Source(kind="coco", pieces=pieces, describe=describe, image_root=root, has_masks=has_masks)
 
 
-def _table(config: PrepareConfig, kind: Kind, files: Sequence[InputFile]) -> Source:
+def _table(config: PrepareConfig, kind: Kind, files: Sequence[SourceFile]) -> Source:
     options = config.storage_options
     schemas = [_schema(kind, file, options) for file in files]
     mappings = []
@@ -123,7 +123,7 @@ def _table(config: PrepareConfig, kind: Kind, files: Sequence[InputFile]) -> Sou
     )
 
 
-def _schema(kind: Kind, file: InputFile, options: Options) -> pa.Schema:
+def _schema(kind: Kind, file: SourceFile, options: Options) -> pa.Schema:
     if kind == "jsonl":
         return json_schema(file, options)
     if kind in ("csv", "tsv"):
@@ -152,7 +152,7 @@ def _shown(mapping: ColumnMapping) -> str:
     return mapping.describe().replace(f"phrase={_NO_PHRASES}, ", "")
 
 
-def _table_piece(kind: Kind, file: InputFile, mapping: ColumnMapping, options: Options) -> Piece:
+def _table_piece(kind: Kind, file: SourceFile, mapping: ColumnMapping, options: Options) -> Piece:
     if kind in ("csv", "tsv"):
         return CsvPiece(kind=kind, file=file, mapping=mapping, options=options)
     if kind == "jsonl":

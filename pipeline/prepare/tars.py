@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, Options, text_of
+from litelvlm.pipeline.prepare.pieces import Notes, Options, SourceFile, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.columns import PHRASE_NAMES
@@ -32,7 +32,7 @@ class _Record:
 class TarPiece:
     """A tar file."""
 
-    file: InputFile
+    file: SourceFile
     options: Options
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from litelvlm.pipeline.errors import StorageError
-from litelvlm.pipeline.prepare.pieces import InputFile, MappedFile, Notes, Options, text_of
+from litelvlm.pipeline.prepare.pieces import MappedFile, Notes, Options, SourceFile, text_of
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.storage.range_file import RangeFile
 from litelvlm.pipeline.table.columns import ColumnMapping
@@ -67,7 +67,7 @@ class JsonLinesPiece(MappedFile):
             yield _row(cells or {}, self.mapping)
 
 
-def csv_names(kind: str, file: InputFile, options: Options) -> list[str]:
+def csv_names(kind: str, file: SourceFile, options: Options) -> list[str]:
     """Names of the columns. Raises ValueError where there is no header of text."""
     with RangeFile(file.path, options) as raw:
         try:
@@ -81,7 +81,7 @@ def csv_names(kind: str, file: InputFile, options: Options) -> list[str]:
     return row
 
 
-def json_schema(file: InputFile, options: Options) -> pa.Schema:
+def json_schema(file: SourceFile, options: Options) -> pa.Schema:
     """Columns of a file of JSON lines, by its first ones. Raises ValueError where there is no object."""
     found: dict[str, pa.DataType] = {}
     for _, line in itertools.islice(json_lines(file, options), _LOOKED_AT):
@@ -97,7 +97,7 @@ def json_schema(file: InputFile, options: Options) -> pa.Schema:
     return pa.schema(found)
 
 
-def json_lines(file: InputFile, options: Options) -> Iterator[tuple[int, bytes | None]]:
+def json_lines(file: SourceFile, options: Options) -> Iterator[tuple[int, bytes | None]]:
     """Lines that are not empty, with their numbers from 1; None for one of more than 64 MiB."""
     with RangeFile(file.path, options) as raw:
         source = _unpacked(raw, file.path)

@@ -25,7 +25,7 @@ _GROUP_BYTES = 256 << 20  # of memory: a row group of large images is cut short
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class WritePlan:
     """How rows are written.
 
     Attributes:
@@ -62,7 +62,7 @@ class Counts:
         return cls(**values, notes=notes)
 
 
-def write_piece(plan: Plan, number: int, piece: Piece) -> Counts:
+def write_piece(plan: WritePlan, number: int, piece: Piece) -> Counts:
     """Write a piece's rows as `part-<number>-<part>.parquet`, then that it is done. The same rows give the same files.
 
     Raises:
@@ -85,7 +85,7 @@ def done_name(number: int) -> str:
     return f"{DONE}/{number:05d}.json"
 
 
-def completed(plan: Plan, rows: Iterable[PreparedRow], counts: Counts, notes: Notes) -> Iterator[PreparedRow]:
+def completed(plan: WritePlan, rows: Iterable[PreparedRow], counts: Counts, notes: Notes) -> Iterator[PreparedRow]:
     """Rows with phrases, and with their images where these are to be in the table."""
     fetcher = ImageFetcher(plan.policy, plan.storage.options) if plan.policy is not None else None
     for row in rows:
@@ -97,7 +97,7 @@ def completed(plan: Plan, rows: Iterable[PreparedRow], counts: Counts, notes: No
         yield row
 
 
-def write_rows(plan: Plan, name: str, rows: Iterable[PreparedRow], counts: Counts) -> int:
+def write_rows(plan: WritePlan, name: str, rows: Iterable[PreparedRow], counts: Counts) -> int:
     """Write files of whole row groups. Returns how many."""
     schema = MASK_SCHEMA if plan.has_masks else SCHEMA
     parts = 0

@@ -30,7 +30,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class BarPart:
     """A part of a stacked bar: its label, its colour class and its share of the whole."""
 
     name: str
@@ -119,7 +119,7 @@ def curve(series: Sequence[Series], *, label: str, ticks: Sequence[str]) -> Mark
     return frame([_grid(), _plot(shapes), *points, *names, _labels(top, [])], label)
 
 
-def stacked(parts: Sequence[Part], *, label: str) -> Markup:
+def stacked(parts: Sequence[BarPart], *, label: str) -> Markup:
     """One bar, cut into parts whose shares add up to 1."""
     pieces, left = [], 0.0
     for part in parts:

@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
+class RecordExample:
     """A record to be shown; `size_hw` is None where its image could not be decoded."""
 
     file_name: str
@@ -49,7 +49,7 @@ class Example:
 class WholeImage:
     """An image with all that was asked of it, `MAX_ANSWERS` at most; `num_answers` are all."""
 
-    answers: list[Example] = field(default_factory=list)
+    answers: list[RecordExample] = field(default_factory=list)
     num_answers: int = 0
 
 
@@ -58,8 +58,8 @@ class Examples:
     """What is shown: whole images in the order asked for, empty answers and failures of different kinds."""
 
     images: list[WholeImage] = field(default_factory=list)
-    empty: list[Example] = field(default_factory=list)
-    failed: list[Example] = field(default_factory=list)
+    empty: list[RecordExample] = field(default_factory=list)
+    failed: list[RecordExample] = field(default_factory=list)
 
 
 def find_examples(storage: Storage, names: Sequence[str], images: Iterable[tuple[str, str]], *, shown: int) -> Examples:
@@ -95,7 +95,7 @@ class _Various:
     def __init__(self, column: str, size: int) -> None:
         self._column, self._size = column, size
         self._seen: dict[int, int] = defaultdict(int)
-        self._chosen: list[tuple[int, int, Example]] = []  # how many of its kind came before, its place, itself
+        self._chosen: list[tuple[int, int, RecordExample]] = []  # how many of its kind came before, its place, itself
         self._new: list[tuple[int, int]] = []  # the former, row
         self._passed = 0
 
@@ -111,14 +111,14 @@ class _Various:
         self._new = sorted(self._new)[: self._size]
         return [row for _, row in self._new]
 
-    def keep(self, found: dict[int, Example]) -> None:
+    def keep(self, found: dict[int, RecordExample]) -> None:
         """Take what `add` has named."""
         self._chosen += [(before, self._passed + at, found[row]) for at, (before, row) in enumerate(self._new)]
         self._passed += len(self._new)
         self._chosen = sorted(self._chosen, key=lambda one: one[:2])[: self._size]
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> list[RecordExample]:
         """What is left."""
         return [one for _, _, one in self._chosen]
 
@@ -131,6 +131,6 @@ def _rows_of(table: pa.Table, images: dict[tuple[str, str], WholeImage]) -> list
     return [row for row, *image in zip(rows.tolist(), files, ids, strict=True) if tuple(image) in images]
 
 
-def _example(record: dict[str, Any]) -> Example:
+def _example(record: dict[str, Any]) -> RecordExample:
     height, width = record.pop("height"), record.pop("width")
-    return Example(size_hw=None if height is None else (height, width), **record)
+    return RecordExample(size_hw=None if height is None else (height, width), **record)

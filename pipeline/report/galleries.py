@@ -10,7 +10,7 @@ from litelvlm.pipeline.fetch.policy import UriPolicy
 from litelvlm.pipeline.report import charts, words
 from litelvlm.pipeline.report.answers import Facts
 from litelvlm.pipeline.report.baseline import Pair
-from litelvlm.pipeline.report.examples import Example, WholeImage
+from litelvlm.pipeline.report.examples import RecordExample, WholeImage
 from litelvlm.pipeline.report.overlay import colour_of
 from litelvlm.pipeline.report.pictures import (
     Key,
@@ -21,7 +21,7 @@ from litelvlm.pipeline.report.pictures import (
     draw_thumbnail,
     draw_whole,
 )
-from litelvlm.pipeline.report.records import Pick
+from litelvlm.pipeline.report.records import PickedRecord
 from litelvlm.pipeline.storage.store import Storage
 
 _MAX_PHRASE, _MAX_ORIGIN = 160, 80  # characters in a caption
@@ -47,7 +47,7 @@ def draw_pictures(facts: Facts, storage: Storage, policy: UriPolicy) -> dict[str
     }
 
 
-def _of_pick(pick: Pick, images: dict[Key, SourceImage]) -> dict[str, Any]:
+def _of_pick(pick: PickedRecord, images: dict[Key, SourceImage]) -> dict[str, Any]:
     picture = draw_picture(images[pick.source_file, pick.source_row], pick.size_hw, pick.mask_rle)
     return _caption(picture, pick.phrase, f"score {words.score(pick.score)}", pick.image_id)
 
@@ -59,7 +59,7 @@ def _of_pair(pair: Pair, file: str, images: dict[Key, SourceImage]) -> dict[str,
     return _caption(picture, phrase, f"IoU {words.score(masks.iou)}", f"row {masks.source_row}")
 
 
-def _of_example(one: Example, images: dict[Key, SourceImage]) -> dict[str, Any]:
+def _of_example(one: RecordExample, images: dict[Key, SourceImage]) -> dict[str, Any]:
     picture = draw_thumbnail(images[_key(one)])
     reason = words.clipped(one.error or "", _MAX_PHRASE)
     caption = _caption(picture, one.phrase, one.status, one.image_id)
@@ -84,7 +84,7 @@ def _of_image(image: WholeImage, images: dict[Key, SourceImage]) -> dict[str, An
     }  # fmt: skip
 
 
-def _key(one: Example) -> Key:
+def _key(one: RecordExample) -> Key:
     return one.source_file, one.source_row
 
 

@@ -38,7 +38,7 @@ _PICK_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pick:
+class PickedRecord:
     """A record to be shown, with what its mask is to be drawn on."""
 
     file_name: str
@@ -59,8 +59,8 @@ class ScoreFacts:
     bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
     unscored: int = 0
     total: float = 0.0
-    best: list[Pick] = field(default_factory=list)
-    worst: list[Pick] = field(default_factory=list)
+    best: list[PickedRecord] = field(default_factory=list)
+    worst: list[PickedRecord] = field(default_factory=list)
     phrases: PhraseScores = field(default_factory=PhraseScores)
     sampled_from: int | None = None  # number of shards, where only some of them were looked at
 
@@ -160,8 +160,8 @@ class _Ranking:
         self.places = heapq.nsmallest(self._size, [*self.places, *found])
 
 
-def _read_picks(storage: Storage, names: Sequence[str], places: set[_Place]) -> dict[_Place, Pick]:
-    picks: dict[_Place, Pick] = {}
+def _read_picks(storage: Storage, names: Sequence[str], places: set[_Place]) -> dict[_Place, PickedRecord]:
+    picks: dict[_Place, PickedRecord] = {}
     for file in sorted({place.file for place in places}):
         with storage.open_read(names[file]) as stream:
             parquet = pq.ParquetFile(stream)
@@ -173,15 +173,15 @@ def _read_picks(storage: Storage, names: Sequence[str], places: set[_Place]) -> 
     return picks
 
 
-def _pick(record: dict[str, Any]) -> Pick:
+def _pick(record: dict[str, Any]) -> PickedRecord:
     same = {name: record[name] for name in _PICK_COLUMNS if name not in ("height", "width")}
-    return Pick(size_hw=(record["height"], record["width"]), **same)
+    return PickedRecord(size_hw=(record["height"], record["width"]), **same)
 
 
-def _distinct(picks: list[Pick], shown: int, without: set[tuple[str, int]] | None = None) -> list[Pick]:
+def _distinct(picks: list[PickedRecord], shown: int, without: set[tuple[str, int]] | None = None) -> list[PickedRecord]:
     """The first `shown` picks of different images."""
     seen = set(without or ())
-    chosen: list[Pick] = []
+    chosen: list[PickedRecord] = []
     for pick in picks:
         key = (pick.source_file, pick.source_row)
         if key not in seen and len(chosen) < shown:

@@ -50,7 +50,7 @@ _HOST_STAGES = {
 def device_section(facts: Facts) -> dict[str, Any]:
     """What the devices' time went to."""
     used = usage(facts.table)
-    parts = [charts.Part(name=_PARTS[part], css=f"p-{part}", share=used.share(part)) for part in DEVICE_PARTS]
+    parts = [charts.BarPart(name=_PARTS[part], css=f"p-{part}", share=used.share(part)) for part in DEVICE_PARTS]
     rows = [
         (charts.swatch(one.css), one.name, words.seconds(used.seconds[part]), words.percent(one.share))
         for part, one in zip(DEVICE_PARTS, parts, strict=True)

@@ -7,18 +7,18 @@ from litelvlm.pipeline.serving.corrections import Corrections
 from litelvlm.pipeline.serving.images import ImageReader
 from litelvlm.pipeline.serving.known_answers import KnownAnswers
 from litelvlm.pipeline.serving.label_studio import LabelStudioBackend
-from litelvlm.pipeline.serving.metrics import Meters
-from litelvlm.pipeline.serving.service import AnnotationService, Backend, ModelFacts
+from litelvlm.pipeline.serving.metrics import ServiceMeters
+from litelvlm.pipeline.serving.service import AnnotationService, Backend, ServedModelFacts
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 from litelvlm.pipeline.storage.store import Storage
 
 _VERSION_CHARS = 12
 
 
-def model_facts(engine: LiteLVLMEngine) -> ModelFacts:
+def model_facts(engine: LiteLVLMEngine) -> ServedModelFacts:
     """What a service says of its model. Raises ValueError or OSError where there is none."""
     revision, preprocessor = engine.revision(), engine.preprocessor()
-    return ModelFacts(
+    return ServedModelFacts(
         key=f"{revision}:{engine.model.resizing}",
         version=f"litelvlm-{revision[:_VERSION_CHARS]}",
         num_visual_tokens=preprocessor.config.num_visual_tokens,
@@ -26,7 +26,9 @@ def model_facts(engine: LiteLVLMEngine) -> ModelFacts:
     )
 
 
-def assemble(config: ServeConfig, backend: Backend, meters: Meters) -> tuple[AnnotationService, LabelStudioBackend]:
+def assemble(
+    config: ServeConfig, backend: Backend, meters: ServiceMeters
+) -> tuple[AnnotationService, LabelStudioBackend]:
     """The service over replicas, and what speaks Label Studio's protocol for it.
 
     Raises:

@@ -29,8 +29,8 @@ from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
 from litelvlm.pipeline.serving.http_guard import LOG, App
 from litelvlm.pipeline.serving.listener import Listener
 from litelvlm.pipeline.serving.log_lines import LineHandler
-from litelvlm.pipeline.serving.metrics import Meters
-from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
+from litelvlm.pipeline.serving.metrics import ServiceMeters
+from litelvlm.pipeline.serving.questions import Question, Reply, Unanswered
 from litelvlm.pipeline.serving.served_model import AskedModel
 from litelvlm.pipeline.serving.service import Unavailable
 from litelvlm.pipeline.serving.worker import Worker
@@ -62,7 +62,7 @@ class ModelReplica:
         name = serve.get_replica_context().replica_id.unique_id
         return Worker(model, EmbeddingCache(config.cache_bytes), name)
 
-    async def ask(self, question: Question) -> Answer | Unanswered:
+    async def ask(self, question: Question) -> Reply | Unanswered:
         """An answer, in a batch with others'."""
         return await self._batcher.ask(question)
 
@@ -74,10 +74,10 @@ class ModelReplica:
 class ReplicaBackend:
     """Asks replicas through a handle; lost questions are asked again until nobody waits for them."""
 
-    def __init__(self, handle: DeploymentHandle[Any], meters: Meters) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], meters: ServiceMeters) -> None:
         self._handle, self._meters = handle, meters
 
-    async def ask(self, question: Question) -> Answer | Unanswered:
+    async def ask(self, question: Question) -> Reply | Unanswered:
         """Raises Unavailable where no replica can be reached in time."""
         handle = self._handle.options(session_id=question.image_key)
         while True:
@@ -108,7 +108,7 @@ class _Http:
     def __init__(self, config: ServeConfig, handle: DeploymentHandle[Any]) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         LOG.setLevel(logging.INFO)
-        meters = Meters()
+        meters = ServiceMeters()
         self._service, label_studio = assemble(config, ReplicaBackend(handle, meters), meters)
         self._drain_seconds = config.limits.drain_seconds
         self._app = build_app(self._service, Gate(read_token(config), any_host=not config.is_loopback), label_studio)

@@ -11,7 +11,7 @@ from typing import Any
 
 from litelvlm.pipeline.serving.access import Gate
 from litelvlm.pipeline.serving.errors import Refusal
-from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.metrics import ServiceMeters
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -36,7 +36,7 @@ class HttpGuard:
         routes: paths that metrics may be labelled with; all others are `other`.
     """
 
-    def __init__(self, app: App, gate: Gate, meters: Meters, routes: frozenset[str]) -> None:
+    def __init__(self, app: App, gate: Gate, meters: ServiceMeters, routes: frozenset[str]) -> None:
         self._app, self._gate, self._meters, self._routes = app, gate, meters, routes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

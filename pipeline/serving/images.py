@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from litelvlm.pipeline.fetch.fetcher import ImageFetcher
 from litelvlm.pipeline.fetch.policy import FetchError, UriPolicy
@@ -18,18 +18,11 @@ from litelvlm.pipeline.storage.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from litelvlm import PreparedImage
+    from litelvlm.pipeline.stages.engine import ImagePreprocessor
 
 LABEL_STUDIO_KEY = "LABEL_STUDIO_API_KEY"
 _TRIES = 2  # a client waits: whoever wants more asks again
 _STATUS_OF = {"too_many_bytes": 413, "too_many_pixels": 413, "refused": 403, "unavailable": 424, "not_found": 422}
-
-
-class ImagePreprocessor(Protocol):
-    """The part of `litelvlm.Preprocessor` that images need."""
-
-    def needed_size(self, size_hw: tuple[int, int]) -> tuple[int, int] | None: ...
-
-    def prepare(self, image: Any, original_size_hw: tuple[int, int] | None = None) -> PreparedImage: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

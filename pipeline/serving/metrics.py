@@ -7,13 +7,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from litelvlm.pipeline.serving.questions import Answer, PhraseAnswer
+from litelvlm.pipeline.serving.questions import PhraseAnswer, Reply
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Meters:
+class ServiceMeters:
     """What is counted. No label holds anything that clients choose."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Meters:
         for one in phrases:
             self.phrases.labels(status=one.status, source=one.source).inc()
 
-    def batch(self, answer: Answer) -> None:
+    def batch(self, answer: Reply) -> None:
         """A replica answered."""
         self.batches.observe(answer.batch_images)
         for stage, seconds in answer.seconds.items():

@@ -61,8 +61,8 @@ class PhraseAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The answers to a question.
+class Reply:
+    """What a question is answered with.
 
     Attributes:
         phrases: one for each phrase, in order.

@@ -25,8 +25,8 @@ from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.deployment import APP_NAME, application, check_proxied
 from litelvlm.pipeline.serving.listener import KEEP_ALIVE_S, check_tls, open_socket
 from litelvlm.pipeline.serving.log_lines import log_lines
-from litelvlm.pipeline.serving.metrics import Meters
-from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
+from litelvlm.pipeline.serving.metrics import ServiceMeters
+from litelvlm.pipeline.serving.questions import Question, Reply, Unanswered
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
 
 Say = Callable[[str], None]
@@ -69,7 +69,7 @@ def check(config: ServeConfig, say: Say) -> None:
         read_token(config)
         for remark in LiteLVLMEngine(model=config.model).check():
             say(f"note: {remark}")
-        assemble(config, _Nobody(), Meters())
+        assemble(config, _Nobody(), ServiceMeters())
         check_tls(config)
         if is_elsewhere(ClusterConfig(ray_address=config.ray_address)):
             check_proxied(config)
@@ -88,7 +88,7 @@ def _told() -> Iterator[None]:
 class _Nobody:
     """No replicas, to look at the rest of a service by itself."""
 
-    async def ask(self, question: Question) -> Answer | Unanswered:
+    async def ask(self, question: Question) -> Reply | Unanswered:
         raise AssertionError("nothing is asked while settings are looked at")
 
     async def is_ready(self) -> bool:

@@ -23,12 +23,12 @@ from litelvlm.pipeline.serving.errors import Refusal
 from litelvlm.pipeline.serving.images import ImageReader, ReadImage, refusal_of
 from litelvlm.pipeline.serving.known_answers import KnownAnswers
 from litelvlm.pipeline.serving.mask_formats import check_format, shown_mask
-from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.metrics import ServiceMeters
 from litelvlm.pipeline.serving.questions import (
     MISSING_IMAGE,
-    Answer,
     PhraseAnswer,
     Question,
+    Reply,
     Unanswered,
     image_key,
 )
@@ -47,7 +47,7 @@ class Unavailable(Exception):
 class Backend(Protocol):
     """Replicas of the model."""
 
-    async def ask(self, question: Question) -> Answer | Unanswered:
+    async def ask(self, question: Question) -> Reply | Unanswered:
         """An answer by the replica that holds the image. Raises Unavailable where none can be reached in time."""
         ...
 
@@ -57,7 +57,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFacts:
+class ServedModelFacts:
     """What the service says of its model, and how it checks phrases.
 
     Attributes:
@@ -100,11 +100,11 @@ class AnnotationService:
         config: ServeConfig,
         reader: ImageReader,
         backend: Backend,
-        facts: ModelFacts,
+        facts: ServedModelFacts,
         known: KnownAnswers | None = None,
-        meters: Meters | None = None,
+        meters: ServiceMeters | None = None,
     ) -> None:
-        self.config, self.facts, self.meters = config, facts, meters or Meters()
+        self.config, self.facts, self.meters = config, facts, meters or ServiceMeters()
         self._reader, self._backend, self._known = reader, backend, known
         self._threads = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="read")
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -229,7 +229,7 @@ class AnnotationService:
             seconds={"read": read_s, **answer.seconds},
         )
 
-    async def _asked(self, question: Question, image: ReadImage | None, data: bytes) -> Answer:
+    async def _asked(self, question: Question, image: ReadImage | None, data: bytes) -> Reply:
         """The replica's answer; it is sent the image if it does not hold it after all."""
         found = await self._backend.ask(question)
         if isinstance(found, Unanswered) and found.reason == MISSING_IMAGE:

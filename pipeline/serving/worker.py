@@ -18,7 +18,7 @@ from litelvlm.pipeline.masks import encode_answers, no_mask
 from litelvlm.pipeline.redact import Redactor
 from litelvlm.pipeline.schemas import STATUS_ABSENT, STATUS_EMPTY, STATUS_FAILED, STATUS_OK
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
-from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, Answer, PhraseAnswer, Question, Unanswered
+from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, PhraseAnswer, Question, Reply, Unanswered
 from litelvlm.pipeline.serving.served_model import ServedModel
 from litelvlm.pipeline.stages.engine import device_is_broken
 
@@ -56,7 +56,7 @@ class Worker:
     def __init__(self, model: ServedModel, cache: EmbeddingCache[Any], name: str = "") -> None:
         self._model, self._cache, self._name = model, cache, name
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer | Unanswered]:
+    def answer(self, questions: Sequence[Question]) -> list[Reply | Unanswered]:
         """An answer to each question, in order, or why it has none."""
         started, now = time.perf_counter(), time.time()
         asked = {at: _Asked(one) for at, one in enumerate(questions) if one.expires_at > now}
@@ -75,7 +75,7 @@ class Worker:
             if at not in asked
             else Unanswered(reason=MISSING_IMAGE)
             if not asked[at].answers and questions[at].phrases
-            else Answer(
+            else Reply(
                 phrases=tuple(asked[at].answers),
                 size_hw=asked[at].size_hw,
                 cached_image=asked[at].was_cached,

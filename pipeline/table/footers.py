@@ -53,7 +53,7 @@ class ColumnSize:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ColumnSizes:
     """Sizes of top-level columns over some row groups of a file, which have so many rows."""
 
     num_rows: int
@@ -72,7 +72,7 @@ class InputFile:
     footer_sha256: str
     row_group_rows: tuple[int, ...]
     schema: pa.Schema
-    measured: Measured | None = None
+    measured: ColumnSizes | None = None
 
     @property
     def num_rows(self) -> int:
@@ -293,7 +293,7 @@ def _read_footer(path: str, options: dict[str, Any]) -> InputFile:
     )
 
 
-def _measure(metadata: pq.FileMetaData) -> Measured:
+def _measure(metadata: pq.FileMetaData) -> ColumnSizes:
     """Sizes of columns, from row groups all over the file."""
     num_rows, columns = 0, dict[str, ColumnSize]()
     for index in range(0, metadata.num_row_groups, max(1, metadata.num_row_groups // _MEASURED_GROUPS)):
@@ -309,7 +309,7 @@ def _measure(metadata: pq.FileMetaData) -> Measured:
         for name, size in found.items():
             total = columns.get(name, ColumnSize(0, 0))
             columns[name] = ColumnSize(total.num_values + size.num_values, total.num_bytes + size.num_bytes)
-    return Measured(num_rows, columns)
+    return ColumnSizes(num_rows, columns)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from litelvlm.demo.phrases import (
     KIND_WEIGHTS,
     MARGIN,
     RELATIONS,
-    Expression,
+    DrawnPhrase,
     choose_expressions,
     holds,
     list_expressions,
@@ -93,8 +93,8 @@ def test_relations_hold_only_when_nobody_would_argue(relation: str, x: float, y:
     assert holds(relation, _item("circle", "red", "small", x, y), anchor) is expected
 
 
-def _expressions(kind: str, *targets: int) -> list[Expression]:
-    return [Expression(text=f"{kind} {number}", target=target, kind=kind) for number, target in enumerate(targets)]
+def _expressions(kind: str, *targets: int) -> list[DrawnPhrase]:
+    return [DrawnPhrase(text=f"{kind} {number}", target=target, kind=kind) for number, target in enumerate(targets)]
 
 
 def test_kinds_are_drawn_by_their_weights_among_those_that_there_are() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from litelvlm.demo.schedule import LOG_STEPS, Curve, cosine_rate, optimizer_for, set_rate
+from litelvlm.demo.schedule import LOG_STEPS, LossCurve, cosine_rate, optimizer_for, set_rate
 from tests.demo.samples import read_curve
 
 
@@ -32,7 +32,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 
 
 def test_the_curve_is_means_over_windows_and_losses_may_join_late(tmp_path: Path) -> None:
-    curve = Curve("test", tmp_path / "curve.csv")
+    curve = LossCurve("test", tmp_path / "curve.csv")
     for step in range(2 * LOG_STEPS + 3):
         late = {"late": torch.tensor(1.0 if step % 2 else 3.0)} if step >= LOG_STEPS - 1 else {}
         curve.add({"loss": torch.tensor(float(step))} | late)
@@ -43,7 +43,7 @@ def test_the_curve_is_means_over_windows_and_losses_may_join_late(tmp_path: Path
 
 
 def test_a_curve_without_a_file_counts_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    curve = Curve("test", None)
+    curve = LossCurve("test", None)
     for _ in range(LOG_STEPS):
         curve.add({"loss": torch.tensor(1.0)})
     assert curve.step == LOG_STEPS

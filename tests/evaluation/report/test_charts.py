@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from litelvlm.evaluation.report.charts import Curve, Point, cost_ticks, curves, interval
+from litelvlm.evaluation.report.charts import Point, RuleCurve, cost_ticks, curves, interval
 
 
 def _point(x: float, y: float, spread: float | None = None) -> Point:
@@ -15,15 +15,15 @@ def _point(x: float, y: float, spread: float | None = None) -> Point:
     return Point(x=x, y=y, low=low, high=high, title=f"{x:g} tokens")
 
 
-def _drawn(*data: Curve, logarithmic: bool = True, reference: float | None = None) -> ElementTree.Element:
+def _drawn(*data: RuleCurve, logarithmic: bool = True, reference: float | None = None) -> ElementTree.Element:
     places: Sequence[tuple[float, str]] = [(16.0, "16"), (256.0, "256")]
     return ElementTree.fromstring(
         curves(data, label="<a & b>", ticks=places, logarithmic=logarithmic, reference=reference)
     )
 
 
-def _curve(*points: Point, name: str = "paper") -> Curve:
-    return Curve(name=name, css="r-1", points=points)
+def _curve(*points: Point, name: str = "paper") -> RuleCurve:
+    return RuleCurve(name=name, css="r-1", points=points)
 
 
 @pytest.mark.parametrize(("logarithmic", "middle"), [(True, "51.5%"), (False, "24.2%")])
@@ -48,7 +48,7 @@ def test_the_grid_holds_whiskers_and_a_reference() -> None:
 
 def test_whiskers_of_neighbours_stand_apart() -> None:
     points = [_point(64, 0.5, 0.1)]
-    svg = _drawn(*(Curve(name=str(index), css="r", points=points) for index in range(3)))
+    svg = _drawn(*(RuleCurve(name=str(index), css="r", points=points) for index in range(3)))
     assert [mark.get("cx") for mark in svg.iter("circle")] == ["51.15%", "51.5%", "51.85%"]
 
 

@@ -16,7 +16,7 @@ from tinyhtml5.parser import HTMLParser
 from litelvlm.evaluation.config import EvaluationConfig, SweepConfig
 from litelvlm.evaluation.merge import contrast_values
 from litelvlm.evaluation.report.contrasts import contrasts
-from litelvlm.evaluation.report.pictures import Example
+from litelvlm.evaluation.report.pictures import RulesExample
 from litelvlm.evaluation.report.write import render
 from litelvlm.evaluation.results import Cost, result_rows
 from litelvlm.pipeline.config import InputConfig, RunConfig
@@ -34,7 +34,7 @@ def _config(dataset: str = "drawn", sweep: SweepConfig = SWEEP) -> EvaluationCon
     return EvaluationConfig(run=run, sweep=sweep, dataset=dataset, bootstrap_samples=200)
 
 
-def _page(config: EvaluationConfig, *, examples: Sequence[Example] = (), kind: str = "dog", **changes: Any) -> str:
+def _page(config: EvaluationConfig, *, examples: Sequence[RulesExample] = (), kind: str = "dog", **changes: Any) -> str:
     combinations = config.sweep.combinations()
     answers = drawn_answers(combinations, kind=kind)
     costs = tuple(0.1 * (index + 1) for index in range(len(combinations)))
@@ -107,7 +107,7 @@ def test_published_numbers_stand_beside() -> None:
 
 
 def test_the_page_needs_nothing_else_and_allows_no_script() -> None:
-    page = _page(_config(), examples=[Example(image_id="i", phrase="p", tiles=[("paper", Picture(note="gone"))])])
+    page = _page(_config(), examples=[RulesExample(image_id="i", phrase="p", tiles=[("paper", Picture(note="gone"))])])
     tree = _parsed(page)
     assert not list(tree.iter(f"{HTML}script"))
     for element in tree.iter():
@@ -123,7 +123,7 @@ def test_the_page_needs_nothing_else_and_allows_no_script() -> None:
 
 def test_hostile_texts_are_escaped() -> None:
     tiles = [("paper", Picture(note=HOSTILE))]
-    example = Example(image_id=HOSTILE, phrase=HOSTILE, tiles=tiles)
+    example = RulesExample(image_id=HOSTILE, phrase=HOSTILE, tiles=tiles)
     config = dataclasses.replace(_config(), dataset=HOSTILE[:60])
     page = _page(config, examples=[example], kind=HOSTILE, model=HOSTILE + "hunter22-secret")
     tree = _parsed(page)

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from litelvlm.evaluation.records import STATUS_SCORED
 from litelvlm.evaluation.similarity.auroc import auroc
-from litelvlm.evaluation.similarity.measure import Measured
+from litelvlm.evaluation.similarity.measure import MeasuredPhrase
 from litelvlm.evaluation.similarity.records import SCORES
 
 
-def measured(scores: list[float], inside: list[int], *, image: str = "a", **changes: Any) -> Measured:
+def measured(scores: list[float], inside: list[int], *, image: str = "a", **changes: Any) -> MeasuredPhrase:
     """A record of four patches or another square number; both scores are the same. `inside` are 0 or 1."""
     values, within = np.array(scores, np.float32), np.array(inside, bool)
     row: dict[str, Any] = {
@@ -32,7 +32,7 @@ def measured(scores: list[float], inside: list[int], *, image: str = "a", **chan
     for name in SCORES:
         row[f"{name}_inside"], row[f"{name}_outside"] = float(values[within].mean()), float(values[~within].mean())
         row[f"{name}_auroc"] = auroc(values, within)
-    return Measured(
+    return MeasuredPhrase(
         row=row | changes,
         scores=dict.fromkeys(SCORES, values),
         inside=within,
@@ -41,10 +41,10 @@ def measured(scores: list[float], inside: list[int], *, image: str = "a", **chan
     )
 
 
-def unmeasured(status: str, **changes: Any) -> Measured:
+def unmeasured(status: str, **changes: Any) -> MeasuredPhrase:
     """A record that was not compared."""
     row = measured([0, 1, 2, 3], [0, 0, 0, 1]).row
-    return Measured(
+    return MeasuredPhrase(
         row={name: row[name] for name in ("image_id", "image_key", "phrase")} | {"status": status} | changes
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from litelvlm import PromptTemplate
-from litelvlm.evaluation.similarity.config import Comparison
+from litelvlm.evaluation.similarity.config import WhatIsCompared
 from litelvlm.evaluation.similarity.measure import SimilarityMeter
 from litelvlm.patch_similarity import Similarity
 from litelvlm.pipeline.masks import encode_mask
@@ -55,7 +55,9 @@ def draft(index: int, *mask: int, **changes: Any) -> Draft:
 
 def measure(*images: ImageWork, **comparison: Any) -> tuple[list[dict[str, Any]], FakeSimilarity]:
     fake = FakeSimilarity()
-    meter = SimilarityMeter(fake, Comparison(**comparison), PromptTemplate(question="Where is {phrase}?"), "f.parquet")
+    meter = SimilarityMeter(
+        fake, WhatIsCompared(**comparison), PromptTemplate(question="Where is {phrase}?"), "f.parquet"
+    )
     return [one.row for one in meter(images)], fake
 
 

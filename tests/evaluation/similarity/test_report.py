@@ -6,7 +6,7 @@ import re
 
 from litelvlm.evaluation.similarity.examples import Chooser
 from litelvlm.evaluation.similarity.report import render
-from litelvlm.evaluation.similarity.summary import Tally
+from litelvlm.evaluation.similarity.summary import SimilarityTally
 from litelvlm.pipeline.redact import Redactor
 from tests.evaluation.similarity.samples import measured, unmeasured
 
@@ -18,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>\u202e"
 
 
 def page(*, empty: bool = False) -> str:
-    tally, chooser = Tally(), Chooser(1)
+    tally, chooser = SimilarityTally(), Chooser(1)
     if not empty:
         for one in (measured([0, 1, 2, 3], [1, 1, 0, 0], phrase=HOSTILE, image=HOSTILE), unmeasured("no_target")):
             tally.add(one)

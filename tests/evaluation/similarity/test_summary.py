@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from litelvlm.evaluation.similarity.records import SCORES
-from litelvlm.evaluation.similarity.summary import Tally, in_words
+from litelvlm.evaluation.similarity.summary import SimilarityTally, in_words
 from tests.evaluation.similarity.samples import measured, unmeasured
 
 
-def tally() -> Tally:
-    found = Tally()
+def tally() -> SimilarityTally:
+    found = SimilarityTally()
     found.add(measured([0, 1, 2, 3], [1, 1, 0, 0], image="a"))
     found.add(measured([0, 1, 2, 3], [1, 0, 0, 1], image="a"))
     found.add(measured([0, 1, 2, 7], [0, 0, 0, 1], image="b"))
@@ -38,8 +38,8 @@ def test_counts_and_means() -> None:
 
 def test_without_samples_there_are_no_intervals_and_without_records_no_figures() -> None:
     assert tally().as_json(num_samples=0)["scores"]["product"]["auroc_interval"] is None
-    assert Tally().as_json(num_samples=10)["scores"] == {}
-    assert np.array_equal(Tally().aurocs("product"), [])
+    assert SimilarityTally().as_json(num_samples=10)["scores"] == {}
+    assert np.array_equal(SimilarityTally().aurocs("product"), [])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from litelvlm.pipeline.compare.answers import compare_answers
-from litelvlm.pipeline.compare.tally import Figures, Tally
+from litelvlm.pipeline.compare.tally import ComparisonTally, Figures
 from tests.pipeline.compare.conftest import box, records
 
 SMALL, MOVED = {"mask": box(0, 0, 10, 10)}, {"mask": box(5, 0, 10, 10)}
@@ -15,7 +15,7 @@ MEDIUM, LARGE = {"mask": box(0, 0, 32, 32)}, {"mask": box(0, 0, 96, 96)}
 
 
 @pytest.fixture(scope="module")
-def tally() -> Tally:
+def tally() -> ComparisonTally:
     pairs = [
         (SMALL, SMALL | {"category": "not looked at"}),
         (SMALL | {"phrase": "the small cat on a mat"}, MOVED | {"phrase": "the small cat on a mat"}),
@@ -24,14 +24,14 @@ def tally() -> Tally:
         ({}, {"status": "absent"}),
         ({"status": "failed"}, SMALL),
     ]
-    found = Tally()
+    found = ComparisonTally()
     for low, high in ((0, 2), (2, 2), (2, 6)):
         a, b = (records(*(pair[at] for pair in pairs)) for at in (0, 1))
         found.add(compare_answers(a, b, 0.8).slice(low, high - low))
     return found
 
 
-def test_over_all(tally: Tally) -> None:
+def test_over_all(tally: ComparisonTally) -> None:
     assert tally.num_compared == 5
     assert tally.left_out == {"failed": 1}
     assert tally.statuses == {
@@ -46,7 +46,7 @@ def test_over_all(tally: Tally) -> None:
     assert (tally.bins()[6], tally.bins()[-1]) == (1, 1)
 
 
-def test_by_groups(tally: Tally) -> None:
+def test_by_groups(tally: ComparisonTally) -> None:
     def means(groups: dict[str, Figures]) -> dict[str, tuple[int, Any]]:
         return {name: (one.records, pytest.approx(one.mean_iou)) for name, one in groups.items()}
 
@@ -63,7 +63,7 @@ def test_by_groups(tally: Tally) -> None:
 
 
 def test_nothing_is_no_error() -> None:
-    tally = Tally()
+    tally = ComparisonTally()
     assert tally.overall() == Figures(records=0)
     assert tally.by_size() == tally.by_category() == {}
     assert sum(tally.bins()) == 0

@@ -10,14 +10,14 @@ import pytest
 
 from litelvlm.pipeline.masks import decode_mask
 from litelvlm.pipeline.prepare.coco_json import coco_pieces
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes
+from litelvlm.pipeline.prepare.pieces import Notes, SourceFile
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from tests.pipeline.prepare.collections import NAMES, PHRASES, coco_content, compressed, true_mask
 
 
 def rows_of(path: Path, content: Any) -> tuple[list[PreparedRow], bool, list[str]]:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    pieces, has_masks = coco_pieces(InputFile(path=str(path), size=path.stat().st_size), {})
+    pieces, has_masks = coco_pieces(SourceFile(path=str(path), size=path.stat().st_size), {})
     notes = Notes()
     return [row for piece in pieces for row in piece.rows(notes)], has_masks, notes.lines()
 

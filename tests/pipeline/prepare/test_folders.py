@@ -17,14 +17,14 @@ from litelvlm.pipeline.prepare.folders import (
     union,
     yolo_classes,
 )
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes
+from litelvlm.pipeline.prepare.pieces import Notes, SourceFile
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.table.true_masks import parse_mask
 from tests.pipeline.samples import png
 
 
 def test_a_folder_is_cut_into_pieces_in_order() -> None:
-    files = [InputFile(path=f"/data/{number:04}.png", size=number) for number in range(1_200)]
+    files = [SourceFile(path=f"/data/{number:04}.png", size=number) for number in range(1_200)]
     pieces = folder_pieces("/data", files)
     assert [len(piece.files) for piece in pieces if isinstance(piece, FolderPiece)] == [500, 500, 200]
     names = [row.image_id for piece in pieces for row in piece.rows(Notes())]
@@ -51,7 +51,7 @@ def rows_of(root: Path, labels: str, classes: tuple[str, ...] = ("cat", "dog")) 
     (root / "labels").mkdir(exist_ok=True)
     (root / "images/a.png").write_bytes(png(np.zeros((20, 40, 3), np.uint8)))
     (root / "labels/a.txt").write_text(labels)
-    files = (InputFile(path=str(root / "images/a.png"), size=1),)
+    files = (SourceFile(path=str(root / "images/a.png"), size=1),)
     notes = Notes()
     (row,) = YoloPiece(root=str(root), files=files, classes=classes, options={}).rows(notes)
     return row, notes
@@ -87,7 +87,7 @@ def test_lines_that_make_no_sense_are_left_out_and_told(tmp_path: Path) -> None:
 def test_an_image_without_labels_asks_for_nothing(tmp_path: Path) -> None:
     rows_of(tmp_path, "")
     (tmp_path / "labels/a.txt").unlink()
-    files = (InputFile(path=str(tmp_path / "images/a.png"), size=1),)
+    files = (SourceFile(path=str(tmp_path / "images/a.png"), size=1),)
     notes = Notes()
     (row,) = YoloPiece(root=str(tmp_path), files=files, classes=("cat",), options={}).rows(notes)
     assert (row.phrases, row.masks) == ((), ())
@@ -97,7 +97,7 @@ def test_an_image_without_labels_asks_for_nothing(tmp_path: Path) -> None:
 def test_an_image_that_is_none_has_labels_without_masks(tmp_path: Path) -> None:
     rows_of(tmp_path, "0 0 0 1 0 1 1\n")
     (tmp_path / "images/a.png").write_bytes(b"no image")
-    files = (InputFile(path=str(tmp_path / "images/a.png"), size=1),)
+    files = (SourceFile(path=str(tmp_path / "images/a.png"), size=1),)
     notes = Notes()
     (row,) = YoloPiece(root=str(tmp_path), files=files, classes=("cat",), options={}).rows(notes)
     assert (row.phrases, row.masks) == (("cat",), (None,))

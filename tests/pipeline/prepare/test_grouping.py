@@ -13,7 +13,7 @@ from litelvlm.pipeline.masks import EncodedMask
 from litelvlm.pipeline.prepare.grouping import gather, image_key, scatter
 from litelvlm.pipeline.prepare.pieces import Notes
 from litelvlm.pipeline.prepare.rows import PreparedRow
-from litelvlm.pipeline.prepare.write import Plan
+from litelvlm.pipeline.prepare.write import WritePlan
 from litelvlm.pipeline.storage.store import Storage
 
 MASK = EncodedMask(size_hw=(2, 3), counts="06", area=6, bbox_xywh=(0.0, 0.0, 3.0, 2.0))
@@ -43,7 +43,7 @@ def test_keys_are_ids_else_paths_else_bytes() -> None:
 
 @pytest.mark.parametrize("num_bins", [1, 7])
 def test_rows_of_an_image_become_one(tmp_path: Path, num_bins: int) -> None:
-    plan = Plan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=True)
+    plan = WritePlan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=True)
     pieces = [
         Rows([PreparedRow(image_id=str(n % 5), phrases=(f"{piece}-{n}",), masks=(MASK,)) for n in range(13)])
         for piece in range(3)
@@ -63,7 +63,7 @@ def test_rows_of_an_image_become_one(tmp_path: Path, num_bins: int) -> None:
 
 
 def test_bytes_and_paths_are_kept_from_wherever_they_are(tmp_path: Path) -> None:
-    plan = Plan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=False)
+    plan = WritePlan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=False)
     rows = [
         PreparedRow(image_id="a", phrases=("p",)),
         PreparedRow(image_id="a", path="a.png", phrases=(None,)),

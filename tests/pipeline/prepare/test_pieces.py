@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes, completed, text_of
+from litelvlm.pipeline.prepare.pieces import Notes, SourceFile, completed, text_of
 from litelvlm.pipeline.table.columns import ColumnMapping
 
 
@@ -32,4 +32,4 @@ def test_a_batch_gets_the_columns_that_it_lacks() -> None:
 
 
 def test_a_file_is_another_one_with_another_size() -> None:
-    assert InputFile(path="a", size=1).identity != InputFile(path="a", size=2).identity
+    assert SourceFile(path="a", size=1).identity != SourceFile(path="a", size=2).identity

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from litelvlm.pipeline.prepare import tars
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes
+from litelvlm.pipeline.prepare.pieces import Notes, SourceFile
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.prepare.tars import TarPiece
 from tests.pipeline.prepare.collections import add
@@ -18,7 +18,7 @@ from tests.pipeline.prepare.collections import add
 
 def rows_of(path: Path) -> tuple[list[PreparedRow], list[str]]:
     notes = Notes()
-    piece = TarPiece(file=InputFile(path=str(path), size=path.stat().st_size), options={})
+    piece = TarPiece(file=SourceFile(path=str(path), size=path.stat().st_size), options={})
     return list(piece.rows(notes)), notes.lines()
 
 

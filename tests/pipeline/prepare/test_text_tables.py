@@ -10,15 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from litelvlm.pipeline.prepare.pieces import InputFile, Notes
+from litelvlm.pipeline.prepare.pieces import Notes, SourceFile
 from litelvlm.pipeline.prepare.rows import PreparedRow
 from litelvlm.pipeline.prepare.text_tables import CsvPiece, JsonLinesPiece, csv_names, json_lines, json_schema
 from litelvlm.pipeline.table.columns import detect_columns
 
 
-def file_of(path: Path, data: bytes | str) -> InputFile:
+def file_of(path: Path, data: bytes | str) -> SourceFile:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return InputFile(path=str(path), size=path.stat().st_size)
+    return SourceFile(path=str(path), size=path.stat().st_size)
 
 
 def csv_rows(path: Path, data: bytes | str, kind: str = "csv") -> tuple[list[PreparedRow], list[str]]:

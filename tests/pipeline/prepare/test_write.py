@@ -16,7 +16,7 @@ from litelvlm.pipeline.storage.store import Storage
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
-    plan = write.Plan(storage=Storage(str(tmp_path)), rows_per_group=2, has_masks=False)
+    plan = write.WritePlan(storage=Storage(str(tmp_path)), rows_per_group=2, has_masks=False)
 
     class Once:
         identity = "once"
@@ -38,7 +38,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 def test_large_pieces_become_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "_PART_ROWS", 20)
-    plan = write.Plan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=False)
+    plan = write.WritePlan(storage=Storage(str(tmp_path)), rows_per_group=8, has_masks=False)
     counts = write.Counts()
     rows = (PreparedRow(image_id=str(number), data=b"x" * 10) for number in range(50))
     assert write.write_rows(plan, "part-0", rows, counts) == 3
@@ -55,7 +55,7 @@ def test_large_pieces_become_several_files(tmp_path: Path, monkeypatch: pytest.M
 
 def test_rows_get_phrases_and_images_that_they_lack(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"pixels")
-    plan = write.Plan(
+    plan = write.WritePlan(
         storage=Storage(str(tmp_path)),
         rows_per_group=2,
         has_masks=True,

@@ -24,7 +24,7 @@ def test_charts_are_well_formed_whatever_their_labels_say(label: str, counts: li
     for chart in (
         charts.histogram(counts, label=label, low=label, high=label),
         charts.lines([charts.Series(name=label, css="c", values=counts)], label=label, ticks=[label, label]),
-        charts.stacked([charts.Part(name=label, css="c", share=0.5)] * 2, label=label),
+        charts.stacked([charts.BarPart(name=label, css="c", share=0.5)] * 2, label=label),
     ):
         assert ElementTree.fromstring(chart).get("aria-label") == label
 
@@ -51,7 +51,7 @@ def test_axes_end_at_round_numbers(value: float, ceiling: float) -> None:
 
 
 def test_the_parts_of_a_stacked_bar_follow_each_other_and_nothing_is_no_part() -> None:
-    parts = [charts.Part(name=name, css=name, share=share) for name, share in (("a", 0.25), ("b", 0.0), ("c", 0.75))]
+    parts = [charts.BarPart(name=name, css=name, share=share) for name, share in (("a", 0.25), ("b", 0.0), ("c", 0.75))]
     found = [
         (bar.get("class"), bar.get("x"), bar.get("width")) for bar in svg(charts.stacked(parts, label="")).iter("rect")
     ]
@@ -74,7 +74,7 @@ def test_a_band_reaches_from_the_lowest_to_the_highest() -> None:
 
 def test_markup_in_what_a_chart_is_given_stays_text() -> None:
     hostile = '"><script>alert(1)</script>'
-    drawn = charts.stacked([charts.Part(name=hostile, css=hostile, share=1.0)], label=hostile)
+    drawn = charts.stacked([charts.BarPart(name=hostile, css=hostile, share=1.0)], label=hostile)
     assert "<script" not in drawn
     assert svg(drawn).find(".//title").text == f"{hostile}: 100%"
 

@@ -16,9 +16,9 @@ from litelvlm.pipeline.serving.corrections import Corrections
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
 from litelvlm.pipeline.serving.images import ImageReader
 from litelvlm.pipeline.serving.label_studio import LabelStudioBackend
-from litelvlm.pipeline.serving.metrics import Meters
-from litelvlm.pipeline.serving.questions import Answer, Question, Unanswered
-from litelvlm.pipeline.serving.service import AnnotationService, ModelFacts
+from litelvlm.pipeline.serving.metrics import ServiceMeters
+from litelvlm.pipeline.serving.questions import Question, Reply, Unanswered
+from litelvlm.pipeline.serving.service import AnnotationService, ServedModelFacts
 from litelvlm.pipeline.serving.worker import Worker
 from tests.fakes import NUM_VISUAL_TOKENS, FakeEngine, FakePreprocessor, FakeResult
 
@@ -87,7 +87,7 @@ class Backend:
     forget: bool = False  # holds nothing, as after its death
     asked: list[Question] = field(default_factory=list)
 
-    async def ask(self, question: Question) -> Answer | Unanswered:
+    async def ask(self, question: Question) -> Reply | Unanswered:
         self.asked.append(question)
         return self.worker.answer([question])[0]
 
@@ -118,14 +118,14 @@ def service(
     model = model or Model()
     backend = Backend(Worker(model, EmbeddingCache(config.cache_bytes), "one"))
     engine = FakeEngine()
-    facts = ModelFacts(
+    facts = ServedModelFacts(
         key="fake",
         version="fake-1",
         num_visual_tokens=NUM_VISUAL_TOKENS,
         check_phrase=lambda phrase: engine.check_phrase(None, phrase),
     )
     reader = ImageReader(config, Preprocessor())
-    made = AnnotationService(config, reader, backend, facts, None, Meters())
+    made = AnnotationService(config, reader, backend, facts, None, ServiceMeters())
     label_studio = LabelStudioBackend(made, corrections, config.label_studio_url)
     app = build_app(made, Gate(token, any_host=False), label_studio)
     transport = httpx.ASGITransport(app=app)

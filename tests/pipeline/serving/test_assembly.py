@@ -9,14 +9,14 @@ import pytest
 from litelvlm.pipeline.serving.assembly import assemble
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
-from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.metrics import ServiceMeters
 from litelvlm.pipeline.serving.worker import Worker
 from tests.pipeline.serving.doubles import Backend, Model
 
 
 def test_facts_are_the_models_and_phrases_are_checked_by_its_tokenizer() -> None:
     backend = Backend(Worker(Model(), EmbeddingCache(0)))
-    service, _ = assemble(ServeConfig(), backend, Meters())
+    service, _ = assemble(ServeConfig(), backend, ServiceMeters())
     facts = service.facts
     assert facts.num_visual_tokens == 144
     assert facts.key.endswith(":exact")
@@ -29,4 +29,4 @@ def test_facts_are_the_models_and_phrases_are_checked_by_its_tokenizer() -> None
 def test_a_run_that_is_none_is_told(tmp_path: Path) -> None:
     backend = Backend(Worker(Model(), EmbeddingCache(0)))
     with pytest.raises(ValueError, match="no run"):
-        assemble(ServeConfig(run=(str(tmp_path),)), backend, Meters())
+        assemble(ServeConfig(run=(str(tmp_path),)), backend, ServiceMeters())

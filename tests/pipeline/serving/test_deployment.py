@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 
 from litelvlm.pipeline.serving.config import ServeConfig
 from litelvlm.pipeline.serving.deployment import ReplicaBackend, application, build
-from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.metrics import ServiceMeters
 from litelvlm.pipeline.serving.service import Unavailable
 from tests.pipeline.serving.doubles import question
 
@@ -37,7 +37,7 @@ class _Handle:
 
 @pytest.mark.slow
 def test_a_lost_question_is_asked_again_of_who_holds_the_image() -> None:
-    handle, meters = _Handle(2), Meters()
+    handle, meters = _Handle(2), ServiceMeters()
     asked = question(np.zeros((1, 1, 3), np.uint8), "x", key="key", expires_at=time.time() + 20)
     answer: object = asyncio.run(ReplicaBackend(handle, meters).ask(asked))
     assert answer == "an answer"
@@ -48,7 +48,7 @@ def test_a_lost_question_is_asked_again_of_who_holds_the_image() -> None:
 def test_it_is_given_up_when_nobody_waits() -> None:
     asked = question(np.zeros((1, 1, 3), np.uint8), "x", expires_at=time.time() + 0.3)
     with pytest.raises(Unavailable):
-        asyncio.run(ReplicaBackend(_Handle(1000), Meters()).ask(asked))
+        asyncio.run(ReplicaBackend(_Handle(1000), ServiceMeters()).ask(asked))
 
 
 def test_a_serve_config_has_the_settings_by_their_flags() -> None:

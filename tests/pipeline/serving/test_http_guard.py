@@ -7,7 +7,7 @@ from typing import Any
 
 from litelvlm.pipeline.serving.access import Gate
 from litelvlm.pipeline.serving.http_guard import HttpGuard
-from litelvlm.pipeline.serving.metrics import Meters
+from litelvlm.pipeline.serving.metrics import ServiceMeters
 
 
 def test_what_is_no_request_is_handed_on() -> None:
@@ -19,7 +19,7 @@ def test_what_is_no_request_is_handed_on() -> None:
     async def nothing(*_: Any) -> Any:
         raise AssertionError
 
-    guard = HttpGuard(app, Gate(None, any_host=False), Meters(), frozenset())
+    guard = HttpGuard(app, Gate(None, any_host=False), ServiceMeters(), frozenset())
     asyncio.run(guard({"type": "lifespan"}, nothing, nothing))
     assert seen == ["lifespan"]
 
@@ -34,7 +34,7 @@ def test_an_answer_that_has_begun_is_not_followed_by_an_error() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    guard = HttpGuard(app, Gate(None, any_host=True), Meters(), frozenset())
+    guard = HttpGuard(app, Gate(None, any_host=True), ServiceMeters(), frozenset())
     scope = {"type": "http", "path": "/", "method": "GET", "headers": []}
     asyncio.run(guard(scope, None, send))
     assert [one["status"] for one in sent] == [200]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from litelvlm.pipeline.serving.embedding_cache import CacheFacts
-from litelvlm.pipeline.serving.metrics import Meters
-from litelvlm.pipeline.serving.questions import Answer, PhraseAnswer
+from litelvlm.pipeline.serving.metrics import ServiceMeters
+from litelvlm.pipeline.serving.questions import PhraseAnswer, Reply
 
 
 def test_answers_are_counted_by_status_and_source() -> None:
-    meters = Meters()
+    meters = ServiceMeters()
     facts = CacheFacts(entries=2, num_bytes=30, hits=1, misses=1, evictions=0)
     phrases = (PhraseAnswer(status="ok"), PhraseAnswer(status="ok", source="run"))
     meters.answered(phrases, cached=True)
-    meters.batch(Answer(phrases=phrases, size_hw=(1, 1), cached_image=True, cache=facts, replica="r", batch_images=3))
+    meters.batch(Reply(phrases=phrases, size_hw=(1, 1), cached_image=True, cache=facts, replica="r", batch_images=3))
     found = {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(meters.text().decode())

@@ -11,7 +11,7 @@ import pytest
 from litelvlm.pipeline.config import ModelConfig
 from litelvlm.pipeline.masks import decode_mask, mask_iou
 from litelvlm.pipeline.serving.embedding_cache import EmbeddingCache
-from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, Answer, Unanswered
+from litelvlm.pipeline.serving.questions import EXPIRED, MISSING_IMAGE, Reply, Unanswered
 from litelvlm.pipeline.serving.served_model import AskedModel
 from litelvlm.pipeline.serving.worker import Worker
 from litelvlm.pipeline.stages.engine import LiteLVLMEngine
@@ -29,8 +29,8 @@ def test_an_image_is_encoded_once_and_every_phrase_gets_its_mask() -> None:
     model, rgb = Model(), image(0)
     worker = Worker(model, EmbeddingCache(1 << 20), "one")
     first, second = (worker.answer([question(rgb, phrase)])[0] for phrase in ("cat", "a dog"))
-    assert isinstance(first, Answer)
-    assert isinstance(second, Answer)
+    assert isinstance(first, Reply)
+    assert isinstance(second, Reply)
     assert (first.cached_image, second.cached_image, model.encoded) == (False, True, [1])
     for answer, phrase in ((first, "cat"), (second, "a dog")):
         assert answer.size_hw == (20, 30)
@@ -45,14 +45,14 @@ def test_the_same_image_twice_in_a_batch_is_encoded_once() -> None:
         [question(rgb, "cat"), question(rgb, "dog", "bird"), question(image(1), "cat", key="other")]
     )
     assert model.encoded == [2]
-    assert [len(one.phrases) for one in answers if isinstance(one, Answer)] == [1, 2, 1]
+    assert [len(one.phrases) for one in answers if isinstance(one, Reply)] == [1, 2, 1]
 
 
 def test_budgets_and_rules_are_not_mixed() -> None:
     model, rgb = Model(), image(0)
     asked = [question(rgb, "cat", num_retain_tokens=budget) for budget in (4, 8, 4, None)]
     answers = Worker(model, EmbeddingCache(1 << 20)).answer(asked)
-    assert [one.phrases[0].num_retained_tokens for one in answers if isinstance(one, Answer)] == [4, 8, 4, 64]
+    assert [one.phrases[0].num_retained_tokens for one in answers if isinstance(one, Reply)] == [4, 8, 4, 64]
     assert sorted(map(len, model.asked)) == [1, 1, 2]
 
 
@@ -61,11 +61,11 @@ def test_a_phrase_on_which_the_model_breaks_fails_alone() -> None:
     answers = worker.answer(
         [question(image(0), "cat", "bad", EMPTY_PHRASE), question(image(1), "dog", NAN_PHRASE, key="other")]
     )
-    assert [[one.status for one in answer.phrases] for answer in answers if isinstance(answer, Answer)] == [
+    assert [[one.status for one in answer.phrases] for answer in answers if isinstance(answer, Reply)] == [
         ["ok", "failed", "empty"],
         ["ok", "failed"],
     ]
-    assert isinstance(answers[0], Answer)
+    assert isinstance(answers[0], Reply)
     assert "the model broke" in str(answers[0].phrases[1].error)
     assert answers[0].phrases[2].score is None
 
@@ -73,7 +73,7 @@ def test_a_phrase_on_which_the_model_breaks_fails_alone() -> None:
 def test_what_the_model_says_is_absent_has_no_mask_whatever_else_is_asked() -> None:
     model, rgb = Model(), image(0)
     [answer] = Worker(model, EmbeddingCache(1 << 20)).answer([question(rgb, ABSENT_PHRASE, "cat")])
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Reply)
     absent, cat = answer.phrases
     assert (absent.status, absent.score, absent.mask.area, cat.status) == ("absent", None, 0, "ok")
     assert np.array_equal(decode_mask(cat.mask), true_mask(rgb, "cat"))
@@ -121,7 +121,7 @@ def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batc
             for at in batch
         ]
         for at, answer in zip(batch, worker.answer(asked), strict=True):
-            assert isinstance(answer, Answer)
+            assert isinstance(answer, Reply)
             for found, mask in zip(answer.phrases, truth[at].iter_masks(), strict=True):
                 assert found.mask is not None
                 here = decode_mask(found.mask)
@@ -130,8 +130,8 @@ def test_masks_of_the_real_engine_are_those_of_the_job_cached_or_not_in_any_batc
     again, other = (
         worker.answer([question(image(0), *phrases, key="0", prepared=images[0], rule=rule)])[0] for _ in "ab"
     )
-    assert isinstance(again, Answer)
-    assert isinstance(other, Answer)
+    assert isinstance(again, Reply)
+    assert isinstance(other, Reply)
     assert again.cached_image
     pairs = itertools.zip_longest(again.phrases, other.phrases)
     assert all(mask_iou(one.mask, two.mask) >= 0.999 for one, two in pairs)
