@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Before any Ray starts, since a process keeps what it began with: its later sessions would not let their workers in.
 os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # so that other processes may join
+gc.disable()  # until all is collected: what is imported stays, and need not be looked at again and again
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of as many processes as there are cores
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +35,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     shares_cluster = "local_ray" in getattr(item, "fixturenames", ())
     if shares_cluster or any(item.path.is_relative_to(path) for path in _ON_RAY):
         item.add_marker(pytest.mark.ray)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -86,8 +86,14 @@ def launch(annotator: Annotator, pruning: PruningConfig, layout: str) -> Any:
             return annotator._batches.launch(batch, pruning, keep_logits=False)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("rule", "positions"), [*((rule, "compact") for rule in RULES), ("paper", "original")])
+@pytest.mark.parametrize(
+    ("rule", "positions", "layout"),
+    [
+        *((rule, "compact", "shared") for rule in RULES),
+        *((rule, "compact", layout) for rule in ("paper", "fastv", "none") for layout in LAYOUTS if layout != "shared"),
+        *(("paper", "original", layout) for layout in LAYOUTS),
+    ],
+)
 def test_launching_a_batch_does_not_wait(
     meta_annotator: Annotator, monkeypatch: pytest.MonkeyPatch, rule: Any, positions: str, layout: Any
 ) -> None:
