@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from litelvlm import Annotator, PruningConfig
+from litelvlm.clip_tokenizer import cut_texts, text_lengths
 from litelvlm.config import GlammConfig, LlmSizes, PromptTemplate, SamSizes
 from litelvlm.engine.packing import packed_length
 from litelvlm.flops import (
@@ -98,14 +99,14 @@ def count_call(
     needed += len(records) * kept * _projector_token_flop(config)
     executed += len(records) * config.num_visual_tokens * _projector_token_flop(config)
     if is_scored:
-        lengths = [int((row != 0).sum()) for row in annotator.clip_tokenizer(sorted(texts))]
-        needed += sum(clip_text_flop(config.clip, length) for length in lengths)
-        executed += len(texts) * clip_text_flop(config.clip)
+        tokens = annotator.clip_tokenizer(sorted(texts))
+        needed += sum(clip_text_flop(config.clip, length) for length in text_lengths(tokens).tolist())
+        executed += len(texts) * clip_text_flop(config.clip, cut_texts(tokens).shape[1])
     return Operations(needed=needed, executed=executed)
 
 
 def formulation_of(annotator: Annotator) -> tuple[str, str]:
-    """How the engine computes SAM's attention ("plain", "folded" or "kernel") and LLaMA's ("padded": in rows, or not).
+    """How the engine computes SAM's attention (a kind without "+compiled") and LLaMA's ("padded": in rows, or not).
 
     An engine that does not tell has one formulation for each kind of device.
     """
@@ -166,10 +167,10 @@ def sam_needed_flop(sizes: SamSizes) -> float:
 
 
 def sam_executed_flop(sizes: SamSizes, kind: str) -> float:
-    """The same as it is run: "plain" pads windows ahead of the products, "folded" behind them, "kernel" not at all."""
+    """The same as it is run: "plain" pads windows ahead of the products, "kernel" not at all, others behind them."""
     if kind == "kernel":
         return sam_needed_flop(sizes)
-    return sam_encoder_flop(sizes) - (sam_projection_padding_flop(sizes) if kind == "folded" else 0)
+    return sam_encoder_flop(sizes) - (sam_projection_padding_flop(sizes) if kind != "plain" else 0)
 
 
 def _llm_flop(sizes: LlmSizes, tokens: int, reads: int, pairs: int, pairs_read: int) -> float:

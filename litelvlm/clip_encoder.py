@@ -130,10 +130,14 @@ class ClipEncoder(nn.Module):
     def encode_texts(self, tokens: Tensor) -> Tensor:
         """Projected `[EOS]` embeddings of N texts, not normalised; NxE float32.
 
+        A token sees none behind it, so texts may be cut to the longest of them (`cut_texts`).
+
         Args:
-            tokens: NxC int64 of CLIP's own tokeniser, C the context length.
+            tokens: NxC int64 of CLIP's own tokeniser, C at most the context length.
         """
-        mask = self.clip.attn_mask
-        if mask is not None and mask.dtype != self.clip.positional_embedding.dtype:
-            self.clip.attn_mask = mask.to(self.clip.positional_embedding.dtype)
-        return self.clip.encode_text(tokens).float()
+        clip, length = self.clip, tokens.shape[1]
+        positions = clip.positional_embedding[:length]
+        mask = clip.attn_mask[:length, :length].to(positions.dtype)
+        hidden = clip.transformer(clip.token_embedding(tokens) + positions, attn_mask=mask)
+        last = torch.arange(len(tokens), device=tokens.device), tokens.argmax(-1)  # `[EOS]` is the highest number
+        return (clip.ln_final(hidden[last]) @ clip.text_projection).float()

@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 
 from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
 
 from litelvlm.checkpoint_files import refuse_pointer
 
 MAX_CACHED_WORDS = 20_000
 MAX_MERGES_BYTES = 16 * 2**20
+_STEP = 8  # tokens: texts of nearly the same length are of one shape
 _BASE_IDS = 2 * 256  # every byte, within and at the end of a word
 
 
@@ -24,6 +26,20 @@ class ClipTokenizer(SimpleTokenizer):  # type: ignore[misc]  # open_clip has no 
         if len(self.cache) > MAX_CACHED_WORDS:
             self.cache = {special: special for special in ("<start_of_text>", "<end_of_text>")}
         return super().bpe(token)
+
+
+def cut_texts(tokens: Tensor) -> Tensor:
+    """Token ids NxC without the padding that all of the texts have, up to a multiple of 8; on the host.
+
+    CLIP's text tower is causal: `[EOS]` sees none of what stands behind it.
+    """
+    longest = int(text_lengths(tokens).max())
+    return tokens[:, : -(-longest // _STEP) * _STEP]
+
+
+def text_lengths(tokens: Tensor) -> Tensor:
+    """N of token ids NxC: up to `[EOS]`, the highest number of all. Padding is 0, which is a word's id, too: "!"."""
+    return tokens.argmax(1) + 1
 
 
 def check_merges(merges: Path, vocab_size: int) -> None:

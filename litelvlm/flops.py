@@ -80,7 +80,7 @@ def clip_vision_flop(sizes: ClipSizes) -> float:
 
 
 def clip_text_flop(sizes: ClipSizes, num_tokens: int | None = None) -> float:
-    """CLIP's text tower over one text; the engine pads to the context length, which is the default."""
+    """CLIP's text tower over one text; of the context length by default, which is the most: the engine cuts texts."""
     length = sizes.context_length if num_tokens is None else num_tokens
     blocks = sizes.text_layers * _block_flop(length, sizes.text_width, sizes.text_mlp_dim)
     return blocks + 2 * sizes.text_width * sizes.embed_dim

@@ -1,8 +1,9 @@
-"""SAM's image encoder with its relative positions folded into the heads: the same function, without a bias matrix.
+"""SAM's image encoder with its relative positions folded into the heads, or as one bias: the same function.
 
 The decomposed relative position adds `q·Rh[h, h'] + q·Rw[w, w']` to every logit. With `q' = [q * scale, q·Rh, q·Rw]`
 and `k' = [k, onehot(h'), onehot(w')]` the same logits are `q'·k'`, so that plain attention computes them and no bias of
-queries x keys x heads is ever built. Queries, keys and values are projected for real tokens only; a padded position of
+queries x keys x heads is ever built: what a GPU wants. On a CPU, heads twice as wide cost more than the bias, if that
+is written once, as it is read. Queries, keys and values are projected for real tokens only; a padded position of
 a window is a key too, whose projection is the bias. Tables are looked up once, and the convolutions before and after
 the layers are products. The weights are those of transformers' `SamVisionEncoder`.
 
@@ -49,6 +50,15 @@ def folded_attention(queries: Tensor, keys: Tensor, values: Tensor, table: Table
     return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :size]
 
 
+def biased_attention(queries: Tensor, keys: Tensor, values: Tensor, table: Table, scale: float) -> Tensor:
+    """The same, with the relative positions as a bias of queries x keys."""
+    by_row, by_column = relative_logits(queries, table)
+    side = len(table[0])
+    bias = queries.new_empty(*queries.shape[:3], side, side)
+    torch.add(by_row[..., None], by_column[..., None, :], out=bias)  # or it is written in another order, and copied
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.flatten(-2), scale=scale)
+
+
 def relative_logits(queries: Tensor, table: Table) -> tuple[Tensor, Tensor]:
     """What a query adds to the logit of a key in each row, and in each column, of its window: WxNx(s*s)xs both."""
     rows, columns, _ = table
@@ -90,6 +100,12 @@ class FoldedSamEncoder:
         for layer, table in zip(layers, self._tables, strict=True):
             hidden = self._run_layer(layer, hidden, table, self.attend)
         return _neck(encoder, hidden)
+
+
+class BiasedSamEncoder(FoldedSamEncoder):
+    """The same with a bias, for CPUs."""
+
+    attend: Attend = staticmethod(biased_attention)
 
 
 def _embed_patches(encoder: SamVisionEncoder, pixels: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 | part | kinds |
 |---|---|
-| `sam` | `plain`: transformers' layers; `folded`: relative positions folded into the heads (`litelvlm.folded_sam`); `kernel`: in one attention kernel (`litelvlm.sam_kernel`). The last two with `+compiled`, too (`litelvlm.compiled_sam`) |
+| `sam` | `plain`: transformers' layers; `biased`: relative positions as a bias that is written once; `folded`: they are folded into the heads (`litelvlm.folded_sam` has both); `kernel`: in one attention kernel (`litelvlm.sam_kernel`). `folded` and `kernel` with `+compiled`, too (`litelvlm.compiled_sam`) |
 | `llama` | `padded`: attention in rows; `stretches`: over the tokens as they lie (`litelvlm.llama_attention`); `kernels`: the same, and the steps between products fused (`litelvlm.llama_kernels`) |
 """  # noqa: E501
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 AUTO = "auto"
 COMPILED = "+compiled"
-SAM_KINDS = ("plain", "folded", "kernel", f"folded{COMPILED}", f"kernel{COMPILED}")
+SAM_KINDS = ("plain", "biased", "folded", "kernel", f"folded{COMPILED}", f"kernel{COMPILED}")
 LLAMA_KINDS = ("padded", "stretches", "kernels")
 KINDS = {"sam": SAM_KINDS, "llama": LLAMA_KINDS}
 
@@ -21,7 +21,7 @@ KINDS = {"sam": SAM_KINDS, "llama": LLAMA_KINDS}
 class Formulation:
     """A kind of each part. The default is what is fastest on a CPU."""
 
-    sam: str = "plain"
+    sam: str = "biased"
     llama: str = "padded"
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from litelvlm.checkpoint import Checkpoint, open_towers
 from litelvlm.clip_encoder import ClipEncoder
-from litelvlm.clip_tokenizer import load_clip_tokenizer
+from litelvlm.clip_tokenizer import cut_texts, load_clip_tokenizer
 from litelvlm.engine.device import resolve_device, resolve_dtype
 from litelvlm.loading import load_clip
 from litelvlm.pixels import normalize_clip
@@ -86,7 +86,7 @@ class PatchSimilarity:
         embeddings: dict[str, Tensor] = {}
         for start in range(0, len(unique), _TEXT_BATCH):
             part = unique[start : start + _TEXT_BATCH]
-            tokens = self._tokenizer(part).to(self._encoder.clip.positional_embedding.device)
+            tokens = cut_texts(self._tokenizer(part)).to(self._encoder.clip.positional_embedding.device)
             embeddings.update(zip(part, self._encoder.encode_texts(tokens), strict=True))
         return embeddings
 

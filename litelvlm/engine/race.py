@@ -51,7 +51,7 @@ def choose(model: GlammModel, asked: str, *, cache: Path | None = None) -> Formu
     """
     fixed = parse_formulation(asked)
     if model.device.type != "cuda":
-        if fixed.get("llama", "padded") != "padded" or fixed.get("sam", "plain").startswith("kernel"):
+        if fixed.get("llama", "padded") != "padded" or fixed.get("sam", "").startswith("kernel"):
             raise ValueError(f"formulation: {asked} needs a CUDA device, not {model.device.type}; use auto")
         return Formulation(**fixed)
     open_parts = [part for part in KINDS if part not in fixed]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from litelvlm.clip_encoder import ClipFeatures
-from litelvlm.clip_tokenizer import ClipTokenizer
+from litelvlm.clip_tokenizer import ClipTokenizer, cut_texts
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
 from litelvlm.engine.packed_tensors import pack
@@ -98,7 +98,7 @@ class Runner:
         new = [question for question in dict.fromkeys(questions) if question not in embeddings]
         for start in range(0, len(new), _TEXT_BATCH):
             texts = new[start : start + _TEXT_BATCH]
-            tokens = self._clip_tokenizer(texts).to(self.model.device, non_blocking=True)
+            tokens = cut_texts(self._clip_tokenizer(texts)).to(self.model.device, non_blocking=True)
             embeddings.update(zip(texts, self.model.clip.encode_texts(tokens), strict=True))
         self._text_embeddings.update((question, embeddings[question]) for question in new)
         while len(self._text_embeddings) > _TEXT_CACHE_SIZE:

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from litelvlm import Annotator
-from litelvlm.clip_tokenizer import MAX_CACHED_WORDS, MAX_MERGES_BYTES, check_merges, load_clip_tokenizer
+from litelvlm.clip_tokenizer import (
+    MAX_CACHED_WORDS,
+    MAX_MERGES_BYTES,
+    check_merges,
+    cut_texts,
+    load_clip_tokenizer,
+    text_lengths,
+)
 from tests.parity.fixtures import CLIP_TINY, GLAMM_TINY
 
 
@@ -71,3 +78,21 @@ def test_merges_of_absurd_size_are_not_read(tmp_path: Path) -> None:
         file.truncate(MAX_MERGES_BYTES + 1)
     with pytest.raises(ValueError, match="is larger than 16777216 bytes"):
         check_merges(tmp_path / "merges.txt", 10**6)
+
+
+def test_texts_are_cut_behind_the_longest() -> None:
+    tokenizer = load_clip_tokenizer(None, 77)
+    tokens = tokenizer(["!", "a red box!!! !", "word " * 200])
+    assert text_lengths(tokens).tolist() == [3, 7, 77]
+    assert cut_texts(tokens).shape == (3, 77)
+    assert torch.equal(cut_texts(tokens[:2]), tokens[:2, :8])
+    assert torch.equal(cut_texts(tokenizer(["a " * 7])), tokenizer(["a " * 7])[:, :16])
+
+
+@torch.inference_mode()
+def test_a_cut_text_is_embedded_as_it_was(demo_annotator: Annotator) -> None:
+    encoder, tokenizer = demo_annotator.model.clip, demo_annotator.clip_tokenizer
+    tokens = tokenizer(["!", "the red circle!", "the small blue square left of the star"])
+    expected = encoder.clip.encode_text(tokens)
+    for given in (tokens, cut_texts(tokens)):
+        torch.testing.assert_close(encoder.encode_texts(given), expected, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Folding relative positions into the heads changes nothing but the rounding."""
+"""Relative positions in the heads, or as one bias, change nothing but the rounding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from transformers.models.sam.configuration_sam import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
-from litelvlm.folded_sam import FoldedSamEncoder
+from litelvlm.folded_sam import BiasedSamEncoder, FoldedSamEncoder
 
 
 def random_encoder(*, grid: int, window: int) -> SamVisionEncoder:
@@ -33,11 +33,12 @@ def random_encoder(*, grid: int, window: int) -> SamVisionEncoder:
 
 
 @pytest.mark.parametrize(("grid", "window"), [(8, 4), (8, 3), (7, 5), (6, 6), (5, 7)], ids=lambda value: str(value))
+@pytest.mark.parametrize("kind", [FoldedSamEncoder, BiasedSamEncoder])
 @torch.inference_mode()
-def test_it_equals_the_plain_encoder(grid: int, window: int) -> None:
+def test_it_equals_the_plain_encoder(kind: type[FoldedSamEncoder], grid: int, window: int) -> None:
     encoder = random_encoder(grid=grid, window=window).double()
     pixels = torch.randn(2, 3, grid * 4, grid * 4, dtype=torch.float64)
     expected = encoder(pixels).last_hidden_state
-    folded = FoldedSamEncoder(encoder)
+    folded = kind(encoder)
     torch.testing.assert_close(folded(pixels), expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(folded(pixels[1:]), expected[1:], rtol=1e-6, atol=1e-6)
