@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litelvlm.config import ClipSizes
 from litelvlm.rules.evidence import cls_attention, context_scores
+
+
+_SLOPE = 1.702  # of OpenAI's approximation of GELU
 
 
 class ClipFeatures(NamedTuple):
@@ -39,8 +43,31 @@ def run_block(block: Any, hidden: Tensor) -> Tensor:
     qkv = F.linear(block.ln_1(hidden), attention.in_proj_weight, attention.in_proj_bias)
     queries, keys, values = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(-2)
-    hidden = hidden + block.ls_1(attention.out_proj(attended))
-    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+    hidden = block.ls_1(attention.out_proj(attended)).add_(hidden)
+    return block.ls_2(_mlp(block.mlp, block.ln_2(hidden))).add_(hidden)  # type: ignore[no-any-return]
+
+
+def _mlp(mlp: Any, hidden: Tensor) -> Tensor:
+    """A block's MLP. OpenAI's activation is `x sigmoid(a x) = silu(a x) / a`, whose factors go into the products."""
+    if not isinstance(mlp.gelu, QuickGELU):
+        return mlp(hidden)  # type: ignore[no-any-return]
+    first, second = mlp.c_fc, mlp.c_proj
+    inner = torch.addmm(_SLOPE * first.bias, hidden.flatten(0, -2), first.weight.T, alpha=_SLOPE)
+    found = torch.addmm(second.bias, F.silu(inner, inplace=True), second.weight.T, alpha=1 / _SLOPE)
+    return found.unflatten(0, hidden.shape[:-1])
+
+
+def _embed_patches(visual: Any, pixels: Tensor) -> Tensor:
+    """Bx(1+V)xD that the first block reads, of pixels Bx3xSxS; the convolution is a product."""
+    convolution = visual.conv1
+    side = convolution.kernel_size[0]
+    rows = pixels.permute(0, 2, 3, 1).unflatten(2, (-1, side)).unflatten(1, (-1, side))  # channels lie innermost
+    patches = rows.transpose(2, 3).flatten(3).flatten(1, 2)
+    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
+    embedded = F.linear(patches, weight, convolution.bias)
+    cls = visual.class_embedding.to(embedded.dtype).expand(len(embedded), 1, -1)
+    hidden = torch.cat([cls, embedded], dim=1).add_(visual.positional_embedding)
+    return visual.ln_pre(hidden)  # type: ignore[no-any-return]
 
 
 class ClipEncoder(nn.Module):
@@ -83,7 +110,7 @@ class ClipEncoder(nn.Module):
             pixels: Bx3xSxS, normalised.
         """
         visual = self.clip.visual
-        previous = visual._embeds(pixels)
+        previous = _embed_patches(visual, pixels)
         for block in visual.transformer.resblocks[:-2]:
             previous = run_block(block, previous)
         hidden = run_block(visual.transformer.resblocks[-2], previous)

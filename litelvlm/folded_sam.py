@@ -70,8 +70,9 @@ def relative_logits(queries: Tensor, table: Table) -> tuple[Tensor, Tensor]:
 
 def sam_layer(layer: SamVisionLayer, hidden: Tensor, table: Table, attend: Attend) -> Tensor:
     """A layer's output BxGxGxE of hidden states BxGxGxE."""
-    hidden = hidden + _attention(layer, layer.layer_norm1(hidden), table, attend)
-    return hidden + layer.mlp(layer.layer_norm2(hidden))
+    hidden = _attention(layer, layer.layer_norm1(hidden), table, attend).add_(hidden)
+    inner = torch.ops.aten.gelu_(layer.mlp.lin1(layer.layer_norm2(hidden)))
+    return layer.mlp.lin2(inner).add_(hidden)  # type: ignore[no-any-return]
 
 
 class FoldedSamEncoder:
@@ -112,8 +113,9 @@ def _embed_patches(encoder: SamVisionEncoder, pixels: Tensor) -> Tensor:
     """BxGxGxE: the convolution, whose patches do not overlap, as one product."""
     convolution = encoder.patch_embed.projection
     side = convolution.kernel_size[0]
-    patches = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(3)
-    return F.linear(patches, convolution.weight.flatten(1), convolution.bias)
+    rows = pixels.permute(0, 2, 3, 1).unflatten(2, (-1, side)).unflatten(1, (-1, side))  # channels lie innermost
+    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
+    return F.linear(rows.transpose(2, 3).flatten(3), weight, convolution.bias)
 
 
 def _neck(encoder: SamVisionEncoder, hidden: Tensor) -> Tensor:

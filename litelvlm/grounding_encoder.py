@@ -85,18 +85,22 @@ class GroundingEncoder(nn.Module):
         grid = self.sizes.grid_size
         dtype = self.no_mask_embed.weight.dtype
         dense = self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(mask_prompts), -1, grid, grid)
-        tf32 = image_embeddings.dtype != torch.float32 if self.tf32 is None else self.tf32
-        with float32_products(image_embeddings.device, tf32=tf32):
+        with self.products_in(image_embeddings.dtype):
             logits, iou = self.mask_decoder(
                 image_embeddings=image_embeddings.to(dtype),
-                image_positional_embeddings=self._image_positions().expand(len(mask_prompts), -1, -1, -1),
+                image_positional_embeddings=self.image_positions().expand(len(mask_prompts), -1, -1, -1),
                 sparse_prompt_embeddings=mask_prompts.to(dtype)[:, None, None],
                 dense_prompt_embeddings=dense,
                 multimask_output=False,
             )
         return logits[:, 0, 0].float(), iou[:, 0, 0].float()
 
-    def _image_positions(self) -> Tensor:
+    def products_in(self, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+        """Whether the mask decoder rounds its products to TF32, with image embeddings of this dtype."""
+        tf32 = dtype != torch.float32 if self.tf32 is None else self.tf32
+        return float32_products(self.no_mask_embed.weight.device, tf32=tf32)
+
+    def image_positions(self) -> Tensor:
         """1xCxGxG positional encoding of the patch centres."""
         grid = self.sizes.grid_size
         weight = self.positional_embedding.positional_embedding

@@ -15,9 +15,11 @@ SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def normalize_clip(clip_pixels: list[np.ndarray], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Bx3xSxS, normalised with CLIP's mean and standard deviation."""
-    pixels = on_device(np.stack(clip_pixels), device).permute(0, 3, 1, 2).float() / 255
-    return ((pixels - _channels(CLIP_MEAN, device)) / _channels(CLIP_STD, device)).to(dtype)
+    """Bx3xSxS, normalised with CLIP's mean and standard deviation; channels lie innermost in memory."""
+    images = on_device(np.stack(clip_pixels), device)
+    values = images.flatten(2).float().div_(255)
+    mean, std = _along_a_row(CLIP_MEAN, CLIP_STD, images.shape[2], device)
+    return values.sub_(mean).div_(std).to(dtype).view(images.shape).permute(0, 3, 1, 2)
 
 
 def clip_planes(rgb: np.ndarray, device: torch.device) -> Tensor:
@@ -27,13 +29,25 @@ def clip_planes(rgb: np.ndarray, device: torch.device) -> Tensor:
 
 
 def normalize_sam(sam_pixels: list[np.ndarray], image_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Bx3xSxS, normalised with SAM's mean and standard deviation and only then zero-padded right and bottom."""
-    batch = torch.zeros(len(sam_pixels), 3, image_size, image_size, device=device, dtype=dtype)
-    for row, array in enumerate(sam_pixels):
-        pixels = on_device(np.require(array, requirements=["C", "W"]), device).permute(2, 0, 1).float()
+    """Bx3xSxS, normalised with SAM's mean and standard deviation and only then zero-padded right and bottom.
+
+    Channels lie innermost in memory, as in what the pixels come from.
+    """
+    batch = torch.zeros(len(sam_pixels), image_size, 3 * image_size, device=device, dtype=dtype)
+    for row, array in zip(batch, sam_pixels, strict=True):
         height, width = array.shape[:2]
-        batch[row, :, :height, :width] = (pixels - _channels(SAM_MEAN, device)) / _channels(SAM_STD, device)
-    return batch
+        mean, std = _along_a_row(SAM_MEAN, SAM_STD, width, device)
+        values = on_device(np.require(array, requirements=["C", "W"]), device).flatten(1).float()
+        row[:height, : 3 * width] = values.sub_(mean).div_(std)
+    return batch.unflatten(2, (image_size, 3)).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=1024)
+def _along_a_row(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each of a row's 3*width values, so that no loop is three steps long."""
+    return tuple(torch.tensor(values, device=device).repeat(width) for values in (mean, std))  # type: ignore[return-value]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from litelvlm.engine.packing import PackPlan, plan_packing
 from litelvlm.engine.retention import ImagePrompt, Retained, retain
 from litelvlm.formulation import Formulation
 from litelvlm.glamm import GlammModel
+from litelvlm.mask_decoder import PhraseMaskDecoder
 from litelvlm.masked_crops import KEPT_OUTSIDE, covered, masked_crops
 from litelvlm.packed_llama import PackedLlama
 from litelvlm.packed_prompts import KeysValues, PackedPrompts
@@ -81,6 +82,7 @@ class Runner:
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._llama = PackedLlama(model.llm, formulation.llama)
         self._encode_sam = sam_encoder(model.grounding_encoder, formulation.sam)
+        self._decode_masks = PhraseMaskDecoder(model.grounding_encoder)
         self._prefixes: dict[tuple[int, ...], list[KeysValues]] = {}
 
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
@@ -224,9 +226,7 @@ class Runner:
             image_index: for each phrase, its image within the batch.
             mask_prompts: PxC.
         """
-        return self.model.grounding_encoder.decode_masks(
-            image_embeddings[on_device(image_index, image_embeddings.device)], mask_prompts
-        )
+        return self._decode_masks(image_embeddings, image_index, mask_prompts)
 
     def clip_similarity(
         self, image: PreparedImage, logits: Tensor, texts: Sequence[str], *, kept: float = KEPT_OUTSIDE
