@@ -101,6 +101,7 @@ def test_the_forward_pass_is_the_plain_one(num_kv_heads: int) -> None:
     assert counters["stats"]["unique_graphs"] == NUM_STEPS - 1, "rows need no merging"
 
 
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 def test_attention_is_in_stretches_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
