@@ -73,7 +73,7 @@ def test_heads_have_sizes_that_cudnn_takes_and_values_stay_narrow(monkeypatch: p
         sizes.append((queries.shape[-1], keys.shape[-1], values.shape[-1]))
         return torch.zeros(*queries.shape[:-1], values.shape[-1])
 
-    monkeypatch.setattr(sam_attention.F, "scaled_dot_product_attention", attend)
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", attend)
     CudnnSamEncoder(random_encoder(grid=7, window=3))(torch.randn(1, 3, 28, 28))
     assert sizes == [(16, 16, 8), (24, 24, 8), (16, 16, 8)]  # of 8 + 2 * 3 and 8 + 2 * 7
 
@@ -90,7 +90,7 @@ def test_nothing_leaves_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Any:
         return torch.ops.aten._scaled_dot_product_cudnn_attention(queries, keys, values, None, False, scale=scale)[0]
 
-    monkeypatch.setattr(sam_attention.F, "scaled_dot_product_attention", attend)
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", attend)
     encoder = random_encoder(grid=8, window=3).bfloat16()
     with fake_gpu():
         on_gpu(encoder)
