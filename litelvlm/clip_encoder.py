@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from litelvlm.config import ClipSizes
 from litelvlm.rules.evidence import cls_attention, context_scores
+
+RunBlock = Callable[[Any, Tensor], Tensor]
 
 
 _SLOPE = 1.702  # of OpenAI's approximation of GELU
@@ -103,17 +106,18 @@ class ClipEncoder(nn.Module):
         mask = torch.full((length, length), float("-inf"), device=device).triu_(1)
         self.clip.register_buffer("attn_mask", mask, persistent=False)
 
-    def encode_images(self, pixels: Tensor) -> ClipFeatures:
+    def encode_images(self, pixels: Tensor, run: RunBlock = run_block) -> ClipFeatures:
         """Runs all blocks but the last, of which only the `[CLS]` query and the patches' keys and values are computed.
 
         Args:
             pixels: Bx3xSxS, normalised.
+            run: `run_block`, or the same compiled.
         """
         visual = self.clip.visual
         previous = _embed_patches(visual, pixels)
         for block in visual.transformer.resblocks[:-2]:
-            previous = run_block(block, previous)
-        hidden = run_block(visual.transformer.resblocks[-2], previous)
+            previous = run(block, previous)
+        hidden = run(visual.transformer.resblocks[-2], previous)
         patches = hidden[:, 1:]
         embedded = (visual.ln_post(patches) @ visual.proj).float()
         return ClipFeatures(patches, embedded, self._context(hidden), hidden, previous)

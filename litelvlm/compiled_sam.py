@@ -8,23 +8,17 @@ every start for products that cuBLAS already runs near the peak.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
+from litelvlm.compiled import Compiled
 from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
 
 BUCKETS = (1, 2, 4, 8)
 _MOST_PADDING = 1 / 8  # of a batch's rows; beyond that two smaller batches are less work
-_RECOMPILE_LIMIT = 64  # kinds of layers x buckets x precisions in one process; PyTorch's own limit is 8
-_FAILURES = (TorchDynamoException, FailOnRecompileLimitHit)
-_MOST_SHOWN = 160
-
-_log = logging.getLogger(__name__)
 
 
 def bucket_sizes(count: int) -> list[int]:
@@ -59,14 +53,13 @@ class CompiledSamEncoder:
     def __init__(
         self, vision: SamVisionEncoder, kind: type[FoldedSamEncoder] = FoldedSamEncoder, backend: Any = "inductor"
     ) -> None:
-        self._plain = kind(vision)
-        compiled = torch.compile(sam_layer, fullgraph=True, dynamic=False, backend=backend)
-        self._compiled: FoldedSamEncoder | None = kind(vision, compiled)
+        self._layer = Compiled(sam_layer, "SAM's encoder", backend=backend)
+        self._encode = kind(vision, self._layer)
 
     @property
     def is_compiled(self) -> bool:
         """False once compilation has failed."""
-        return self._compiled is not None
+        return self._layer.is_compiled
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
@@ -76,17 +69,3 @@ class CompiledSamEncoder:
             parts.append(self._encode(pad_batch(part, size))[: len(part)])
             start += size
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _encode(self, pixels: Tensor) -> Tensor:
-        if self._compiled is not None:
-            try:
-                with torch._dynamo.config.patch(recompile_limit=_RECOMPILE_LIMIT):
-                    return self._compiled(pixels)
-            except _FAILURES as error:
-                cause = getattr(error, "inner_exception", None)
-                if isinstance(cause, torch.OutOfMemoryError):
-                    raise cause from error  # a smaller batch may compile
-                reason = (str(error).strip().splitlines() or [""])[0][:_MOST_SHOWN]
-                _log.warning("SAM's encoder runs without torch.compile: %s: %s", type(error).__name__, reason)
-                self._compiled = None
-        return self._plain(pixels)

@@ -42,12 +42,17 @@ RunLayer = Callable[[SamVisionLayer, Tensor, Table, Attend], Tensor]
 
 def folded_attention(queries: Tensor, keys: Tensor, values: Tensor, table: Table, scale: float) -> Tensor:
     """WxNx(s*s)xD attention with relative positions, of queries, keys and values WxNx(s*s)xD."""
-    by_row, by_column = relative_logits(queries, table)
-    queries = torch.cat([queries * scale, by_row, by_column], dim=-1)
-    keys = torch.cat([keys, table[2].expand(*keys.shape[:2], -1, -1)], dim=-1)
+    queries, keys = folded_heads(queries, keys, table, scale)
     size = values.shape[-1]
     values = F.pad(values, (0, queries.shape[-1] - size))  # fused kernels want one head size for all three
     return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :size]
+
+
+def folded_heads(queries: Tensor, keys: Tensor, table: Table, scale: float) -> tuple[Tensor, Tensor]:
+    """Queries and keys WxNx(s*s)x(D+2s), whose products are the logits."""
+    by_row, by_column = relative_logits(queries, table)
+    queries = torch.cat([queries * scale, by_row, by_column], dim=-1)
+    return queries, torch.cat([keys, table[2].expand(*keys.shape[:2], -1, -1)], dim=-1)
 
 
 def biased_attention(queries: Tensor, keys: Tensor, values: Tensor, table: Table, scale: float) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from litelvlm.compiled_steps import CompiledSteps
 from litelvlm.llama_attention import attend_rows, padded, padded_attention, read_mask, stretched_attention
 from litelvlm.llama_products import LayerProducts, layer_products
 from litelvlm.llama_steps import PlainSteps, Steps, rotated
@@ -29,7 +30,7 @@ class PackedLlama:
 
     Args:
         llm: its weights; they may be moved or replaced until the first call.
-        kind: "padded", "stretches", or "kernels": attention in stretches and what stands between products in Triton.
+        kind: of `litelvlm.formulation.LLAMA_KINDS`.
     """
 
     def __init__(self, llm: LlamaModel, kind: str = "padded") -> None:
@@ -43,6 +44,8 @@ class PackedLlama:
 
     @functools.cached_property
     def _steps(self) -> Steps:
+        if self.kind == "compiled":
+            return CompiledSteps()
         if self.kind != "kernels":
             return _PLAIN
         from litelvlm.llama_kernels import KernelSteps  # Triton comes with PyTorch's CUDA builds only
@@ -108,7 +111,7 @@ class PackedLlama:
         return logits.masked_fill(~read_mask(prompts, len(prefix[index][0])), float("-inf")).softmax(-1)
 
     def _attention_among(self, prompts: PackedPrompts, num_prefix: int) -> Attend:
-        if self.kind == "padded":
+        if self.kind == "padded" or (self.kind == "compiled" and not prompts.embeds.is_cuda):
             return padded_attention(prompts, num_prefix)
         return stretched_attention(prompts, self._steps.merge)
 

@@ -10,6 +10,14 @@ from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.folded_sam import BiasedSamEncoder, FoldedSamEncoder
 from litelvlm.formulation import COMPILED
 from litelvlm.grounding_encoder import GroundingEncoder
+from litelvlm.sam_attention import CudnnSamEncoder, FlexSamEncoder
+
+_ENCODERS = {
+    "biased": BiasedSamEncoder,
+    "folded": FoldedSamEncoder,
+    "cudnn": CudnnSamEncoder,
+    "flex": FlexSamEncoder,
+}
 
 
 def sam_encoder(grounding: GroundingEncoder, kind: str) -> Callable[[Tensor], Tensor]:
@@ -23,13 +31,11 @@ def sam_encoder(grounding: GroundingEncoder, kind: str) -> Callable[[Tensor], Te
     """
     if kind == "plain":
         return grounding.encode_images
-    if kind == "biased":
-        return BiasedSamEncoder(grounding.image_encoder)
     name = kind.removesuffix(COMPILED)
     if name == "kernel":
         from litelvlm.sam_kernel import KernelSamEncoder  # Triton comes with PyTorch's CUDA builds only
 
         encoder: type[FoldedSamEncoder] = KernelSamEncoder
     else:
-        encoder = FoldedSamEncoder
+        encoder = _ENCODERS[name]
     return CompiledSamEncoder(grounding.image_encoder, encoder) if name != kind else encoder(grounding.image_encoder)

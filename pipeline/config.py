@@ -143,7 +143,7 @@ class ModelConfig(Settings):
     precision: Annotated[str, Flag("of the weights; auto suits the device", choices=PRECISIONS)] = "auto"
     formulation: Annotated[
         str,
-        Flag("how its parts compute (docs/architecture.md): auto, or sam=KIND,llama=KIND", metavar="KINDS"),
+        Flag("how its parts compute (docs/architecture.md): auto, or sam=KIND,llama=KIND,clip=KIND", metavar="KINDS"),
     ] = AUTO
     resizing: Annotated[
         str,

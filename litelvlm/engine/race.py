@@ -20,9 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from litelvlm.clip_encoder import ClipFeatures
+from litelvlm.compiled import no_fallback
+from litelvlm.compiled_clip import clip_encoder
 from litelvlm.config import GlammConfig
-from litelvlm.engine.race_inputs import race_pixels, race_prompts
-from litelvlm.formulation import KINDS, Formulation, parse_formulation
+from litelvlm.engine.race_inputs import race_clip_pixels, race_pixels, race_prompts
+from litelvlm.formulation import KINDS, NEED_GPU, Formulation, parse_formulation
 from litelvlm.glamm import GlammModel
 from litelvlm.packed_llama import PackedLlama
 from litelvlm.sam_encoders import sam_encoder
@@ -30,12 +33,12 @@ from litelvlm.sam_encoders import sam_encoder
 Run = Callable[[], Tensor]
 Timer = Callable[[Run], float]
 
-REFERENCES = {"sam": "folded", "llama": "padded"}
-CANDIDATES = {"sam": ("folded", "kernel", "folded+compiled", "kernel+compiled"), "llama": KINDS["llama"]}
+REFERENCES = {"sam": "folded", "llama": "padded", "clip": "plain"}
+CANDIDATES = KINDS | {"sam": tuple(kind for kind in KINDS["sam"] if kind not in ("plain", "biased"))}
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05}  # of the largest value of the reference
 _GAIN = 0.98  # of the reference's seconds, that a candidate may take at most
 _ROUNDS = 5
-_VERSION = 1  # of the candidates; a new one forgets what was remembered
+_VERSION = 2  # of the candidates; a new one forgets what was remembered
 
 
 def choose(model: GlammModel, asked: str, *, cache: Path | None = None) -> Formulation:
@@ -51,8 +54,7 @@ def choose(model: GlammModel, asked: str, *, cache: Path | None = None) -> Formu
     """
     fixed = parse_formulation(asked)
     if model.device.type != "cuda":
-        if fixed.get("llama", "padded") != "padded" or fixed.get("sam", "").startswith("kernel"):
-            raise ValueError(f"formulation: {asked} needs a CUDA device, not {model.device.type}; use auto")
+        _check_fixed(fixed, model.device.type)
         return Formulation(**fixed)
     open_parts = [part for part in KINDS if part not in fixed]
     if not open_parts:
@@ -60,7 +62,7 @@ def choose(model: GlammModel, asked: str, *, cache: Path | None = None) -> Formu
     path, key = cache or cache_file(), race_key(model)
     known = remembered(path).get(key, {})
     if any(part not in known for part in open_parts):
-        races = {"sam": race_sam, "llama": race_llama}
+        races = {"sam": race_sam, "llama": race_llama, "clip": race_clip}
         try:
             known |= {part: races[part](model) for part in open_parts if part not in known}
         except torch.OutOfMemoryError:
@@ -133,11 +135,33 @@ def race_llama(model: GlammModel) -> dict[str, Any]:
     return _race(model, {kind: prepare(kind) for kind in CANDIDATES["llama"]}, REFERENCES["llama"])
 
 
+def race_clip(model: GlammModel) -> dict[str, Any]:
+    """The race of CLIP's vision towers, by what the rules and the projector read; the rest is made of it."""
+    pixels = race_clip_pixels(model)
+
+    def read(features: ClipFeatures) -> list[Tensor]:
+        return [one.float().flatten() for one in (features.patches, features.embedded, features.context)]
+
+    with torch.inference_mode():
+        plain = read(clip_encoder(model.clip, REFERENCES["clip"])(pixels))
+        largest = [one.abs().max().clamp(min=1e-12) for one in plain]
+    del plain
+
+    def prepare(kind: str) -> Callable[[], Run]:
+        def prepared() -> Run:
+            encode = clip_encoder(model.clip, kind)
+            return lambda: torch.cat([one / most for one, most in zip(read(encode(pixels)), largest, strict=True)])
+
+        return prepared
+
+    return _race(model, {kind: prepare(kind) for kind in CANDIDATES["clip"]}, REFERENCES["clip"])
+
+
 def race_key(model: GlammModel) -> str:
     """What a race's result depends on: device, PyTorch, dtypes, sizes."""
     config: GlammConfig = model.config
     kinds = sorted({f"{param.dtype}".removeprefix("torch.") for param in model.llm.parameters()})
-    sizes = json.dumps([asdict(config.sam), asdict(config.llm)], sort_keys=True)
+    sizes = json.dumps([asdict(one) for one in (config.sam, config.llm, config.clip)], sort_keys=True)
     device = torch.cuda.get_device_name(model.device)
     return " | ".join([str(_VERSION), device, torch.__version__, "+".join(kinds), sizes])
 
@@ -171,12 +195,19 @@ def remember(path: Path, key: str, races: dict[str, Any]) -> None:
         return
 
 
+def _check_fixed(fixed: Mapping[str, str], device: str) -> None:
+    for part, kind in fixed.items():
+        if kind in NEED_GPU[part]:
+            others = ", ".join(one for one in KINDS[part] if one not in NEED_GPU[part])
+            raise ValueError(f"formulation: {part}={kind} needs a CUDA device, not {device}; use auto or {others}")
+
+
 def _is_known(part: str, one: Any) -> bool:
     return part in KINDS and isinstance(one, dict) and one.get("fastest") in KINDS[part]
 
 
 def _race(model: GlammModel, runs: Mapping[str, Callable[[], Run]], reference: str) -> dict[str, Any]:
-    with torch.inference_mode():
+    with torch.inference_mode(), no_fallback():
         return race(runs, reference, _TOLERANCE.get(model.dtype, 0.05), _seconds)
 
 

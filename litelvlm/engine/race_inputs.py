@@ -19,10 +19,13 @@ _SEED = 20_26
 
 
 def race_pixels(model: GlammModel) -> Tensor:
-    """Normalised pixels of a few images."""
-    size = model.config.sam.image_size
-    generator = torch.Generator().manual_seed(_SEED)
-    return torch.randn(_IMAGES, 3, size, size, generator=generator).to(model.device, model.dtype)
+    """Normalised pixels of a few images, for SAM."""
+    return _pixels(model, _IMAGES, model.config.sam.image_size)
+
+
+def race_clip_pixels(model: GlammModel) -> Tensor:
+    """Normalised pixels of a few images, for CLIP, which takes more of them at a time."""
+    return _pixels(model, 2 * _IMAGES, model.config.clip.image_size)
 
 
 def race_prompts(model: GlammModel) -> tuple[list[PackedPrompts], Tensor]:
@@ -33,6 +36,11 @@ def race_prompts(model: GlammModel) -> tuple[list[PackedPrompts], Tensor]:
     retained = max(1, model.config.num_visual_tokens // 3)
     packed = [_packed(model, ids, retained, branches) for branches in (0, _BRANCHES)]
     return packed, torch.tensor(ids, device=model.device)
+
+
+def _pixels(model: GlammModel, count: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(_SEED)
+    return torch.randn(count, 3, size, size, generator=generator).to(model.device, model.dtype)
 
 
 def _packed(model: GlammModel, ids: tuple[int, ...], retained: int, branches: int) -> PackedPrompts:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from litelvlm.clip_encoder import ClipFeatures
 from litelvlm.clip_tokenizer import ClipTokenizer, cut_texts
+from litelvlm.compiled_clip import clip_encoder
 from litelvlm.config import PruningConfig
 from litelvlm.engine import fastv
 from litelvlm.engine.packed_tensors import pack
@@ -81,6 +82,7 @@ class Runner:
         self._clip_tokenizer = clip_tokenizer
         self._text_embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._llama = PackedLlama(model.llm, formulation.llama)
+        self._encode_clip = clip_encoder(model.clip, formulation.clip)
         self._encode_sam = sam_encoder(model.grounding_encoder, formulation.sam)
         self._decode_masks = PhraseMaskDecoder(model.grounding_encoder)
         self._prefixes: dict[tuple[int, ...], list[KeysValues]] = {}
@@ -88,7 +90,7 @@ class Runner:
     def encode_clip(self, images: Sequence[PreparedImage]) -> ClipFeatures:
         """CLIP features of B images."""
         pixels = normalize_clip([image.clip_pixels for image in images], self.model.device, self.model.dtype)
-        return self.model.clip.encode_images(pixels)
+        return self._encode_clip(pixels)
 
     def embed_questions(self, questions: Sequence[str]) -> dict[str, Tensor]:
         """CLIP text embedding of each question, E float32; remembered across calls."""

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from litelvlm import AnnotationRequest, Annotator, PromptTemplate, PruningConfig
+from litelvlm.compiled import no_fallback
+from litelvlm.compiled_clip import clip_encoder
 from litelvlm.config import LAYOUTS
 from litelvlm.engine.memory import BatchLimit
 from litelvlm.engine.race_inputs import race_prompts
@@ -44,13 +46,17 @@ def requests(count: int) -> list[AnnotationRequest]:
 @pytest.fixture(scope="module")
 def exact() -> Annotator:
     """The parity checkpoint in float32, in the plainest formulation of a GPU."""
-    return Annotator.from_pretrained(GLAMM_TINY, clip=CLIP_TINY, device="cuda", formulation="sam=folded,llama=padded")
+    return Annotator.from_pretrained(
+        GLAMM_TINY, clip=CLIP_TINY, device="cuda", formulation="sam=folded,llama=padded,clip=plain"
+    )
 
 
 @pytest.fixture(scope="module")
 def demo() -> Annotator:
     """The trained checkpoint in bfloat16, in the same."""
-    return Annotator.from_pretrained("demo", device="cuda", dtype="bfloat16", formulation="sam=folded,llama=padded")
+    return Annotator.from_pretrained(
+        "demo", device="cuda", dtype="bfloat16", formulation="sam=folded,llama=padded,clip=plain"
+    )
 
 
 @pytest.fixture
@@ -93,14 +99,15 @@ def test_run_lengths_are_those_of_a_cpu(size_hw: tuple[int, int]) -> None:
         assert (masks[0] != masks[1]).mean() < 1e-4
 
 
-@pytest.mark.parametrize("kind", ["stretches", "kernels"])
+@pytest.mark.parametrize("kind", ["stretches", "kernels", "compiled"])
 @torch.inference_mode()
 def test_formulations_of_the_language_model_agree(demo: Annotator, kind: str) -> None:
     packed, ids = race_prompts(demo.model)
     plain, other = (PackedLlama(demo.model.llm, one) for one in ("padded", kind))
     for prompts in packed:
         expected = plain(prompts, plain.prefix(ids)).float()
-        found = other(prompts, other.prefix(ids)).float()
+        with no_fallback():
+            found = other(prompts, other.prefix(ids)).float()
         assert (found - expected).abs().max() <= 0.05 * expected.abs().max()
 
 
@@ -130,14 +137,28 @@ def test_the_kernels_steps_are_the_plain_ones_at_full_width() -> None:
     assert (rows.values.float() == expected_rows.values.float()).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("kind", ["kernel", "folded+compiled", "kernel+compiled"])
+@pytest.mark.parametrize(
+    "kind", ["cudnn", "kernel", "folded+compiled", "cudnn+compiled", "flex+compiled", "kernel+compiled"]
+)
 @torch.inference_mode()
 def test_formulations_of_sam_agree(demo: Annotator, kind: str) -> None:
     grounding = demo.model.grounding_encoder
     pixels = torch.randn(2, 3, *[grounding.sizes.image_size] * 2, device="cuda", dtype=torch.bfloat16)
     expected = FoldedSamEncoder(grounding.image_encoder)(pixels).float()
-    found = sam_encoder(grounding, kind)(pixels).float()
+    with no_fallback():
+        found = sam_encoder(grounding, kind)(pixels).float()
     assert (found - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@torch.inference_mode()
+def test_formulations_of_clip_agree(demo: Annotator, count: int) -> None:
+    clip = demo.model.clip
+    pixels = torch.randn(count, 3, *[clip.sizes.image_size] * 2, device="cuda", dtype=torch.bfloat16)
+    with no_fallback():
+        found = clip_encoder(clip, "compiled")(pixels)
+    for one, expected in zip(found, clip.encode_images(pixels), strict=True):
+        assert (one.float() - expected.float()).abs().max() <= 0.05 * expected.abs().max()
 
 
 @pytest.mark.parametrize(("layout", "rule"), [("separate", "release"), ("shared", "paper"), ("rounds", "context")])

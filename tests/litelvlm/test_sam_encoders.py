@@ -8,6 +8,7 @@ import torch
 from litelvlm import Annotator
 from litelvlm.compiled_sam import CompiledSamEncoder
 from litelvlm.folded_sam import BiasedSamEncoder, FoldedSamEncoder
+from litelvlm.sam_attention import CudnnSamEncoder
 from litelvlm.sam_encoders import sam_encoder
 
 
@@ -15,7 +16,9 @@ def test_names(tiny_annotator: Annotator) -> None:
     grounding = tiny_annotator.model.grounding_encoder
     assert type(sam_encoder(grounding, "folded")) is FoldedSamEncoder
     assert isinstance(sam_encoder(grounding, "biased"), BiasedSamEncoder)
-    assert isinstance(sam_encoder(grounding, "folded+compiled"), CompiledSamEncoder)
+    assert isinstance(sam_encoder(grounding, "cudnn"), CudnnSamEncoder)
+    for kind in ("folded+compiled", "cudnn+compiled", "flex+compiled"):
+        assert isinstance(sam_encoder(grounding, kind), CompiledSamEncoder)
 
 
 @pytest.mark.slow

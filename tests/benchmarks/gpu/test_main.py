@@ -150,7 +150,9 @@ def test_races_are_told_candidate_by_candidate(
 ) -> None:
     raced = {"fastest": "b", "candidates": {"a": {"ms": 2.0, "error": 0.0}, "b": {"ms": 1.0, "error": 0.01}}}
     failed = {"fastest": "c", "candidates": {"c": {"ms": 3.0, "error": 0.0}, "d": {"failed": "no kernel"}}}
-    module = SimpleNamespace(race_sam=lambda model: raced, race_llama=lambda model: failed)
+    compiled = {"fastest": "compiled", "candidates": {"compiled": {"ms": 0.5, "error": 0.0}}}
+    races = {"race_sam": lambda model: raced, "race_llama": lambda model: failed, "race_clip": lambda model: compiled}
+    module = SimpleNamespace(**races)
     monkeypatch.setitem(sys.modules, "litelvlm.engine.race", module)
     session = Session("small", torch.device("cpu"), tmp_path, 60)
     with pytest.raises(Skipped, match="CUDA device alone"):
@@ -165,7 +167,12 @@ def test_races_are_told_candidate_by_candidate(
         {"part": "sam", "formulation": "b", "ms": 1.0, "error": 0.01, "taken": True},
         {"part": "llama", "formulation": "c", "ms": 3.0, "error": 0.0, "taken": True},
         {"part": "llama", "formulation": "d", "failed": "no kernel", "taken": False},
+        {"part": "clip", "formulation": "compiled", "ms": 0.5, "error": 0.0, "taken": True},
     ]
+    monkeypatch.setitem(sys.modules, "litelvlm.engine.race", SimpleNamespace(race_sam=lambda model: raced))
+    older = Findings(title="races")
+    formulations.run(session, older)
+    assert [row["part"] for row in older.tables["candidates"]] == ["sam", "sam"]
 
 
 def test_parity_names_the_cases_that_do_not_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,23 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from litelvlm import Annotator
 from litelvlm.engine import race as module
-from litelvlm.engine.race import cache_file, choose, race, race_llama, race_sam, remember, remembered
-from litelvlm.formulation import Formulation
+from litelvlm.engine.race import (
+    CANDIDATES,
+    REFERENCES,
+    cache_file,
+    choose,
+    race,
+    race_clip,
+    race_llama,
+    race_sam,
+    remember,
+    remembered,
+)
+from litelvlm.formulation import KINDS, NEED_GPU, Formulation
 from tests import fakes_attention
 
 EXPECTED = torch.tensor([1.0, -4.0])
@@ -65,10 +79,14 @@ def test_a_cpu_does_not_race(tiny_annotator: Annotator, tmp_path: Path) -> None:
     file = tmp_path / "formulations.json"
     assert choose(tiny_annotator.model, "auto", cache=file) == Formulation()
     assert choose(tiny_annotator.model, "sam=folded", cache=file) == Formulation(sam="folded")
+    for asked in ("llama=compiled", "clip=compiled", "sam=folded+compiled"):
+        part, kind = asked.split("=")
+        assert choose(tiny_annotator.model, asked, cache=file) == Formulation(**{part: kind})
     assert not file.exists()
-    for asked in ("llama=stretches", "llama=kernels", "sam=kernel", "sam=kernel+compiled"):
-        with pytest.raises(ValueError, match="needs a CUDA device, not cpu"):
-            choose(tiny_annotator.model, asked, cache=file)
+    for part, kinds in NEED_GPU.items():
+        for kind in kinds:
+            with pytest.raises(ValueError, match=f"{re.escape(kind)} needs a CUDA device, not cpu; use auto or "):
+                choose(tiny_annotator.model, f"{part}={kind}", cache=file)
     assert tiny_annotator.formulation == Formulation()
 
 
@@ -81,16 +99,17 @@ class OnGpu:
 def test_open_parts_are_raced_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     races: list[str] = []
     monkeypatch.setattr(module, "race_key", lambda model: "a GPU")
-    for part, fastest in (("sam", "kernel"), ("llama", "kernels")):
+    for part, fastest in (("sam", "kernel"), ("llama", "kernels"), ("clip", "compiled")):
         result = {"fastest": fastest, "candidates": {}}
         monkeypatch.setattr(module, f"race_{part}", lambda model, p=part, r=result: (races.append(p), r)[1])  # type: ignore[func-returns-value]
     file = tmp_path / "deep" / "formulations.json"
-    assert choose(OnGpu(), "sam=folded,llama=padded", cache=file) == Formulation(sam="folded")
+    assert choose(OnGpu(), "sam=folded,llama=padded,clip=plain", cache=file) == Formulation(sam="folded")
     assert races == []
-    assert choose(OnGpu(), "sam=folded", cache=file) == Formulation(sam="folded", llama="kernels")
-    assert choose(OnGpu(), "auto", cache=file) == Formulation(sam="kernel", llama="kernels")
-    assert choose(OnGpu(), "auto", cache=file) == Formulation(sam="kernel", llama="kernels")
-    assert races == ["llama", "sam"]
+    assert choose(OnGpu(), "sam=folded,clip=plain", cache=file) == Formulation(sam="folded", llama="kernels")
+    everything = Formulation(sam="kernel", llama="kernels", clip="compiled")
+    assert choose(OnGpu(), "auto", cache=file) == everything
+    assert choose(OnGpu(), "auto", cache=file) == everything
+    assert races == ["llama", "sam", "clip"]
 
 
 def test_without_memory_for_a_race_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,13 +161,54 @@ def test_it_is_remembered_where_the_user_keeps_caches(monkeypatch: pytest.Monkey
     assert cache_file() == tmp_path / "litelvlm" / "formulations.json"
 
 
+def test_what_races_is_known_and_the_reference_is_among_it() -> None:
+    assert set(CANDIDATES) == set(KINDS) == set(REFERENCES)
+    for part, kinds in CANDIDATES.items():
+        assert REFERENCES[part] in kinds
+        assert set(kinds) <= set(KINDS[part])
+
+
 @pytest.mark.slow
 def test_candidates_of_a_model_agree(tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU, with a stand-in for the kernel of stretches; what needs Triton or a compiler is left out."""
+    """On a CPU, with stand-ins for the kernel of stretches and for the compiler; what needs Triton is left out."""
+    compile_as_given = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr("torch.compile", lambda function, **options: compile_as_given(function, fullgraph=True))
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", fakes_attention.varlen_attn)
     monkeypatch.setattr(module, "_seconds", lambda run: 1.0)
     monkeypatch.setattr("litelvlm.engine.race_inputs._IMAGES", 1)
-    monkeypatch.setattr(module, "CANDIDATES", {"sam": ("plain", "folded"), "llama": ("padded", "stretches")})
-    for found in (race_sam(tiny_annotator.model), race_llama(tiny_annotator.model)):
-        assert len(found["candidates"]) == 2
+    candidates = {
+        "sam": ("plain", "folded", "flex+compiled"),
+        "llama": ("padded", "stretches", "compiled"),
+        "clip": ("plain", "compiled"),
+    }
+    monkeypatch.setattr(module, "CANDIDATES", candidates)
+    model = tiny_annotator.model
+    for part, found in (("sam", race_sam(model)), ("llama", race_llama(model)), ("clip", race_clip(model))):
+        assert tuple(sorted(found["candidates"])) == tuple(sorted(candidates[part]))
         assert all(0 <= one["error"] < 1e-3 for one in found["candidates"].values()), found
+
+
+@pytest.mark.slow
+def test_a_kernel_or_a_compiler_that_is_missing_is_told_and_not_taken(
+    tiny_annotator: Annotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN has none for a CPU; what falls back to plain PyTorch later does not in a race."""
+
+    def no_compiler(function: Any, **options: Any) -> Any:
+        def compiled(*args: Any) -> Any:
+            raise TorchDynamoException("no compiler")
+
+        return compiled
+
+    monkeypatch.setattr("torch.compile", no_compiler)
+    monkeypatch.setattr(module, "_seconds", lambda run: 1.0)
+    monkeypatch.setattr("litelvlm.engine.race_inputs._IMAGES", 1)
+    candidates = {"sam": ("folded", "cudnn", "folded+compiled"), "clip": ("plain", "compiled")}
+    monkeypatch.setattr(module, "CANDIDATES", candidates)
+    found = race_sam(tiny_annotator.model)
+    assert found["fastest"] == "folded"
+    assert found["candidates"]["cudnn"]["failed"].startswith("RuntimeError: ")
+    assert found["candidates"]["folded+compiled"]["failed"].startswith("TorchDynamoException: ")
+    found = race_clip(tiny_annotator.model)
+    assert found["fastest"] == "plain"
+    assert "no compiler" in found["candidates"]["compiled"]["failed"]

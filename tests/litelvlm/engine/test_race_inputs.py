@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from litelvlm import Annotator
-from litelvlm.engine.race_inputs import race_pixels, race_prompts
+from litelvlm.engine.race_inputs import race_clip_pixels, race_pixels, race_prompts
 
 
 def test_pixels(demo_annotator: Annotator) -> None:
@@ -14,6 +14,8 @@ def test_pixels(demo_annotator: Annotator) -> None:
     assert pixels.shape == (8, 3, size, size)
     assert torch.equal(pixels, race_pixels(demo_annotator.model))
     assert 0.9 < pixels.std() < 1.1
+    size = demo_annotator.config.clip.image_size
+    assert race_clip_pixels(demo_annotator.model).shape == (16, 3, size, size)
 
 
 def test_prompts_with_and_without_branches(demo_annotator: Annotator) -> None:
