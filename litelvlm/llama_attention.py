@@ -12,6 +12,7 @@ key-value heads of size D, V visual tokens of all prompts together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -42,10 +43,13 @@ def merged(*parts: Part) -> Tensor:
 def padded_attention(prompts: PackedPrompts, num_prefix: int) -> Attend:
     """Attention of every token to the prefix and to what its prompt holds before it, in rows."""
     mask = _mask(prompts, num_prefix)
+    if type(mask) is Tensor:  # PyTorch would do so in every layer
+        mask = torch.zeros_like(mask, dtype=prompts.embeds.dtype).masked_fill_(~mask, -math.inf)
+    places = prompts.rows * prompts.width + prompts.columns
 
     def attend(queries: Tensor, keys: Tensor, values: Tensor, before: KeysValues) -> Tensor:
         keys, values = padded(keys, prompts, before[0]), padded(values, prompts, before[1])
-        return attend_rows(padded(queries, prompts), keys, values, mask)[prompts.rows, prompts.columns]
+        return attend_rows(padded(queries, prompts), keys, values, mask).flatten(0, 1).index_select(0, places)
 
     return attend
 

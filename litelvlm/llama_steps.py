@@ -9,7 +9,6 @@ from typing import Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.models.llama.modeling_llama import rotate_half
 
 from litelvlm.llama_attention import Part, merged
 
@@ -22,7 +21,7 @@ class Steps(Protocol):
         ...
 
     def add_norm(self, hidden: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """The sum of two TxW, and its norm as the next product takes it."""
+        """The sum of two TxW, and its norm as the next product takes it; `added` may be overwritten."""
         ...
 
     def rotate(self, qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,7 +32,7 @@ class Steps(Protocol):
         ...
 
     def gated(self, gate_up: Tensor) -> Tensor:
-        """SiLU(gate) * up of both, Tx2I, as the next product takes it."""
+        """SiLU(gate) * up of both, Tx2I, as the next product takes it; both may be overwritten."""
         ...
 
     def given(self, values: Tensor) -> Tensor:
@@ -52,7 +51,7 @@ class PlainSteps:
         return F.rms_norm(hidden, hidden.shape[-1:], weight, eps)
 
     def add_norm(self, hidden: Tensor, added: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        hidden = hidden + added
+        hidden = added.add_(hidden)
         return hidden, self.norm(hidden, weight, eps)
 
     def rotate(self, qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,7 +62,7 @@ class PlainSteps:
 
     def gated(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        return F.silu(gate, inplace=True).mul_(up)
 
     def given(self, values: Tensor) -> Tensor:
         return values
@@ -74,4 +73,7 @@ class PlainSteps:
 
 def rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """TxHxD heads with their positions, whose `cos` and `sin` are TxD."""
-    return heads * cos[:, None] + rotate_half(heads) * sin[:, None]
+    turned, half = heads * cos[:, None], heads.shape[-1] // 2
+    turned[..., :half].addcmul_(heads[..., half:], sin[:, None, :half], value=-1)
+    turned[..., half:].addcmul_(heads[..., :half], sin[:, None, half:])
+    return turned

@@ -16,7 +16,7 @@ def test_norms() -> None:
     norm.weight.normal_()
     hidden, added = torch.randn(2, 5, 12)
     torch.testing.assert_close(STEPS.norm(hidden, norm.weight, 1e-5), norm(hidden))
-    total, normed = STEPS.add_norm(hidden, added, norm.weight, 1e-5)
+    total, normed = STEPS.add_norm(hidden, added.clone(), norm.weight, 1e-5)
     torch.testing.assert_close(total, hidden + added)
     torch.testing.assert_close(normed, norm(hidden + added))
 
