@@ -21,8 +21,8 @@ from litelvlm.engine.packing import packed_length
 from litelvlm.flops import (
     clip_text_flop,
     clip_vision_flop,
-    mask_decoder_flop,
     mask_prompt_flop,
+    phrase_mask_decoder_flop,
     projector_flop,
     sam_encoder_flop,
     sam_padding_flop,
@@ -88,7 +88,7 @@ def count_call(
     num_phrases = sum(len(shape.seen) for shape in shapes)
     is_scored = not pruning.is_unpruned(config.num_visual_tokens)
     both = len(records) * clip_vision_flop(config.clip) + num_phrases * (
-        mask_decoder_flop(config.sam) + mask_prompt_flop(config)
+        phrase_mask_decoder_flop(config.sam) + mask_prompt_flop(config)
     )
     needed = executed = both
     needed += len(records) * sam_needed_flop(config.sam) + llm_needed_flop(config.llm, shapes)

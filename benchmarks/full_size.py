@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.release_loop import ReleaseLoop
 from benchmarks.synthetic import draw_image, draw_phrases, write_tokenizer
-from litelvlm import AnnotationRequest, Annotator, PruningConfig
+from litelvlm import Annotator, PruningConfig
 from litelvlm.checkpoint import Checkpoint
 from litelvlm.config import ClipSizes, GlammConfig, LlmSizes, SamSizes
 from litelvlm.glamm import GlammModel
@@ -152,9 +153,9 @@ def balance(annotator: Annotator, size: Size) -> None:
     outputs: list[Tensor] = []
     handle = convolution.register_forward_hook(lambda module, args, output: outputs.append(output))
     try:
-        records = Contest(annotator=annotator, size=size).records(_PHRASES, 0)[:_BALANCED_ON]
-        requests = [AnnotationRequest(image=image, phrases=phrases) for image, phrases in records]
-        annotator.annotate(requests, PruningConfig(rule="paper", num_retain_tokens=size.budgets[0]))
+        loop, pruning = ReleaseLoop(annotator), PruningConfig(rule="paper", num_retain_tokens=size.budgets[0])
+        for image, phrases in Contest(annotator=annotator, size=size).records(_PHRASES, 0)[:_BALANCED_ON]:
+            loop.annotate(image, phrases, pruning)
     finally:
         handle.remove()
     found = torch.cat(outputs)

@@ -152,6 +152,20 @@ def mask_decoder_flop(sizes: SamSizes) -> float:
     return _DECODER_LAYERS * layer + cross + upscale + heads + iou + masks + positions
 
 
+def phrase_mask_decoder_flop(sizes: SamSizes) -> float:
+    """The same as `litelvlm.mask_decoder` runs it: projections folded into the few tokens, one mask of four."""
+    width, num_patches = sizes.mask_decoder_hidden_size, sizes.grid_size**2
+    num_tokens, num_heads = 1 + 1 + _MASK_TOKENS, sizes.mask_decoder_num_attention_heads
+    inner = width // _CROSS_ATTENTION_DOWNSAMPLE
+    cross = 8 * width * inner + 4 * num_heads * width * num_patches  # for a token of the phrase
+    own = _attend_flop(num_tokens, num_tokens, width, width) + 4 * num_tokens * width * sizes.mask_decoder_mlp_dim
+    upscale = 2 * num_patches * 4 * (width * width // 4 + 4 * (width // 4) * (width // 8))
+    head = 2 * (2 * width**2 + width * width // 8)
+    iou = 2 * (width * sizes.iou_head_hidden_dim + sizes.iou_head_hidden_dim**2 + sizes.iou_head_hidden_dim * 4)
+    mask = 2 * (width // 8) * 16 * num_patches
+    return _DECODER_LAYERS * (own + 2 * num_tokens * cross) + 2 * cross + upscale + head + iou + mask
+
+
 def _num_windowed(sizes: SamSizes) -> int:
     return sizes.num_hidden_layers - len(sizes.global_attn_indexes)
 

@@ -17,6 +17,7 @@ Shapes: B images, P phrases, C channels, Q tokens of a phrase, H heads of size D
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,11 +36,16 @@ class PhraseMaskDecoder:
     """Runs the mask decoder of a grounding encoder.
 
     Args:
-        grounding: its weights.
+        grounding: its weights; they may be moved or replaced until the first call.
     """
 
     def __init__(self, grounding: GroundingEncoder) -> None:
         self._grounding, self._decoder = grounding, grounding.mask_decoder
+
+    @functools.cached_property
+    def _positions(self) -> Tensor:
+        """TxC."""
+        return self._grounding.image_positions().flatten(2)[0].T.contiguous()
 
     def __call__(self, image_embeddings: Tensor, image_index: Sequence[int], prompts: Tensor) -> tuple[Tensor, Tensor]:
         """Low-resolution mask logits Px4Gx4G and predicted IoU P, both float32.
@@ -54,11 +60,10 @@ class PhraseMaskDecoder:
             return self._decode(image_embeddings[index], prompts)
 
     def _decode(self, image_embeddings: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        decoder, grounding = self._decoder, self._grounding
-        positions = grounding.image_positions().flatten(2)[0].T
+        decoder, positions = self._decoder, self._positions
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         points = torch.cat([own.expand(len(prompts), -1, -1), prompts.to(own.dtype)[:, None]], dim=1)
-        pixels = image_embeddings.flatten(2).transpose(1, 2).to(own.dtype) + grounding.no_mask_embed.weight
+        pixels = image_embeddings.flatten(2).transpose(1, 2).to(own.dtype) + self._grounding.no_mask_embed.weight
         tokens = points
         for layer in decoder.transformer.layers:
             tokens, pixels = _two_way(layer, tokens, points, pixels, positions)

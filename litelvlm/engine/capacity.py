@@ -10,7 +10,10 @@ from litelvlm.config import GlammConfig
 
 # What one micro-batch needs to keep a large GPU busy; more only takes memory. Images, tokens and phrases.
 _GPU_BATCH = {"clip": 32, "llm": 16384, "sam": 8, "decode_masks": 64, "masks": 64}
-_CPU_BATCH = {"clip": 4, "llm": 2048, "sam": 4, "decode_masks": 8, "masks": 64}  # what stays in a CPU's caches
+# On a CPU: few items of a large model; of a small one so many that calls and threads do not cost more than the work.
+_CPU_LEAST = {"clip": 4, "llm": 2048, "sam": 4, "decode_masks": 8, "masks": 64}
+_CPU_MOST = {"clip": 16, "llm": 4096, "sam": 16, "decode_masks": 48, "masks": 64}
+_CPU_BYTES = 64 * 2**20  # of activations, between these two
 LEAST_TOKENS = 8192  # of a batch on a GPU: with fewer, products leave much of their last tiles empty
 _TEXT_TOKENS = 34  # of a phrase and what it is asked with, behind the image
 _SHARE = 0.5  # of free memory for the largest stage: the last batch's results and the allocator's gaps take the rest
@@ -26,10 +29,10 @@ def micro_batches(config: GlammConfig, *, free_bytes: int | None, element_bytes:
         free_bytes: free memory of the device with the model loaded; None on a CPU.
         element_bytes: of the encoders' and the language model's dtype.
     """
-    if free_bytes is None:
-        return dict(_CPU_BATCH)
-    fits = {stage: int(_SHARE * free_bytes / size) for stage, size in item_bytes(config, element_bytes).items()}
-    return {stage: max(1, min(most, fits[stage])) for stage, most in _GPU_BATCH.items()}
+    room = _CPU_BYTES if free_bytes is None else int(_SHARE * free_bytes)
+    most, least = (_GPU_BATCH, dict.fromkeys(_GPU_BATCH, 1)) if free_bytes is not None else (_CPU_MOST, _CPU_LEAST)
+    fits = {stage: room // size for stage, size in item_bytes(config, element_bytes).items()}
+    return {stage: max(least[stage], min(most[stage], fits[stage])) for stage in most}
 
 
 def images_at_once(limits: dict[str, int], *, on_gpu: bool) -> int:

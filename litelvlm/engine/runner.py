@@ -34,7 +34,7 @@ from litelvlm.sam_encoders import sam_encoder
 from litelvlm.transfer import on_device
 
 _TEXT_CACHE_SIZE = 20_000
-_TEXT_BATCH = 32
+_TEXT_BATCH = 64
 
 
 class Answered(NamedTuple):
@@ -100,10 +100,12 @@ class Runner:
                 self._text_embeddings.move_to_end(question)
                 embeddings[question] = self._text_embeddings[question]
         new = [question for question in dict.fromkeys(questions) if question not in embeddings]
-        for start in range(0, len(new), _TEXT_BATCH):
-            texts = new[start : start + _TEXT_BATCH]
-            tokens = cut_texts(self._clip_tokenizer(texts)).to(self.model.device, non_blocking=True)
-            embeddings.update(zip(texts, self.model.clip.encode_texts(tokens), strict=True))
+        tokens = (
+            self._clip_tokenizer(new).split(_TEXT_BATCH) if new else []
+        )  # all at once: threads that wait fall asleep
+        parts = [cut_texts(part).to(self.model.device, non_blocking=True) for part in tokens]
+        encoded = [embedding for part in parts for embedding in self.model.clip.encode_texts(part)]
+        embeddings.update(zip(new, encoded, strict=True))
         self._text_embeddings.update((question, embeddings[question]) for question in new)
         while len(self._text_embeddings) > _TEXT_CACHE_SIZE:
             self._text_embeddings.popitem(last=False)

@@ -23,7 +23,7 @@ from benchmarks.contest import pruning_to, run_engine
 from benchmarks.full_size import Contest
 from litelvlm.config import LAYOUTS, GlammConfig, LlmSizes, SamSizes
 from litelvlm.engine.packing import packed_length
-from litelvlm.flops import clip_vision_flop, mask_decoder_flop, sam_encoder_flop
+from litelvlm.flops import clip_vision_flop, phrase_mask_decoder_flop, sam_encoder_flop
 from litelvlm.prompts import Prompt
 
 TINY = LlmSizes(hidden_size=4, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
@@ -100,7 +100,7 @@ def test_floors_of_the_published_model(num_phrases: int, floors_ms: tuple[float,
     encoders = sam_needed_flop(config.sam) + clip_vision_flop(config.clip)
     for budget, expected in zip((576, 192, 128, 64), floors_ms, strict=True):
         prompts = llm_needed_flop(config.llm, [_prompt(35, budget, 33)] * num_phrases)
-        flop = encoders + prompts + num_phrases * mask_decoder_flop(config.sam)
+        flop = encoders + prompts + num_phrases * phrase_mask_decoder_flop(config.sam)
         assert 1e3 * flop / 798e12 == pytest.approx(expected, rel=0.015)
 
 

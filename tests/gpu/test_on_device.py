@@ -120,7 +120,9 @@ def test_the_kernels_steps_are_the_plain_ones_at_full_width() -> None:
     hidden, added = torch.randn(2, 300, 4096, device="cuda", dtype=torch.bfloat16)
     weight = torch.randn(4096, device="cuda", dtype=torch.bfloat16)
     for found, expected in zip(
-        fused.add_norm(hidden, added.clone(), weight, 1e-5), plain.add_norm(hidden, added.clone(), weight, 1e-5), strict=True
+        fused.add_norm(hidden, added.clone(), weight, 1e-5),
+        plain.add_norm(hidden, added.clone(), weight, 1e-5),
+        strict=True,
     ):
         torch.testing.assert_close(found, expected, **EXACT)
     gate_up = torch.randn(300, 2 * 11008, device="cuda", dtype=torch.bfloat16)

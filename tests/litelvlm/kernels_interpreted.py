@@ -43,7 +43,9 @@ def llama(dtype: torch.dtype, width: int, heads: int, kv_heads: int, size: int) 
     hidden, added = torch.randn(2, 5, width).to(dtype)
     weight = torch.randn(width).to(dtype)
     same(FUSED.norm(hidden, weight, 1e-5), PLAIN.norm(hidden, weight, 1e-5), dtype)
-    same(FUSED.add_norm(hidden, added.clone(), weight, 1e-5), PLAIN.add_norm(hidden, added.clone(), weight, 1e-5), dtype)
+    same(
+        FUSED.add_norm(hidden, added.clone(), weight, 1e-5), PLAIN.add_norm(hidden, added.clone(), weight, 1e-5), dtype
+    )
     gate_up = torch.randn(5, 2 * width).to(dtype)
     same(FUSED.gated(gate_up), PLAIN.gated(gate_up.clone()), dtype)
     assert FUSED.given(hidden) is hidden

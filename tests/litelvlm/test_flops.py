@@ -17,12 +17,14 @@ from litelvlm.flops import (
     mask_decoder_flop,
     mask_prompt_flop,
     needed_flop,
+    phrase_mask_decoder_flop,
     prefill_flop,
     projector_flop,
     sam_encoder_flop,
     shared_prefill_flop,
 )
 from litelvlm.glamm import GlammModel
+from litelvlm.mask_decoder import PhraseMaskDecoder
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +73,10 @@ def test_encoders_and_decoder_need_what_torch_counts(model: GlammModel) -> None:
     embedding = torch.empty(1, size.output_channels, size.grid_size, size.grid_size, device="meta")
     prompt = torch.empty(1, size.output_channels, device="meta")
     assert mask_decoder_flop(size) == _counted(lambda: model.grounding_encoder.decode_masks(embedding, prompt))
+    decode = PhraseMaskDecoder(model.grounding_encoder)
+    decode(embedding, [0], prompt)  # the positions of an image's patches are computed once
+    assert phrase_mask_decoder_flop(size) == _counted(lambda: decode(embedding, [0], prompt))
+    assert phrase_mask_decoder_flop(size) < 0.7 * mask_decoder_flop(size)
 
 
 def test_the_language_model_needs_what_torch_counts(model: GlammModel) -> None:

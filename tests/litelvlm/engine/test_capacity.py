@@ -43,10 +43,12 @@ def test_the_dtype_counts() -> None:
     assert whole["llm"] < half["llm"]
 
 
-def test_a_cpu_gets_what_its_caches_hold(demo_annotator: Annotator) -> None:
-    sizes = micro_batches(FULL, free_bytes=None, element_bytes=4)
-    assert demo_annotator.batch_limits == sizes
-    assert images_at_once(sizes, on_gpu=False) == sizes["sam"]
+def test_a_cpu_takes_more_items_of_a_small_model(demo_annotator: Annotator) -> None:
+    large, small = micro_batches(FULL, free_bytes=None, element_bytes=4), demo_annotator.batch_limits
+    assert large == {"clip": 4, "llm": 2048, "sam": 4, "decode_masks": 8, "masks": 64}
+    assert (small["clip"], small["llm"], small["sam"]) == (16, 4096, 16)
+    assert large["decode_masks"] < small["decode_masks"] <= 48
+    assert images_at_once(small, on_gpu=False) == 16
 
 
 @pytest.mark.parametrize(("layout", "expected"), [("separate", 3 * 226), ("shared", 192 + 102), ("rounds", 192 + 102)])

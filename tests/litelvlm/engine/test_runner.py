@@ -34,13 +34,13 @@ def batches(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @torch.inference_mode()
-def test_a_question_is_embedded_once_in_batches_of_32(runner: Runner, batches: list[int]) -> None:
-    questions = [f"where is thing {number}" for number in range(33)]
+def test_a_question_is_embedded_once_in_batches_of_64(runner: Runner, batches: list[int]) -> None:
+    questions = [f"where is thing {number}" for number in range(65)]
     first = runner.embed_questions([*questions, questions[0]])
-    assert batches == [32, 1]
+    assert batches == [64, 1]
     assert list(first) == questions
     again = runner.embed_questions([questions[4], "and the sky"])
-    assert batches == [32, 1, 1]
+    assert batches == [64, 1, 1]
     assert again[questions[4]] is first[questions[4]]
     alone = runner.model.clip.encode_texts(runner._clip_tokenizer(["and the sky"]))[0]
     torch.testing.assert_close(again["and the sky"], alone)
