@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.release_loop import ReleaseLoop
 from benchmarks.synthetic import draw_image, draw_phrases, write_tokenizer
-from litelvlm import Annotator, PruningConfig
+from litelvlm import AnnotationRequest, Annotator, PruningConfig
 from litelvlm.checkpoint import Checkpoint
 from litelvlm.config import ClipSizes, GlammConfig, LlmSizes, SamSizes
 from litelvlm.glamm import GlammModel
@@ -149,15 +148,20 @@ def random_model(config: GlammConfig, device: torch.device, dtype: torch.dtype) 
 
 def balance(annotator: Annotator, size: Size) -> None:
     """Centres and scales what the mask decoder's last upscaling yields for some records, so that masks cross zero."""
-    convolution: Any = annotator.model.grounding_encoder.mask_decoder.upscale_conv2
+    grounding, runner = annotator.model.grounding_encoder, annotator._runner
+    convolution: Any = grounding.mask_decoder.upscale_conv2
     outputs: list[Tensor] = []
     handle = convolution.register_forward_hook(lambda module, args, output: outputs.append(output))
+    decode: Any = runner._decode_masks  # which calls no module
+    plain: Any = lambda images, index, prompts: grounding.decode_masks(images[list(index)], prompts)  # noqa: E731
+    runner._decode_masks = plain
     try:
-        loop, pruning = ReleaseLoop(annotator), PruningConfig(rule="paper", num_retain_tokens=size.budgets[0])
-        for image, phrases in Contest(annotator=annotator, size=size).records(_PHRASES, 0)[:_BALANCED_ON]:
-            loop.annotate(image, phrases, pruning)
+        records = Contest(annotator=annotator, size=size).records(_PHRASES, 0)[:_BALANCED_ON]
+        requests = [AnnotationRequest(image=image, phrases=phrases) for image, phrases in records]
+        annotator.annotate(requests, PruningConfig(rule="paper", num_retain_tokens=size.budgets[0]))
     finally:
         handle.remove()
+        runner._decode_masks = decode
     found = torch.cat(outputs)
     mean, scale = found.mean((0, 2, 3)), found.std((0, 2, 3)).clamp_min(1e-6) / _SPREAD
     with torch.inference_mode():

@@ -47,13 +47,13 @@ def run_block(block: Any, hidden: Tensor) -> Tensor:
     queries, keys, values = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(-2)
     hidden = block.ls_1(attention.out_proj(attended)).add_(hidden)
-    return block.ls_2(_mlp(block.mlp, block.ln_2(hidden))).add_(hidden)  # type: ignore[no-any-return]
+    return block.ls_2(_mlp(block.mlp, block.ln_2(hidden))).add_(hidden)
 
 
 def _mlp(mlp: Any, hidden: Tensor) -> Tensor:
     """A block's MLP. OpenAI's activation is `x sigmoid(a x) = silu(a x) / a`, whose factors go into the products."""
     if not isinstance(mlp.gelu, QuickGELU):
-        return mlp(hidden)  # type: ignore[no-any-return]
+        return mlp(hidden)
     first, second = mlp.c_fc, mlp.c_proj
     inner = torch.addmm(_SLOPE * first.bias, hidden.flatten(0, -2), first.weight.T, alpha=_SLOPE)
     found = torch.addmm(second.bias, F.silu(inner, inplace=True), second.weight.T, alpha=1 / _SLOPE)
@@ -70,7 +70,7 @@ def _embed_patches(visual: Any, pixels: Tensor) -> Tensor:
     embedded = F.linear(patches, weight, convolution.bias)
     cls = visual.class_embedding.to(embedded.dtype).expand(len(embedded), 1, -1)
     hidden = torch.cat([cls, embedded], dim=1).add_(visual.positional_embedding)
-    return visual.ln_pre(hidden)  # type: ignore[no-any-return]
+    return visual.ln_pre(hidden)
 
 
 class ClipEncoder(nn.Module):

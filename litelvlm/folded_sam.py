@@ -77,7 +77,7 @@ def sam_layer(layer: SamVisionLayer, hidden: Tensor, table: Table, attend: Atten
     """A layer's output BxGxGxE of hidden states BxGxGxE."""
     hidden = _attention(layer, layer.layer_norm1(hidden), table, attend).add_(hidden)
     inner = torch.ops.aten.gelu_(layer.mlp.lin1(layer.layer_norm2(hidden)))
-    return layer.mlp.lin2(inner).add_(hidden)  # type: ignore[no-any-return]
+    return layer.mlp.lin2(inner).add_(hidden)
 
 
 class FoldedSamEncoder:

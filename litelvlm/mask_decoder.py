@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ class PhraseMaskDecoder:
         points = torch.cat([own.expand(len(prompts), -1, -1), prompts.to(own.dtype)[:, None]], dim=1)
         pixels = image_embeddings.flatten(2).transpose(1, 2).to(own.dtype) + self._grounding.no_mask_embed.weight
         tokens = points
-        for layer in decoder.transformer.layers:
+        for layer in cast(list[SamTwoWayAttentionBlock], decoder.transformer.layers):
             tokens, pixels = _two_way(layer, tokens, points, pixels, positions)
         transformer = decoder.transformer
         read = tokens[:, :_READ]
