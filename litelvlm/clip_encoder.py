@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litelvlm.config import ClipSizes
+from litelvlm.pixels import embed_patches
 from litelvlm.rules.evidence import cls_attention, context_scores
 
 RunBlock = Callable[[Any, Tensor], Tensor]
@@ -60,14 +61,9 @@ def _mlp(mlp: Any, hidden: Tensor) -> Tensor:
     return found.unflatten(0, hidden.shape[:-1])
 
 
-def _embed_patches(visual: Any, pixels: Tensor) -> Tensor:
-    """Bx(1+V)xD that the first block reads, of pixels Bx3xSxS; the convolution is a product."""
-    convolution = visual.conv1
-    side = convolution.kernel_size[0]
-    rows = pixels.permute(0, 2, 3, 1).unflatten(2, (-1, side)).unflatten(1, (-1, side))  # channels lie innermost
-    patches = rows.transpose(2, 3).flatten(3).flatten(1, 2)
-    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
-    embedded = F.linear(patches, weight, convolution.bias)
+def _embedded(visual: Any, pixels: Tensor) -> Tensor:
+    """Bx(1+V)xD that the first block reads, of pixels Bx3xSxS."""
+    embedded = embed_patches(visual.conv1, pixels).flatten(1, 2)
     cls = visual.class_embedding.to(embedded.dtype).expand(len(embedded), 1, -1)
     hidden = torch.cat([cls, embedded], dim=1).add_(visual.positional_embedding)
     return visual.ln_pre(hidden)
@@ -114,7 +110,7 @@ class ClipEncoder(nn.Module):
             run: `run_block`, or the same compiled.
         """
         visual = self.clip.visual
-        previous = _embed_patches(visual, pixels)
+        previous = _embedded(visual, pixels)
         for block in visual.transformer.resblocks[:-2]:
             previous = run(block, previous)
         hidden = run(visual.transformer.resblocks[-2], previous)

@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionLayer
 
+from litelvlm.pixels import embed_patches
+
 Table = tuple[Tensor, Tensor, Tensor]
 
 
@@ -97,7 +99,7 @@ class FoldedSamEncoder:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Image embeddings BxCxGxG of normalised, padded pixels Bx3xSxS."""
         encoder = self._encoder
-        hidden = _embed_patches(encoder, pixels)
+        hidden = embed_patches(encoder.patch_embed.projection, pixels)
         if encoder.pos_embed is not None:
             hidden = hidden + encoder.pos_embed
         layers = cast(list[SamVisionLayer], list(encoder.layers))
@@ -114,27 +116,18 @@ class BiasedSamEncoder(FoldedSamEncoder):
     attend: Attend = staticmethod(biased_attention)
 
 
-def _embed_patches(encoder: SamVisionEncoder, pixels: Tensor) -> Tensor:
-    """BxGxGxE: the convolution, whose patches do not overlap, as one product."""
-    convolution = encoder.patch_embed.projection
-    side = convolution.kernel_size[0]
-    rows = pixels.permute(0, 2, 3, 1).unflatten(2, (-1, side)).unflatten(1, (-1, side))  # channels lie innermost
-    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
-    return F.linear(rows.transpose(2, 3).flatten(3), weight, convolution.bias)
-
-
 def _neck(encoder: SamVisionEncoder, hidden: Tensor) -> Tensor:
     """BxCxGxG of BxGxGxE: two convolutions, of 1x1 and of 3x3, as products."""
     neck, grid = encoder.neck, hidden.shape[1]
-    hidden = _normed(neck.layer_norm1, F.linear(hidden, neck.conv1.weight.flatten(1)))
+    hidden = normed(neck.layer_norm1, F.linear(hidden, neck.conv1.weight.flatten(1)))
     around = F.pad(hidden, (0, 0, 1, 1, 1, 1))
     shifts = [around[:, row : row + grid, column : column + grid] for row in range(3) for column in range(3)]
     weight = neck.conv2.weight.permute(0, 2, 3, 1).flatten(1)
-    hidden = _normed(neck.layer_norm2, F.linear(torch.cat(shifts, dim=-1), weight))
+    hidden = normed(neck.layer_norm2, F.linear(torch.cat(shifts, dim=-1), weight))
     return hidden.permute(0, 3, 1, 2).contiguous()
 
 
-def _normed(norm: Any, hidden: Tensor) -> Tensor:
+def normed(norm: Any, hidden: Tensor) -> Tensor:
     """A norm over channels, which stand last here."""
     return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, norm.eps)
 

@@ -19,16 +19,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamAttention, SamTwoWayAttentionBlock
 
+from litelvlm.folded_sam import normed
 from litelvlm.grounding_encoder import GroundingEncoder
 from litelvlm.transfer import on_device
 
+_gelu = torch.ops.aten.gelu_  # in place
 _READ = 2  # tokens whose last state is read: the one that tells the IoU, and the first mask's
 
 
@@ -70,7 +72,7 @@ class PhraseMaskDecoder:
         transformer = decoder.transformer
         read = tokens[:, :_READ]
         looked = _look(transformer.final_attn_token_to_image, read + points[:, :_READ], pixels, pixels + positions)
-        read = _normed(transformer.layer_norm_final_attn, read + looked)
+        read = normed(transformer.layer_norm_final_attn, read + looked)
         logits = self._masks(pixels, decoder.output_hypernetworks_mlps[0](read[:, 1]))
         iou: Tensor = decoder.iou_prediction_head(read[:, 0])[:, 0]
         return logits.float(), iou.float()
@@ -78,8 +80,8 @@ class PhraseMaskDecoder:
     def _masks(self, pixels: Tensor, weights: Tensor) -> Tensor:
         """Px4Gx4G logits of PxTxC: upscaled twice, and of the channels the sum that `weights`, PxC/8, make."""
         decoder, grid = self._decoder, self._grounding.sizes.grid_size
-        found = F.gelu(_normed(decoder.upscale_layer_norm, _upscaled(decoder.upscale_conv1, pixels)))
-        found = F.gelu(_upscaled(decoder.upscale_conv2, found))
+        found = _gelu(normed(decoder.upscale_layer_norm, _upscaled(decoder.upscale_conv1, pixels)))
+        found = _gelu(_upscaled(decoder.upscale_conv2, found))
         logits = found.flatten(1, 3) @ weights[..., None]
         fine = logits.reshape(len(pixels), grid, grid, 2, 2, 2, 2)
         return fine.permute(0, 1, 3, 5, 2, 4, 6).reshape(len(pixels), 4 * grid, 4 * grid)
@@ -94,14 +96,12 @@ def _two_way(
         tokens = _attend(own, tokens, tokens)
     else:
         tokens = tokens + _attend(own, tokens + points, tokens)
-    tokens = _normed(layer.layer_norm1, tokens)
+    tokens = normed(layer.layer_norm1, tokens)
     placed = pixels + positions
-    tokens = _normed(
-        layer.layer_norm2, tokens + _look(layer.cross_attn_token_to_image, tokens + points, pixels, placed)
-    )
-    tokens = _normed(layer.layer_norm3, tokens + layer.mlp(tokens))
+    tokens = normed(layer.layer_norm2, tokens + _look(layer.cross_attn_token_to_image, tokens + points, pixels, placed))
+    tokens = normed(layer.layer_norm3, tokens + layer.mlp(tokens))
     pixels = _told(layer.cross_attn_image_to_token, placed, tokens + points, tokens, pixels)
-    return tokens, _normed(layer.layer_norm4, pixels)
+    return tokens, normed(layer.layer_norm4, pixels)
 
 
 def _attend(attention: SamAttention, placed: Tensor, values: Tensor) -> Tensor:
@@ -153,8 +153,3 @@ def _upscaled(convolution: torch.nn.ConvTranspose2d, pixels: Tensor) -> Tensor:
 
 def _linear(layer: torch.nn.Linear, inputs: Tensor) -> Tensor:
     return F.linear(inputs, layer.weight, layer.bias)
-
-
-def _normed(norm: Any, hidden: Tensor) -> Tensor:
-    """A norm over channels, which stand last here."""
-    return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, norm.eps)

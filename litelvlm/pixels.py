@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from litelvlm.transfer import on_device
 
@@ -40,6 +42,14 @@ def normalize_sam(sam_pixels: list[np.ndarray], image_size: int, device: torch.d
         values = on_device(np.require(array, requirements=["C", "W"]), device).flatten(1).float()
         row[:height, : 3 * width] = values.sub_(mean).div_(std)
     return batch.unflatten(2, (image_size, 3)).permute(0, 3, 1, 2)
+
+
+def embed_patches(convolution: nn.Module, pixels: Tensor) -> Tensor:
+    """BxGxGxE of pixels Bx3xSxS: a convolution whose patches do not overlap, as one product."""
+    weight, bias = cast(nn.Conv2d, convolution).weight, cast(nn.Conv2d, convolution).bias
+    side = weight.shape[-1]
+    rows = pixels.permute(0, 2, 3, 1).unflatten(2, (-1, side)).unflatten(1, (-1, side))
+    return F.linear(rows.transpose(2, 3).flatten(3), weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
 @functools.lru_cache(maxsize=1024)
