@@ -17,7 +17,6 @@ from litelvlm.rules.evidence import cls_attention, context_scores
 
 RunBlock = Callable[[Any, Tensor], Tensor]
 
-
 _SLOPE = 1.702  # of OpenAI's approximation of GELU
 
 

@@ -36,11 +36,11 @@ def normalize_sam(sam_pixels: list[np.ndarray], image_size: int, device: torch.d
     Channels lie innermost in memory, as in what the pixels come from.
     """
     batch = torch.zeros(len(sam_pixels), image_size, 3 * image_size, device=device, dtype=dtype)
+    mean, std = _along_a_row(SAM_MEAN, SAM_STD, image_size, device)
     for row, array in zip(batch, sam_pixels, strict=True):
-        height, width = array.shape[:2]
-        mean, std = _along_a_row(SAM_MEAN, SAM_STD, width, device)
+        height, length = array.shape[0], 3 * array.shape[1]
         values = on_device(np.require(array, requirements=["C", "W"]), device).flatten(1).float()
-        row[:height, : 3 * width] = values.sub_(mean).div_(std)
+        row[:height, :length] = values.sub_(mean[:length]).div_(std[:length])
     return batch.unflatten(2, (image_size, 3)).permute(0, 3, 1, 2)
 
 
@@ -52,7 +52,7 @@ def embed_patches(convolution: nn.Module, pixels: Tensor) -> Tensor:
     return F.linear(rows.transpose(2, 3).flatten(3), weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.cache
 def _along_a_row(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

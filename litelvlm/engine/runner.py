@@ -100,9 +100,8 @@ class Runner:
                 self._text_embeddings.move_to_end(question)
                 embeddings[question] = self._text_embeddings[question]
         new = [question for question in dict.fromkeys(questions) if question not in embeddings]
-        tokens = (
-            self._clip_tokenizer(new).split(_TEXT_BATCH) if new else []
-        )  # all at once: threads that wait fall asleep
+        # All texts before all tensors: a CPU's threads fall asleep while they wait for the tokeniser.
+        tokens = self._clip_tokenizer(new).split(_TEXT_BATCH) if new else []
         parts = [cut_texts(part).to(self.model.device, non_blocking=True) for part in tokens]
         encoded = [embedding for part in parts for embedding in self.model.clip.encode_texts(part)]
         embeddings.update(zip(new, encoded, strict=True))
