@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,14 +12,7 @@ from torch._dynamo.utils import counters
 
 from litelvlm.compiled import Compiled, no_fallback, varying
 
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[Any]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-    counters.clear()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def doubled(values: Tensor, more: int = 0) -> Tensor:

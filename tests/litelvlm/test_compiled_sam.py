@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,16 +17,7 @@ from litelvlm.folded_sam import FoldedSamEncoder, sam_layer
 from litelvlm.formulation import Formulation
 from tests.litelvlm.test_folded_sam import random_encoder
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[Any]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-    counters.clear()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_compiler")]
 
 
 def pixels_for(num_images: int) -> torch.Tensor:

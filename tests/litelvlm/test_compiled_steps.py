@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,19 +15,10 @@ from litelvlm.packed_llama import PackedLlama
 from tests.litelvlm.fake_gpu import fake_gpu, on_gpu
 from tests.litelvlm.test_packed_llama import PREFIX, one_prompt, small_llama
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_compiler")]
 
 HEADS, KV_HEADS, SIZE, WIDTH = 4, 2, 6, 12
 NUM_STEPS = 5
-
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[Any]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-    counters.clear()
 
 
 def outputs(steps: Steps, tokens: int, num_parts: int = 2) -> list[Tensor]:

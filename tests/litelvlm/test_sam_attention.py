@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,18 +17,9 @@ from litelvlm.sam_attention import CudnnSamEncoder, FlexSamEncoder
 from tests.litelvlm.fake_gpu import fake_gpu, on_gpu
 from tests.litelvlm.test_folded_sam import random_encoder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_compiler")]
 
 KINDS = [CudnnSamEncoder, FlexSamEncoder]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[Any]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-    counters.clear()
 
 
 @pytest.fixture
