@@ -59,14 +59,14 @@ class PhraseMaskDecoder:
         """
         index = on_device(image_index, image_embeddings.device)
         with self._grounding.products_in(image_embeddings.dtype):
-            return self._decode(image_embeddings[index], prompts)
+            return self._decode(image_embeddings, index, prompts)
 
-    def _decode(self, image_embeddings: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, image_embeddings: Tensor, index: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
         decoder, positions = self._decoder, self._positions
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         points = torch.cat([own.expand(len(prompts), -1, -1), prompts.to(own.dtype)[:, None]], dim=1)
-        pixels = image_embeddings.flatten(2).transpose(1, 2).to(own.dtype) + self._grounding.no_mask_embed.weight
-        tokens = points
+        images = image_embeddings.flatten(2).transpose(1, 2).to(own.dtype) + self._grounding.no_mask_embed.weight
+        tokens, pixels = points, images[index]
         for layer in cast(list[SamTwoWayAttentionBlock], decoder.transformer.layers):
             tokens, pixels = _two_way(layer, tokens, points, pixels, positions)
         transformer = decoder.transformer
